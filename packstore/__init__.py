@@ -1,0 +1,70 @@
+"""packstore: any saved array as a read-only Zarr v3 store and a lazy dask array; bool masks at one bit an element.
+
+``packstore.open*`` is ``zarr.open*`` for npy, npz, raw and packed bits, HDF5 and zarr itself; ``from_file`` gives a
+dask array. Names load on first use: ``import packstore`` itself costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from packstore import errors
+
+if TYPE_CHECKING:
+    from packstore.array import Array, open_array
+    from packstore.bitmemmap import BitMemmap, open_memmap
+    from packstore.codecs.bitpack import BitPack
+    from packstore.codecs.packbits import PackBitsCodec
+    from packstore.dask_io import from_file
+    from packstore.group import Group, open, open_group
+    from packstore.lazy import LazyArray
+    from packstore.store import ManifestStore, open_store
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Array",
+    "BitMemmap",
+    "BitPack",
+    "Group",
+    "LazyArray",
+    "ManifestStore",
+    "PackBitsCodec",
+    "errors",
+    "from_file",
+    "open",
+    "open_array",
+    "open_group",
+    "open_memmap",
+    "open_store",
+]
+
+_HOMES = {
+    "Array": "array",
+    "BitMemmap": "bitmemmap",
+    "BitPack": "codecs.bitpack",
+    "Group": "group",
+    "LazyArray": "lazy",
+    "ManifestStore": "store",
+    "PackBitsCodec": "codecs.packbits",
+    "from_file": "dask_io",
+    "open": "group",
+    "open_array": "array",
+    "open_group": "group",
+    "open_memmap": "bitmemmap",
+    "open_store": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,160 @@
+"""packstore.Array: a zarr.Array whose plain slicing takes the direct path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import zarr
+from zarr.abc.store import Store
+
+from packstore.errors import ComponentNotFoundError, UnsupportedError, message
+from packstore.lazy import LazyArray
+from packstore.readers import Location, find_array, locate
+from packstore.selection import is_basic
+from packstore.store import ManifestStore
+from packstore.zarr_metadata import to_zarr
+
+__all__ = ["Array", "array_at", "open_array", "store_of"]
+
+
+class Array(zarr.Array[Any]):
+    """A read-only zarr array over a saved file.
+
+    Everything a :class:`zarr.Array` does works (``attrs``, ``info``, ``oindex``, ``blocks``, ``dask.array.from_zarr``).
+    Basic indexing (ints, slices with any step, Ellipsis, newaxis, as numpy does it) is answered without zarr's event
+    loop by a :class:`~packstore.lazy.LazyArray`; any other selection goes through zarr.
+
+    Notes
+    -----
+    Pickles as a path. Results of basic indexing may be read-only views of the mapped file.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.arange(12).reshape(3, 4))
+    >>> packstore.open_array(path)[::-1, 0]
+    array([8, 4, 0])
+    """
+
+    _lazy: LazyArray | None
+
+    def __init__(self, async_array: Any, lazy: LazyArray | None = None) -> None:
+        super().__init__(async_array)
+        self._lazy = lazy
+        self._same_dtype = lazy is not None and lazy.dtype == self.dtype and lazy.array.zarr_kind is None
+
+    @property
+    def lazy(self) -> LazyArray | None:
+        """The direct path of this array; None where only zarr can read it."""
+        return self._lazy
+
+    def __getitem__(self, selection: Any) -> Any:
+        """Elements at `selection`: numpy's meaning for basic indexing, zarr's for the rest."""
+        lazy = self._lazy
+        if lazy is None or not is_basic(selection):
+            return super().__getitem__(selection)
+        if self._same_dtype:
+            return lazy[selection]
+        return to_zarr(lazy.array, lazy[selection], self.dtype)
+
+    def __dask_tokenize__(self) -> object:
+        if self._lazy is None:
+            return ("packstore.Array", str(self.store_path), self.metadata.to_dict())
+        return ("packstore.Array", self._lazy.location, self._lazy.component)
+
+    def __reduce__(self) -> Any:
+        if self._lazy is None:
+            return super().__reduce__()
+        return (array_at, (self._lazy.location, self._lazy.component))
+
+
+def store_of(location: Location) -> Store:
+    """The zarr store of a location."""
+    if location.format == "zarr":
+        from packstore.readers.zarr import directory_store
+
+        return directory_store(location)
+    return ManifestStore(location)
+
+
+def array_at(location: Location, component: str, store: Store | None = None) -> Array:
+    """The array `component` of an opened file."""
+    _, manifest_array = find_array(location, component)
+    if store is None:
+        store = store_of(location)
+    unsupported: Mapping[str, str] = getattr(store, "unsupported", {})
+    if component in unsupported:
+        raise UnsupportedError(
+            message(
+                "opening",
+                location.path,
+                component,
+                expected="an array that zarr can hold",
+                got=unsupported[component],
+                hint="packstore.from_file may read it all the same",
+            )
+        )
+    opened = zarr.open_array(store=store, path=component, mode="r")
+    return Array(opened.async_array, LazyArray(location, component, manifest_array))
+
+
+def open_array(
+    path: Any,
+    component: str | None = None,
+    *,
+    format: str | None = None,
+    chunks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **reader_options: Any,
+) -> Array:
+    """Open one saved array like ``zarr.open_array``.
+
+    Parameters
+    ----------
+    path : path-like or str
+        A local file, a zarr directory, or an fsspec URL.
+    component : str, optional
+        The array in the file; may be left out where there is only one.
+    format, chunks, storage_options, **reader_options
+        As for `open_store`.
+
+    Returns
+    -------
+    packstore.Array
+        Read-only; shape and dtype of the saved array (in native byte order, as zarr has it).
+
+    Raises
+    ------
+    MissingFileError, FormatError, OptionError
+        No such file; not a known format; an option the format does not take.
+    ComponentNotFoundError
+        No such array, or several and none named.
+    UnsupportedError
+        The array cannot be a zarr array; the text says why.
+
+    Notes
+    -----
+    Reads headers and indexes only.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.bits"
+    >>> mask = np.eye(16, dtype=bool)
+    >>> np.packbits(mask, axis=0).tofile(path)
+    >>> packed = packstore.open_array(path, format="raw", shape=(16, 16), packed_axis=0)
+    >>> packed[3, 2:5]
+    array([False,  True, False])
+    """
+    location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
+    name, _ = find_array(location, component)
+    return array_at(location, name)
+
+
+def component_error(location: Location, component: str) -> ComponentNotFoundError:
+    """No such node."""
+    return ComponentNotFoundError(
+        message("opening", location.path, component, expected="an array or group", got="nothing of that name")
+    )

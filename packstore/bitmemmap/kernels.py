@@ -1,0 +1,62 @@
+"""Pack and unpack along any axis of an ndarray; numpy's loops, chosen by memory order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from packstore.bitmemmap.geometry import BitOrder, Bools, Bytes
+
+__all__ = ["pack", "popcount", "unpack"]
+
+_UP = np.arange(8, dtype=np.uint8)
+# Below this many contiguous bytes behind the packed axis, numpy's own loop over lanes is the faster one.
+_MIN_INNER = 16
+
+
+def _shifts(bitorder: BitOrder, ndim_after: int) -> Bytes:
+    shifts = _UP if bitorder == "little" else _UP[::-1]
+    return shifts.reshape(8, *(1,) * ndim_after)
+
+
+def unpack(packed: Bytes, axis: int, bitorder: BitOrder, count: int) -> Bools:
+    """The first `count` bits along `axis`, as a new bool array.
+
+    Notes
+    -----
+    `numpy.unpackbits` walks a leading axis lane by lane, 25 times slower than whole rows at a time.
+    """
+    inner = packed.shape[axis + 1 :]
+    if math.prod(inner) < _MIN_INNER:
+        return np.unpackbits(packed, axis=axis, count=count, bitorder=bitorder).view(np.bool_)
+    planes = np.empty((*packed.shape[: axis + 1], 8, *inner), np.uint8)
+    np.right_shift(np.expand_dims(packed, axis + 1), _shifts(bitorder, len(inner)), out=planes)
+    np.bitwise_and(planes, np.uint8(1), out=planes)
+    bits = planes.reshape(*packed.shape[:axis], packed.shape[axis] * 8, *inner)
+    return bits[(slice(None),) * axis + (slice(count),)].view(np.bool_)
+
+
+def pack(mask: Bools, axis: int, bitorder: BitOrder) -> Bytes:
+    """`numpy.packbits`, but fast along leading axes too."""
+    inner = mask.shape[axis + 1 :]
+    if math.prod(inner) < _MIN_INNER:
+        return np.packbits(mask, axis=axis, bitorder=bitorder)
+    length = mask.shape[axis]
+    before = (slice(None),) * axis
+    out = np.zeros((*mask.shape[:axis], -(-length // 8), *inner), np.uint8)
+    for bit in range(min(8, length)):
+        plane = mask[(*before, slice(bit, None, 8))].view(np.uint8)
+        target = out[(*before, slice(plane.shape[axis]))]
+        np.bitwise_or(target, plane << np.uint8(bit if bitorder == "little" else 7 - bit), out=target)
+    return out
+
+
+def popcount(data: Bytes) -> int:
+    """Set bits in a contiguous run of bytes, a 64-bit word at a time."""
+    head = min(-data.__array_interface__["data"][0] % 8, data.size)
+    middle = head + (data.size - head) // 8 * 8
+    total = 0
+    for edge in (data[:head], data[middle:]):
+        total += int(np.bitwise_count(edge).sum(dtype=np.int64))
+    return total + int(np.bitwise_count(data[head:middle].view(np.uint64)).sum(dtype=np.int64))

@@ -1,0 +1,354 @@
+"""From a manifest to elements: the one place where stored bytes become arrays.
+
+`read_box` serves the direct path, `read_chunk` the zarr store; both decode with the same functions. A box is one slice
+an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.cache import ByteLRU
+from packstore.errors import CorruptDataError, PackstoreError, TruncatedFileError, message
+from packstore.filters import decode_chunk
+from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
+from packstore.source import ByteSpace, FileSource
+
+__all__ = ["contiguous_view", "read_box", "read_chunk"]
+
+Array = npt.NDArray[Any]
+Box = tuple[slice, ...]
+
+# A box of at least this many decoded bytes over several chunks is decoded by several threads.
+PARALLEL_NBYTES = 4 << 20
+# Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
+CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
+
+
+def box_shape(box: Box) -> tuple[int, ...]:
+    """Shape of the elements of `box`."""
+    return tuple(max(-(-(s.stop - s.start) // s.step), 0) for s in box)
+
+
+def read_box(array: ManifestArray, box: Box) -> Array:
+    """Read the elements of `box`.
+
+    Parameters
+    ----------
+    array
+        What to read.
+    box
+        One normalised slice an axis.
+
+    Returns
+    -------
+    ndarray
+        Shape as `box_shape` says, dtype of the array. Where nothing is to decode it is a read-only view of the mapped
+        file; otherwise a new array.
+
+    Raises
+    ------
+    StaleFileError
+        The file changed since it was opened.
+    TruncatedFileError, CorruptDataError, ChecksumError
+        Stored bytes are missing or do not decode.
+
+    Notes
+    -----
+    Thread safe. Costs the bytes of the chunks (or of the rows, where nothing is compressed) that the box touches.
+    """
+    storage = array.storage
+    if isinstance(storage, ContiguousManifest):
+        return _read_contiguous(array, storage, box)
+    if isinstance(storage, PackedManifest):
+        return _read_packed(array, storage, box)
+    if isinstance(storage, ChunkedManifest):
+        return _read_chunked(array, storage, box)
+    return storage.reader.read(box)
+
+
+def read_chunk(array: ManifestArray, coords: tuple[int, ...]) -> Array | None:
+    """Read chunk `coords` of the array's grid, whole: tail chunks are padded with the fill value.
+
+    Returns
+    -------
+    ndarray or None
+        Shape ``array.chunk_shape``, in C order, or in F order where the data are; None for a chunk that was never
+        written.
+    """
+    storage = array.storage
+    if isinstance(storage, ChunkedManifest):
+        if storage.offsets[coords] == MISSING:
+            return None
+        return _decoded_chunk(array, storage, coords, cache=False)
+    box = tuple(
+        slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(coords, array.chunk_shape, array.shape, strict=True)
+    )
+    box = tuple(slice(s.start, s.stop, 1) for s in box)
+    part = read_box(array, box)
+    if part.shape == array.chunk_shape:
+        return part
+    order = "F" if isinstance(storage, ContiguousManifest) and storage.order == "F" else "C"
+    whole = np.zeros(array.chunk_shape, array.dtype, order=order)  # type: ignore[call-overload]  # order is C or F
+    if array.fill_value is not None and not isinstance(storage, ContiguousManifest):
+        whole[...] = array.fill_value
+    whole[tuple(slice(0, n) for n in part.shape)] = part
+    return whole
+
+
+# -- contiguous -------------------------------------------------------------------------------------------------------
+
+
+def contiguous_view(array: ManifestArray, storage: ContiguousManifest) -> Array | None:
+    """The whole array as a read-only view of its bytes, in its stored type; None where the bytes cannot be mapped."""
+    space = storage.space
+    if isinstance(space, FileSource):
+        handle = space.check()
+        key = (storage.offset, storage.stored, array.shape, storage.order)
+        view = handle.views.get(key)
+        if view is None:
+            view = handle.views[key] = _shape_view(array, storage, space.view())
+        return view
+    raw = space.view()
+    return None if raw is None else _shape_view(array, storage, raw)
+
+
+def _shape_view(array: ManifestArray, storage: ContiguousManifest, raw: npt.NDArray[np.uint8]) -> Array:
+    _check_extent(array, storage)
+    if array.size == 0 or storage.stored.itemsize == 0:
+        empty = np.empty(array.shape, storage.stored)
+        empty.flags.writeable = False
+        return empty
+    return np.ndarray(array.shape, storage.stored, buffer=raw.data, offset=storage.offset, order=storage.order)
+
+
+def _check_extent(array: ManifestArray, storage: ContiguousManifest) -> None:
+    end = storage.offset + array.size * storage.stored.itemsize
+    if end > storage.space.nbytes:
+        raise TruncatedFileError(
+            message("reading", storage.space.name, expected=f"at least {end} bytes", got=storage.space.nbytes)
+        )
+
+
+def _read_contiguous(array: ManifestArray, storage: ContiguousManifest, box: Box) -> Array:
+    view = contiguous_view(array, storage)
+    part = view[box] if view is not None else _pread_box(array, storage, box)
+    return part if storage.convert is None else storage.convert(part)
+
+
+def _pread_box(array: ManifestArray, storage: ContiguousManifest, box: Box) -> Array:
+    """A box by ranged reads: the covering range where that is not much more than the box, else row by row."""
+    _check_extent(array, storage)
+    f_order = storage.order == "F"
+    shape = array.shape[::-1] if f_order else array.shape
+    slices = box[::-1] if f_order else box
+    if 0 in box_shape(box) or storage.stored.itemsize == 0:
+        return np.empty(box_shape(box), storage.stored)
+    out = _pread_rows(storage.space, storage.offset, storage.stored, shape, slices)
+    return out.T if f_order else out
+
+
+def _pread_rows(space: ByteSpace, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...], box: Box) -> Array:
+    itemsize = dtype.itemsize
+    if not shape:
+        return np.frombuffer(space.pread(offset, itemsize), dtype).reshape(())
+    strides = [itemsize] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        strides[i] = strides[i + 1] * shape[i + 1]
+    wanted = box_shape(box)
+    last = [s.start + (n - 1) * s.step for s, n in zip(box, wanted, strict=True)]
+    lo = sum(s.start * st for s, st in zip(box, strides, strict=True))
+    hi = sum(i * st for i, st in zip(last, strides, strict=True)) + itemsize
+    need = math.prod(wanted) * itemsize
+    if hi - lo <= 2 * need + 65536 or len(shape) == 1:
+        raw = np.frombuffer(space.pread(offset + lo, hi - lo), np.uint8)
+        view = np.ndarray(
+            wanted, dtype, raw.data, 0, tuple(s.step * st for s, st in zip(box, strides, strict=True))
+        )
+        return view.copy() if need < (hi - lo) // 2 else view
+    out = np.empty(wanted, dtype)
+    for k, i in enumerate(range(box[0].start, box[0].stop, box[0].step)):
+        out[k] = _pread_rows(space, offset + i * strides[0], dtype, shape[1:], box[1:])
+    return out
+
+
+# -- packed bits ------------------------------------------------------------------------------------------------------
+
+
+def _read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Array:
+    shape = storage.byte_shape(array.shape)
+    bits = ContiguousManifest(storage.space, storage.offset, np.dtype(np.uint8))
+    packed = ManifestArray(shape, np.dtype(np.uint8), tuple(max(n, 1) for n in shape), bits)
+    if 0 in box_shape(box):
+        return np.empty(box_shape(box), np.bool_)
+    if storage.axis is None:
+        return _read_packed_flat(array, storage, packed, box)
+    axis = storage.axis
+    along = box[axis]
+    first, last = along.start // 8, -(-along.stop // 8)
+    byte_box = tuple(slice(first, last, 1) if i == axis else s for i, s in enumerate(box))
+    raw = _read_contiguous(packed, bits, byte_box)
+    mask = np.unpackbits(raw, axis=axis, bitorder=storage.bitorder)
+    trim = slice(along.start - 8 * first, along.stop - 8 * first, along.step)
+    return mask[(slice(None),) * axis + (trim,)].view(np.bool_)
+
+
+def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: ManifestArray, box: Box) -> Array:
+    """The flattened form: unpack the covering run of bits, a slowest-axis row at a time where the run is sparse."""
+    strides = [1] * len(array.shape)
+    for i in range(len(array.shape) - 2, -1, -1):
+        strides[i] = strides[i + 1] * array.shape[i + 1]
+    wanted = box_shape(box)
+    bits = packed.storage
+    assert isinstance(bits, ContiguousManifest)
+
+    def run(lo: int, hi: int) -> Array:
+        raw = _read_contiguous(packed, bits, (slice(lo // 8, -(-hi // 8), 1),))
+        return np.unpackbits(raw, bitorder=storage.bitorder)[lo % 8 : lo % 8 + hi - lo].view(np.bool_)
+
+    def gather(base: int, level: int) -> Array:
+        sub = box[level:]
+        sizes = wanted[level:]
+        if not sub:
+            return run(base, base + 1).reshape(())
+        st = strides[level:]
+        lo = base + sum(s.start * k for s, k in zip(sub, st, strict=True))
+        hi = base + sum((s.start + (n - 1) * s.step) * k for s, n, k in zip(sub, sizes, st, strict=True)) + 1
+        if hi - lo <= 4 * math.prod(sizes) + 65536 or len(sub) == 1:
+            flat = run(lo, hi)
+            return np.ndarray(
+                sizes, np.bool_, np.ascontiguousarray(flat).data, 0, tuple(s.step * k for s, k in zip(sub, st, strict=True))
+            )
+        return np.stack([gather(base + i * st[0], level + 1) for i in range(sub[0].start, sub[0].stop, sub[0].step)])
+
+    return gather(0, 0)
+
+
+# -- chunked ----------------------------------------------------------------------------------------------------------
+
+
+def _touched(box: Box, chunk_shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Box, Box]]:
+    """Each touched chunk: its coordinates, the part of it that is wanted, and where that goes in the result."""
+    per_axis = []
+    for s, c in zip(box, chunk_shape, strict=True):
+        axis = []
+        for i in range(s.start // c, -(-s.stop // c) if s.stop > s.start else 0):
+            base = i * c
+            # The first selected index at or after the chunk's start.
+            first = s.start if s.start >= base else s.start + -(-(base - s.start) // s.step) * s.step
+            stop = min(s.stop, base + c)
+            if first >= stop:
+                continue
+            count = -(-(stop - first) // s.step)
+            at = (first - s.start) // s.step
+            axis.append((i, slice(first - base, stop - base, s.step), slice(at, at + count, 1)))
+        per_axis.append(axis)
+    for combo in itertools.product(*per_axis):
+        yield tuple(c[0] for c in combo), tuple(c[1] for c in combo), tuple(c[2] for c in combo)
+
+
+def _read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> Array:
+    shape = box_shape(box)
+    if 0 in shape:
+        return np.empty(shape, array.dtype)
+    touched = list(_touched(box, array.chunk_shape))
+    if len(touched) == 1:
+        coords, inner, _ = touched[0]
+        if storage.offsets[coords] != MISSING:
+            part = _chunk_part(array, storage, coords, inner)
+            if part.dtype == array.dtype:
+                return part
+    out = np.empty(shape, array.dtype)
+
+    def fill(item: tuple[tuple[int, ...], Box, Box]) -> None:
+        coords, inner, outer = item
+        if storage.offsets[coords] == MISSING:
+            out[outer] = 0 if array.fill_value is None and array.dtype.kind != "O" else array.fill_value
+        else:
+            out[outer] = _chunk_part(array, storage, coords, inner)
+
+    if len(touched) > 1 and out.nbytes >= PARALLEL_NBYTES and storage.filters and may_use_threads():
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(touched), 16)) as pool:
+            for _ in pool.map(fill, touched):
+                pass
+    else:
+        for item in touched:
+            fill(item)
+    return out
+
+
+def may_use_threads() -> bool:
+    """Only the main thread spreads one read over a pool: a caller's own workers (dask's) are parallel already."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _chunk_part(array: ManifestArray, storage: ChunkedManifest, coords: tuple[int, ...], inner: Box) -> Array:
+    if not storage.filters:
+        # Nothing to undo: cut the part out of the mapped bytes before any conversion.
+        raw = _stored_chunk(array, storage, coords)
+        part = raw[inner]
+        return part if storage.convert is None else storage.convert(part)
+    whole = all(
+        s.start == 0 and s.step == 1 and s.stop == min(c, n - i * c)
+        for s, c, n, i in zip(inner, array.chunk_shape, array.shape, coords, strict=True)
+    )
+    return _decoded_chunk(array, storage, coords, cache=not whole)[inner]
+
+
+def _stored_chunk(array: ManifestArray, storage: ChunkedManifest, coords: tuple[int, ...]) -> Array:
+    """The chunk's elements before conversion; a view of the mapping where no filter applies."""
+    offset, stored_nbytes = int(storage.offsets[coords]), int(storage.nbytes[coords])
+    nbytes = math.prod(storage.chunk_shape) * storage.stored.itemsize
+    raw = storage.space.view()
+    if raw is None:
+        data: Any = storage.space.pread(offset, stored_nbytes)
+    elif offset + stored_nbytes > raw.nbytes:
+        raise TruncatedFileError(
+            message(
+                "reading",
+                storage.space.name,
+                None,
+                coords,
+                expected=f"at least {offset + stored_nbytes} bytes in the file",
+                got=raw.nbytes,
+            )
+        )
+    else:
+        data = raw[offset : offset + stored_nbytes]
+    if storage.filters:
+        mask = 0 if storage.filter_mask is None else int(storage.filter_mask[coords])
+        try:
+            data = decode_chunk(data, storage.filters, mask, nbytes)
+        except PackstoreError as error:
+            where = message(f"decoding {storage.space.name} chunk {coords}").rstrip(".")
+            raise type(error)(f"{where}: {error}") from error
+    elif stored_nbytes != nbytes:
+        raise CorruptDataError(
+            message("reading", storage.space.name, None, coords, expected=f"{nbytes} bytes", got=stored_nbytes)
+        )
+    return np.frombuffer(data, storage.stored).reshape(storage.chunk_shape)
+
+
+def _decoded_chunk(array: ManifestArray, storage: ChunkedManifest, coords: tuple[int, ...], *, cache: bool) -> Array:
+    key = (id(storage), coords)
+    if cache:
+        found = CHUNK_CACHE.get(key, storage)
+        if found is not None:
+            if isinstance(storage.space, FileSource):
+                storage.space.check()
+            return found
+    chunk = _stored_chunk(array, storage, coords)
+    if storage.convert is not None:
+        chunk = storage.convert(chunk)
+    if cache:
+        CHUNK_CACHE.put(key, storage, chunk)
+    return chunk

@@ -1,0 +1,285 @@
+"""`PackBitsCodec`: the registered Zarr v3 codec ``packbits``, for bool masks, N-bit integers and the rest of its types.
+
+Format: zarr-extensions, ``codecs/packbits/README.md``. The bit order is little: the first element is in the least
+significant bit. (numcodecs' older codec of the same name is big; see `packstore.codecs.bitpack.BitPack` for that.)
+
+The functions `decode_array`, `decode_box`, `encode_array` and `encoded_nbytes`, re-exported here, do the same work on
+plain buffers; the codec only adds what zarr wants around them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+from zarr.abc.store import RangeByteRequest
+
+from packstore.codecs._bits import count_nonzero_packed
+from packstore.codecs._layout import (
+    BitLayout,
+    PaddingEncoding,
+    bit_layout,
+    check_config,
+    encoded_nbytes,
+    frame_nbytes,
+)
+from packstore.codecs._packed import (
+    BoxPlan,
+    decode_array,
+    decode_box,
+    decode_frame,
+    encode_array,
+    encode_flat,
+    plan_box,
+    unpack_box,
+)
+from packstore.errors import CodecConfigError, DtypeError, message
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from zarr.abc.store import ByteGetter
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+    from zarr.core.common import JSON
+
+__all__ = [
+    "PackBitsCodec",
+    "count_nonzero_packed",
+    "decode_array",
+    "decode_box",
+    "encode_array",
+    "encoded_nbytes",
+]
+
+_NAME = "packbits"
+_FIELDS = ("padding_encoding", "first_bit", "last_bit")
+_SCHEMA_FIELDS = {"start_bit": "first_bit", "end_bit": "last_bit"}
+
+# A handoff to a thread costs about 50 us; unpacking this much takes at least ten times that.
+_THREAD_NBYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
+    """Store each element in just the bits that it needs.
+
+    Parameters
+    ----------
+    padding_encoding
+        Where to store how many padding bits there are: ``"none"``, ``"first_byte"`` or ``"last_byte"``. zarr does not
+        need it.
+    first_bit, last_bit
+        Inclusive range of bits to store, counted from the least significant; all by default. For complex numbers it
+        applies to each component. Bits outside it are dropped when writing: 10-bit camera data in uint16 loses nothing
+        with ``last_bit=9``. Reading repeats the top stored bit upwards for signed integers and fills with zeros else.
+
+    Raises
+    ------
+    CodecConfigError
+        If the configuration cannot work.
+
+    Notes
+    -----
+    Takes bool, (u)int8 to (u)int64, float32, float64, complex64, complex128, and, where zarr knows them, int2, uint2,
+    int4, uint4, bfloat16, float4_e2m1fn, float6_e2m3fn and float6_e3m2fn of ml_dtypes. Anything else is refused when
+    the array is created or opened. float16 is not in the specification's list.
+
+    As the array's only codec, reads of part of a chunk fetch and unpack only the byte range that covers it. zarr turns
+    that off where another codec follows (zstd, crc32c) or precedes (transpose). Safe to use from many threads.
+
+    Examples
+    --------
+    >>> import zarr
+    >>> z = zarr.create_array({}, shape=(100, 100), dtype="bool", serializer=PackBitsCodec(), compressors=None)
+    >>> z[10:20, 10:20] = True
+    >>> int(z[:].sum())
+    100
+    """
+
+    is_fixed_size = True
+
+    padding_encoding: PaddingEncoding = "none"
+    first_bit: int | None = None
+    last_bit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_config(self.padding_encoding, self.first_bit, self.last_bit)
+        for name in ("first_bit", "last_bit"):
+            bit = getattr(self, name)
+            if bit is not None:
+                object.__setattr__(self, name, int(bit))  # numpy integers are no JSON
+
+    # ------------------------------------------------------------------------------------------------- metadata
+
+    @classmethod
+    def from_dict(cls, data: dict[str, JSON]) -> Self:
+        """Build the codec from its metadata; the configuration and each of its fields may be missing."""
+        if not isinstance(data, Mapping) or data.get("name") != _NAME:
+            raise CodecConfigError(
+                message("reading the packbits codec", expected='an object with the name "packbits"', got=repr(data))
+            )
+        configuration = data.get("configuration", {})
+        unknown = set(data) - {"name", "configuration", "must_understand"}
+        if not isinstance(configuration, Mapping) or unknown:
+            raise CodecConfigError(
+                message("reading the packbits codec", expected='"name" and a "configuration" object', got=repr(data))
+            )
+        for key in configuration:
+            if key not in _FIELDS:
+                better = _SCHEMA_FIELDS.get(key)
+                raise CodecConfigError(
+                    message(
+                        "reading the configuration of packbits",
+                        expected=", ".join(_FIELDS),
+                        got=repr(key),
+                        hint=f"Write {better}: the codec's specification uses that name" if better else None,
+                    )
+                )
+        return cls(**cast("dict[str, Any]", configuration))
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Give the metadata; bits that were not chosen are left out."""
+        configuration: dict[str, JSON] = {"padding_encoding": self.padding_encoding}
+        if self.first_bit is not None:
+            configuration["first_bit"] = self.first_bit
+        if self.last_bit is not None:
+            configuration["last_bit"] = self.last_bit
+        return {"name": _NAME, "configuration": configuration}
+
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:
+        """Refuse data types and bit ranges that do not fit.
+
+        Notes
+        -----
+        Done here and not in ``validate``, which zarr also calls with the array's own type where a codec before this
+        one changes it.
+        """
+        self._layout(array_spec)
+        return self
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        """Give the exact encoded size of a chunk."""
+        return frame_nbytes(self._layout(chunk_spec), math.prod(chunk_spec.shape), self.padding_encoding)
+
+    def _layout(self, spec: ArraySpec) -> BitLayout:
+        return bit_layout(spec.dtype.to_native_dtype(), self.first_bit, self.last_bit)
+
+    # --------------------------------------------------------------------------------------------- whole chunks
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        array = decode_frame(
+            chunk_bytes.as_numpy_array(), chunk_spec.shape, self._layout(chunk_spec), self.padding_encoding
+        )
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
+
+    def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
+        array = chunk_array.as_numpy_array()
+        layout = self._layout(chunk_spec)
+        if array.dtype != layout.dtype:
+            if array.dtype.newbyteorder("=") != layout.dtype.newbyteorder("="):
+                raise DtypeError(message("encoding a chunk", expected=f"dtype {layout.dtype}", got=f"{array.dtype}"))
+            layout = bit_layout(array.dtype, self.first_bit, self.last_bit)
+        encoded = encode_flat(array, layout, self.padding_encoding, "little")
+        return chunk_spec.prototype.buffer.from_array_like(encoded)
+
+    async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        if _nbytes(chunk_spec) < _THREAD_NBYTES:
+            return self._decode_sync(chunk_data, chunk_spec)
+        return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
+
+    async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
+        if _nbytes(chunk_spec) < _THREAD_NBYTES:
+            return self._encode_sync(chunk_data, chunk_spec)
+        return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
+
+    # ------------------------------------------------------------------------------------------ parts of chunks
+
+    async def _decode_partial_single(
+        self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec
+    ) -> NDBuffer | None:
+        part = self._part(selection, chunk_spec)
+        data = await byte_getter.get(prototype=chunk_spec.prototype, byte_range=part.byte_range)
+        if data is None:
+            return None
+        if part.nbytes < _THREAD_NBYTES:
+            return self._decode_part(data, part, chunk_spec)
+        return await asyncio.to_thread(self._decode_part, data, part, chunk_spec)
+
+    def _decode_partial_sync(self, byte_getter: Any, selection: Any, chunk_spec: ArraySpec) -> NDBuffer | None:
+        # The hook of zarr >= 3.3's synchronous pipeline.
+        part = self._part(selection, chunk_spec)
+        data = byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=part.byte_range)
+        return None if data is None else self._decode_part(data, part, chunk_spec)
+
+    def _part(self, selection: Any, spec: ArraySpec) -> _Part:
+        bounds, rest = _split_selection(selection, spec.shape)
+        if bounds is None:
+            return _Part(None, rest, _nbytes(spec))
+        plan = plan_box(spec.shape, bounds, self._layout(spec), self.padding_encoding)
+        return _Part(plan, rest, math.prod(plan.box_shape) * plan.layout.dtype.itemsize)
+
+    def _decode_part(self, data: Buffer, part: _Part, spec: ArraySpec) -> NDBuffer:
+        if part.plan is None:
+            array = decode_frame(data.as_numpy_array(), spec.shape, self._layout(spec), self.padding_encoding)
+        else:
+            array = unpack_box(data.as_numpy_array(), part.plan)
+        if part.rest is not None:
+            array = np.asarray(array[part.rest])
+        return spec.prototype.nd_buffer.from_numpy_array(array)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    plan: BoxPlan | None  # None: the whole chunk
+    rest: tuple[Any, ...] | None  # what is left to select within the plan's box; None: nothing
+    nbytes: int  # unpacked, before `rest`
+
+    @property
+    def byte_range(self) -> RangeByteRequest | None:
+        return None if self.plan is None else RangeByteRequest(self.plan.offset, self.plan.offset + self.plan.nbytes)
+
+
+def _split_selection(
+    selection: Any, shape: tuple[int, ...]
+) -> tuple[list[tuple[int, int]] | None, tuple[Any, ...] | None]:
+    """Split one of zarr's chunk selections into the box that bounds it and what to select within the box.
+
+    The box is None where it is the whole chunk, where the selection is empty, or where it is of a kind that zarr does
+    not use today; then the whole selection is left to numpy.
+    """
+    items = selection if isinstance(selection, tuple) else (selection,)
+    bounds: list[tuple[int, int]] = []
+    rest: list[Any] = []
+    exact = len(items) == len(shape)
+    for item, size in zip(items, shape, strict=False):
+        if isinstance(item, slice):
+            r = range(*item.indices(size))
+            if not r:
+                return None, items
+            lo, hi = min(r[0], r[-1]), max(r[0], r[-1]) + 1
+            rest.append(slice(None, None, r.step))
+            exact = exact and r.step == 1
+        elif isinstance(item, (int, np.integer)) and 0 <= item < size:
+            lo, hi = int(item), int(item) + 1
+            rest.append(0)
+            exact = False
+        elif isinstance(item, np.ndarray) and item.dtype.kind in "iu" and item.size and item.min() >= 0:
+            lo, hi = int(item.min()), int(item.max()) + 1
+            rest.append(item - lo)
+            exact = False
+        else:
+            return None, items
+        bounds.append((lo, hi))
+    bounds.extend((0, size) for size in shape[len(items) :])
+    whole = all(lo == 0 and hi == size for (lo, hi), size in zip(bounds, shape, strict=True))
+    return None if whole else bounds, None if exact else tuple(rest)
+
+
+def _nbytes(spec: ArraySpec) -> int:
+    return math.prod(spec.shape) * spec.dtype.to_native_dtype().itemsize

@@ -1,0 +1,134 @@
+"""A saved array as a dask array over the direct path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from packstore.lazy import LazyArray, open_lazy
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["auto_chunks", "from_file", "from_lazy"]
+
+MIN_CHUNK_NBYTES = 32 << 20
+MAX_CHUNK_NBYTES = 128 << 20
+# Enough tasks for a few cores before chunks grow past the minimum.
+WANTED_CHUNKS = 64
+
+
+def auto_chunks(shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...]) -> tuple[int, ...]:
+    """Merge storage chunks into dask chunks of 32–128 MB.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    itemsize
+        Bytes an element.
+    unit
+        Shape of a storage chunk; the result is a whole multiple of it along each axis (or the whole axis).
+
+    Notes
+    -----
+    dask costs about 270 µs a task, so a dask chunk per storage chunk would spend most of its time there. Chunks grow
+    along the fastest axes first: a dask chunk is then one run of the file where the storage is.
+
+    Examples
+    --------
+    >>> auto_chunks((16384, 16384), 1, (1024, 1024))
+    (2048, 16384)
+    """
+    total = math.prod(shape) * itemsize
+    target = min(max(total // WANTED_CHUNKS, MIN_CHUNK_NBYTES), MAX_CHUNK_NBYTES)
+    out = [max(min(u, n), 1) for u, n in zip(unit, shape, strict=True)]
+    for axis in range(len(shape) - 1, -1, -1):
+        size = math.prod(out) * itemsize
+        if size <= 0 or size * 2 > target:
+            break
+        factor = target // size
+        out[axis] = max(min(out[axis] * factor, shape[axis]), 1)
+        if out[axis] < shape[axis]:
+            break
+    return tuple(out)
+
+
+def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None, inline_array: bool = True) -> da.Array:
+    """A dask array over a `LazyArray`; parameters as `from_file`."""
+    import dask.array as da
+    from dask.base import tokenize
+
+    array = lazy.array
+    if isinstance(chunks, str) and chunks == "auto":
+        order_f = getattr(array.storage, "order", "C") == "F"
+        unit = array.shard_shape or array.chunk_shape
+        shape = lazy.shape
+        itemsize = max(lazy.dtype.itemsize, 1)
+        if order_f:
+            chunks = auto_chunks(shape[::-1], itemsize, unit[::-1])[::-1]
+        else:
+            chunks = auto_chunks(shape, itemsize, unit)
+    if name is None:
+        name = "packstore-" + tokenize(lazy, chunks)
+    meta = np.empty((0,) * lazy.ndim, lazy.dtype)
+    return da.from_array(
+        lazy, chunks=chunks, name=name, meta=meta, asarray=True, fancy=False, inline_array=inline_array
+    )
+
+
+def from_file(
+    path: Any,
+    component: str | None = None,
+    chunks: Any = "auto",
+    *,
+    format: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    inline_array: bool = True,
+    **reader_options: Any,
+) -> da.Array:
+    """Open one saved array as a dask array.
+
+    Parameters
+    ----------
+    path : path-like or str
+        A local file, a zarr directory, or an fsspec URL.
+    component : str, optional
+        The array in the file; may be left out where there is only one.
+    chunks : optional
+        As ``dask.array.from_array``; "auto" merges storage chunks to 32–128 MB.
+    inline_array : bool
+        As ``dask.array.from_array``; the array pickles as a path, so it goes into each task by default.
+    format, storage_options, **reader_options
+        As for `open_store`.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape and dtype (byte order included) of the saved array, for every dtype that numpy can hold.
+
+    Raises
+    ------
+    MissingFileError, FormatError, OptionError, ComponentNotFoundError, UnsupportedError
+        As for `open_array`.
+    StaleFileError
+        On computing, where the file changed since.
+
+    Notes
+    -----
+    Nothing is read but headers and indexes; the graph pickles to a few KB whatever the file's size. Its name holds the
+    file's fingerprint (path, size, modification time, inode), so results are never reused across a change of the file.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.arange(10))
+    >>> int(packstore.from_file(path).sum().compute())
+    45
+    """
+    lazy = open_lazy(path, component, format=format, storage_options=storage_options, **reader_options)
+    return from_lazy(lazy, chunks, inline_array=inline_array)

@@ -1,0 +1,34 @@
+"""Memory for intermediate results that each thread keeps: fresh pages cost as much as undoing a shuffle."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from packstore.filters._base import Bytes
+
+__all__ = ["take"]
+
+_KEEP_NBYTES = 16 << 20
+
+
+class _Buffers(threading.local):
+    def __init__(self) -> None:
+        self.held: dict[int, Bytes] = {}
+
+
+_buffers = _Buffers()
+
+
+def take(slot: int, nbytes: int) -> Bytes:
+    """Lend memory until the calling thread asks for the same slot again; above 16 MiB it is not kept.
+
+    Slots 0 and 1 are the pipeline's, which alternates between them; 2 is for use inside one filter.
+    """
+    if nbytes > _KEEP_NBYTES:
+        return np.empty(nbytes, np.uint8)
+    held = _buffers.held.get(slot)
+    if held is None or held.size < nbytes:
+        held = _buffers.held[slot] = np.empty(nbytes, np.uint8)
+    return held[:nbytes]

@@ -1,0 +1,295 @@
+"""File formats: each reader turns a source into a :class:`~packstore.manifests.ManifestGroup`.
+
+A reader is one module with two functions, and one line in `READERS`:
+
+``sniff(source, head) -> bool``
+    Whether the source looks like this format; `head` is its first 4096 bytes. Never raises for foreign bytes.
+``read(source, *, component, chunks, **options) -> ManifestGroup``
+    Header and index reads only. `component` names the one array that is wanted (a reader may then skip the work for
+    the others) or is None for all; `chunks` is the caller's chunking for data that has none of its own.
+
+Other packages add formats through the entry point group ``packstore.readers`` (name → such a module).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast
+
+from packstore.errors import ComponentNotFoundError, FormatError, OptionError, UnsupportedError, message
+from packstore.manifests import ManifestArray, ManifestGroup
+from packstore.source import Fingerprint, Source, open_source
+
+__all__ = ["READERS", "Location", "Reader", "find_array", "locate", "open_manifest"]
+
+HEAD_NBYTES = 4096
+MAX_CACHED_MANIFESTS = 64
+
+
+class ReaderModule(Protocol):
+    """What a reader module offers."""
+
+    def sniff(self, source: Source, head: bytes) -> bool:
+        """Whether the source looks like this format."""
+
+    def read(self, source: Source, *, component: str | None, chunks: Any, **options: Any) -> ManifestGroup:
+        """Describe what is in the source."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format: its module, loaded on first use, and the options it takes."""
+
+    module: str
+    options: tuple[str, ...] = ()
+    sniffable: bool = True
+
+    def load(self) -> ReaderModule:
+        return cast(ReaderModule, importlib.import_module(self.module))
+
+
+# Sniffed in this order: the sure signs (magic bytes) before the weak ones.
+READERS: dict[str, Reader] = {
+    "npy": Reader("packstore.readers.npy"),
+    "npz": Reader("packstore.readers.npz"),
+    "hdf5": Reader("packstore.readers.hdf5", options=("allow_external",)),
+    "zarr": Reader("packstore.readers.zarr"),
+    "raw": Reader(
+        "packstore.readers.raw",
+        options=("dtype", "shape", "offset", "order", "packed_axis", "bitorder"),
+        sniffable=False,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file and how to read it; pickles as a path, options and a fingerprint.
+
+    Parameters
+    ----------
+    path
+        As given by the caller.
+    format
+        A name in `READERS`.
+    fingerprint
+        The state of the file that was opened.
+    """
+
+    path: str
+    format: str
+    fingerprint: Fingerprint
+    chunks: Any = None
+    storage_options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def source(self) -> Source:
+        """The open source, in the state it had: anything else raises StaleFileError."""
+        if "://" in self.fingerprint.path:
+            from packstore.source import RemoteSource
+
+            return RemoteSource(self.fingerprint.path, dict(self.storage_options), self.fingerprint)
+        import os
+
+        from packstore.source import DirectorySource, FileSource
+
+        if os.path.isdir(self.fingerprint.path):
+            return DirectorySource(self.fingerprint.path, self.fingerprint)
+        return FileSource(self.fingerprint.path, self.fingerprint)
+
+    def manifest(self, component: str | None = None) -> ManifestGroup:
+        """The file's manifest; kept for the last 64 files of a process."""
+        key = (self, component)
+        try:
+            with _lock:
+                found = _manifests.get(key) or _manifests.get((self, None))
+                if found is not None:
+                    _manifests.move_to_end(key if key in _manifests else (self, None))
+                    return found
+        except TypeError:  # an unhashable option: read without the cache
+            return self._read(component)
+        manifest = self._read(component)
+        with _lock:
+            _manifests[key] = manifest
+            while len(_manifests) > MAX_CACHED_MANIFESTS:
+                _manifests.popitem(last=False)
+        return manifest
+
+    def _read(self, component: str | None) -> ManifestGroup:
+        source = self.source()
+        source.check()
+        module = _readers()[self.format].load()
+        return module.read(source, component=component, chunks=self.chunks, **dict(self.options))
+
+
+_manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+def _register_at_fork() -> None:
+    import os
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_renew_lock)
+
+
+_register_at_fork()
+
+
+def _readers() -> dict[str, Reader]:
+    """The built-in formats and those of installed packages."""
+    global _plugins
+    if _plugins is None:
+        _plugins = {
+            e.name: Reader(e.value) for e in entry_points(group="packstore.readers") if e.name not in READERS
+        }
+    return {**READERS, **_plugins}
+
+
+_plugins: dict[str, Reader] | None = None
+
+
+def locate(
+    path: Any,
+    *,
+    format: str | None = None,
+    chunks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Location:
+    """Find the file and its format.
+
+    Parameters
+    ----------
+    path
+        Local path or fsspec URL.
+    format
+        A name in `READERS`; None: recognised by content.
+    chunks
+        Chunking for data that has none of its own.
+    **options
+        Reader options, checked against what the format takes.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    FormatError
+        No format recognises the content.
+    OptionError
+        An unknown format, or an option the format does not take.
+    """
+    source = open_source(path, storage_options)
+    readers = _readers()
+    if format is None:
+        format = _sniff(source, readers)
+    elif format not in readers:
+        raise OptionError(
+            message(f"opening {path}", expected=f"format to be one of {', '.join(sorted(readers))}", got=repr(format))
+        )
+    reader = readers[format]
+    for name in options:
+        if name not in reader.options and format in READERS:
+            takes = ", ".join(reader.options) or "none"
+            raise OptionError(
+                message(f"opening {path} as {format}", expected=f"options of this format ({takes})", got=repr(name))
+            )
+    return Location(
+        path=str(path),
+        format=format,
+        fingerprint=source.fingerprint,
+        chunks=_hashable(chunks),
+        storage_options=tuple(sorted((storage_options or {}).items())),
+        options=tuple((k, _hashable(v)) for k, v in sorted(options.items())),
+    )
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _sniff(source: Source, readers: Mapping[str, Reader]) -> str:
+    head = bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
+    for name, reader in readers.items():
+        if reader.sniffable and reader.load().sniff(source, head):
+            return name
+    shown = head[:8].hex(" ") if head else "no bytes"
+    raise FormatError(
+        message(
+            "recognising",
+            source.name,
+            expected=f"one of {', '.join(n for n, r in readers.items() if r.sniffable)}",
+            got=shown,
+            hint='For raw bytes pass format="raw", dtype= and shape=',
+        )
+    )
+
+
+def open_manifest(path: Any, component: str | None = None, **kwargs: Any) -> tuple[Location, ManifestGroup]:
+    """`locate` and read in one step; parameters as there."""
+    location = locate(path, **kwargs)
+    return location, location.manifest(component)
+
+
+def find_array(location: Location, component: str | None) -> tuple[str, ManifestArray]:
+    """The named array, or the only one where `component` is None.
+
+    Raises
+    ------
+    ComponentNotFoundError
+        No such array; the text lists near names.
+    UnsupportedError
+        It exists and is not served; the text says why.
+    """
+    wanted = None if component is None else component.strip("/")
+    manifest = location.manifest(wanted)
+    arrays = manifest.arrays
+    if wanted is None:
+        if len(arrays) == 1 and not manifest.unsupported:
+            return next(iter(arrays.items()))
+        if "" in arrays:
+            return "", arrays[""]
+        raise ComponentNotFoundError(
+            message(
+                "opening",
+                location.path,
+                expected="component= to name one array",
+                got=_listing([*arrays, *manifest.unsupported]),
+            )
+        )
+    if wanted in arrays:
+        return wanted, arrays[wanted]
+    if wanted in manifest.unsupported:
+        raise UnsupportedError(
+            message("opening", location.path, wanted, expected="a supported array", got=manifest.unsupported[wanted])
+        )
+    names = list(location.manifest().arrays)
+    near = difflib.get_close_matches(wanted, names, n=3)
+    raise ComponentNotFoundError(
+        message(
+            "opening",
+            location.path,
+            wanted,
+            expected=f"one of {_listing(names)}",
+            got="no array of that name",
+            hint=f"Did you mean {near[0]!r}?" if near else None,
+        )
+    )
+
+
+def _listing(names: Sequence[str]) -> str:
+    if not names:
+        return "no arrays"
+    shown = ", ".join(repr(n) for n in names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

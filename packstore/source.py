@@ -1,0 +1,517 @@
+"""Byte sources: one read-only file, read by mmap or ``pread``, that notices when it changes.
+
+A source pickles as a path and a fingerprint. The process that unpickles it opens the file again on the first read and
+raises :class:`~packstore.errors.StaleFileError` where the file is no longer the one that was opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError, message
+
+__all__ = [
+    "ByteSpace",
+    "DirectorySource",
+    "FileSource",
+    "Fingerprint",
+    "InlineBytes",
+    "RemoteSource",
+    "Segments",
+    "Source",
+    "open_source",
+]
+
+U8 = npt.NDArray[np.uint8]
+MAX_OPEN_FILES = 128
+
+
+class Fingerprint(NamedTuple):
+    """What identifies one state of one file."""
+
+    path: str
+    nbytes: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str, stat: os.stat_result) -> Fingerprint:
+        return cls(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+class ByteSpace(Protocol):
+    """Addressable bytes: a file, bytes in memory, or several pieces in a row."""
+
+    @property
+    def name(self) -> str:
+        """What error messages call it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+
+    def pread(self, offset: int, nbytes: int) -> bytes | U8:
+        """Exactly `nbytes` bytes at `offset`, as bytes or as a read-only uint8 array."""
+
+    def view(self) -> U8 | None:
+        """All bytes as a read-only uint8 array without a copy, or None where that is not possible."""
+
+
+class Handle:
+    """An open descriptor and, once asked for, its mapping. Closed when the last user lets go of it."""
+
+    __slots__ = ("array", "fd", "views")
+
+    def __init__(self, path: str) -> None:
+        self.fd = -1
+        self.array: U8 | None = None
+        # Shaped views of the mapping, kept by their users under a key of their own; they go when the handle goes.
+        self.views: dict[object, npt.NDArray[Any]] = {}
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+# Reference counting closes a handle, so evicting one never closes it under a reader in another thread.
+_handles: OrderedDict[Fingerprint, Handle] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child forked while another thread held the lock must not inherit it locked; the descriptors stay valid.
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+class FileSource:
+    """One local file, read-only.
+
+    Parameters
+    ----------
+    path
+        The file; symbolic links are resolved once, here.
+    fingerprint
+        The state the file must be in; taken now if None.
+
+    Raises
+    ------
+    MissingFileError
+        No such file, or it is a directory.
+    StaleFileError
+        On any access after the file's size, modification time or inode changed.
+    TruncatedFileError
+        A read past the end.
+
+    Notes
+    -----
+    Thread safe and fork safe. At most 128 files are kept open by all sources of a process; views keep their own
+    mapping alive. Every access costs one ``fstat`` (about 1 µs), which is what turns a shrunken file into an error
+    instead of a SIGBUS.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.bin"
+    >>> _ = path.write_bytes(b"abcdef")
+    >>> FileSource(path).pread(2, 3)
+    b'cde'
+    """
+
+    __slots__ = ("fingerprint", "path")
+
+    def __init__(self, path: str | os.PathLike[str], fingerprint: Fingerprint | None = None) -> None:
+        self.path = os.path.realpath(os.fspath(path)) if fingerprint is None else fingerprint.path
+        if fingerprint is None:
+            try:
+                stat = os.stat(self.path)
+            except (FileNotFoundError, NotADirectoryError):
+                raise MissingFileError(message("opening", path, expected="a file", got="nothing of that name")) from None
+            if os.path.isdir(self.path):
+                raise MissingFileError(message("opening", path, expected="a file", got="a directory"))
+            fingerprint = Fingerprint.of(self.path, stat)
+        self.fingerprint = fingerprint
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    @property
+    def nbytes(self) -> int:
+        return self.fingerprint.nbytes
+
+    def check(self) -> Handle:
+        """Return the open handle, or raise StaleFileError if the file is no longer the one that was opened."""
+        handle = _handles.get(self.fingerprint)
+        if handle is None:
+            handle = self._open()
+        stat = os.fstat(handle.fd)
+        want = self.fingerprint
+        if stat.st_size != want.nbytes or stat.st_mtime_ns != want.mtime_ns or stat.st_ino != want.inode:
+            self._forget()
+            raise self._stale(Fingerprint.of(self.path, stat))
+        return handle
+
+    def _open(self) -> Handle:
+        try:
+            handle = Handle(self.path)
+        except FileNotFoundError:
+            raise StaleFileError(
+                message("reading", self.path, expected="the file that was opened", got="nothing of that name")
+            ) from None
+        with _lock:
+            handle = _handles.setdefault(self.fingerprint, handle)
+            while len(_handles) > MAX_OPEN_FILES:
+                _handles.popitem(last=False)
+        return handle
+
+    def _forget(self) -> None:
+        with _lock:
+            _handles.pop(self.fingerprint, None)
+
+    def _stale(self, now: Fingerprint) -> StaleFileError:
+        want = self.fingerprint
+        return StaleFileError(
+            message(
+                "reading",
+                self.path,
+                expected=f"the file that was opened ({want.nbytes} bytes, mtime {want.mtime_ns} ns, inode {want.inode})",
+                got=f"{now.nbytes} bytes, mtime {now.mtime_ns} ns, inode {now.inode}",
+                hint="The file has changed since; open it again",
+            )
+        )
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        """Read exactly `nbytes` bytes at `offset`: one copy, no shared file position."""
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.fingerprint.nbytes:
+            raise TruncatedFileError(
+                message(
+                    f"reading {nbytes} bytes at offset {offset} of",
+                    self.path,
+                    expected=f"at least {offset + nbytes} bytes",
+                    got=f"{self.fingerprint.nbytes}",
+                    hint="The file is cut short or its index is wrong",
+                )
+            )
+        handle = self.check()
+        data = os.pread(handle.fd, nbytes, offset)
+        if len(data) < nbytes:
+            # The kernel returns at most 2 GiB a call.
+            parts = [data]
+            got = len(data)
+            while got < nbytes:
+                part = os.pread(handle.fd, nbytes - got, offset + got)
+                if not part:
+                    self._forget()
+                    raise self._stale(Fingerprint.of(self.path, os.fstat(handle.fd)))
+                parts.append(part)
+                got += len(part)
+            data = b"".join(parts)
+        return data
+
+    def view(self) -> U8:
+        """The whole file as a read-only uint8 array over a shared mapping; no copy, no read."""
+        handle = self.check()
+        array = handle.array
+        if array is None:
+            if self.fingerprint.nbytes == 0:
+                array = np.empty(0, np.uint8)
+                array.flags.writeable = False
+            else:
+                mapped = mmap.mmap(handle.fd, self.fingerprint.nbytes, access=mmap.ACCESS_READ)
+                array = np.frombuffer(mapped, np.uint8)
+            handle.array = array
+        return array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileSource) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (self.fingerprint,))
+
+    def __repr__(self) -> str:
+        return f"FileSource({self.path!r}, nbytes={self.nbytes})"
+
+
+def _reopen(fingerprint: Fingerprint) -> FileSource:
+    return FileSource(fingerprint.path, fingerprint)
+
+
+class RemoteSource:
+    """A file behind any fsspec URL, read by byte ranges. Like FileSource, without the mapping.
+
+    Notes
+    -----
+    The fingerprint holds the size and fsspec's ``ukey`` (etag or modification time), hashed. It is checked where the
+    source is opened, not on each read.
+    """
+
+    __slots__ = ("_fs", "fingerprint", "path", "storage_options", "url")
+
+    def __init__(
+        self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
+    ) -> None:
+        import fsspec
+
+        self.url = url
+        self.storage_options = dict(storage_options or {})
+        self._fs, self.path = fsspec.core.url_to_fs(url, **self.storage_options)
+        try:
+            info = self._fs.info(self.path)
+        except FileNotFoundError:
+            raise MissingFileError(message("opening", url, expected="a file", got="nothing of that name")) from None
+        size = info.get("size")
+        if info.get("type") == "directory" or size is None:
+            raise MissingFileError(message("opening", url, expected="a file of known size", got=info.get("type")))
+        key = int(hashlib.sha256(str(self._fs.ukey(self.path)).encode()).hexdigest()[:15], 16)
+        now = Fingerprint(url, int(size), key, 0)
+        if fingerprint is not None and fingerprint != now:
+            raise StaleFileError(
+                message("reading", url, expected="the file that was opened", got="another size or version")
+            )
+        self.fingerprint = now
+
+    @property
+    def name(self) -> str:
+        return self.url
+
+    @property
+    def nbytes(self) -> int:
+        return self.fingerprint.nbytes
+
+    def check(self) -> None:
+        """Nothing to check between reads: remote objects are replaced whole."""
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        """Read exactly `nbytes` bytes at `offset` by one ranged request."""
+        if nbytes == 0:
+            return b""
+        data: bytes = self._fs.cat_file(self.path, start=offset, end=offset + nbytes)
+        if len(data) != nbytes:
+            raise TruncatedFileError(
+                message(f"reading at offset {offset} of", self.url, expected=f"{nbytes} bytes", got=len(data))
+            )
+        return data
+
+    def view(self) -> None:
+        """None: remote bytes cannot be mapped."""
+        return None
+
+    def open(self) -> Any:
+        """A seekable binary file object (for libraries that want one)."""
+        return self._fs.open(self.path, "rb")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteSource) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RemoteSource, (self.url, self.storage_options, self.fingerprint))
+
+    def __repr__(self) -> str:
+        return f"RemoteSource({self.url!r}, nbytes={self.nbytes})"
+
+
+class DirectorySource:
+    """A directory that holds an array or a tree of files; its fingerprint is that of its first metadata file.
+
+    Notes
+    -----
+    Members are read through their own paths. Where no known metadata file exists the directory's own ``stat`` counts,
+    which changes when members are added or removed.
+    """
+
+    __slots__ = ("fingerprint", "path")
+
+    MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata", "info")
+
+    def __init__(self, path: str | os.PathLike[str], fingerprint: Fingerprint | None = None) -> None:
+        self.path = os.path.realpath(os.fspath(path)) if fingerprint is None else fingerprint.path
+        now = self._now()
+        if fingerprint is not None and fingerprint != now:
+            raise StaleFileError(
+                message("reading", self.path, expected="the directory that was opened", got="a changed one")
+            )
+        self.fingerprint = now
+
+    def _now(self) -> Fingerprint:
+        for name in self.MARKERS:
+            try:
+                return Fingerprint.of(self.path, os.stat(os.path.join(self.path, name)))
+            except OSError:
+                continue
+        return Fingerprint.of(self.path, os.stat(self.path))
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def check(self) -> None:
+        """Raise StaleFileError if the metadata changed since."""
+        if self._now() != self.fingerprint:
+            raise StaleFileError(
+                message(
+                    "reading",
+                    self.path,
+                    expected="the directory that was opened",
+                    got="changed metadata",
+                    hint="Open it again",
+                )
+            )
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        """Directories have no bytes of their own."""
+        raise TruncatedFileError(message("reading", self.path, expected="a file", got="a directory"))
+
+    def view(self) -> None:
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DirectorySource) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (DirectorySource, (self.path, self.fingerprint))
+
+    def __repr__(self) -> str:
+        return f"DirectorySource({self.path!r})"
+
+
+class InlineBytes:
+    """Bytes held in memory (compact datasets, inflated members)."""
+
+    __slots__ = ("array", "name")
+
+    def __init__(self, data: bytes | U8, name: str) -> None:
+        array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        if array.flags.writeable:
+            array = array.view()
+            array.flags.writeable = False
+        self.array = array
+        self.name = name
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.array.nbytes)
+
+    def pread(self, offset: int, nbytes: int) -> U8:
+        if offset < 0 or offset + nbytes > self.nbytes:
+            raise TruncatedFileError(
+                message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
+            )
+        return self.array[offset : offset + nbytes]
+
+    def view(self) -> U8:
+        return self.array
+
+
+class Segments:
+    """Pieces of other byte spaces, one after the other (external raw storage). A piece of None reads as zeros.
+
+    Parameters
+    ----------
+    pieces
+        ``(space, offset, nbytes)`` triples; a piece may be shorter on disk than `nbytes`: the rest reads as zeros,
+        as HDF5 does for external files.
+    """
+
+    __slots__ = ("_starts", "name", "nbytes", "pieces")
+
+    def __init__(self, pieces: list[tuple[ByteSpace | None, int, int]], name: str) -> None:
+        self.pieces = pieces
+        self.name = name
+        self._starts = np.concatenate([[0], np.cumsum([n for _, _, n in pieces], dtype=np.int64)])
+        self.nbytes = int(self._starts[-1])
+
+    def pread(self, offset: int, nbytes: int) -> U8:
+        if offset < 0 or offset + nbytes > self.nbytes:
+            raise TruncatedFileError(
+                message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
+            )
+        out = np.zeros(nbytes, np.uint8)
+        first = int(np.searchsorted(self._starts, offset, side="right")) - 1
+        for i in range(first, len(self.pieces)):
+            start = int(self._starts[i])
+            if start >= offset + nbytes:
+                break
+            space, base, size = self.pieces[i]
+            if space is None:
+                continue
+            lo = max(offset, start)
+            hi = min(offset + nbytes, start + size, start + max(space.nbytes - base, 0))
+            if hi > lo:
+                out[lo - offset : hi - offset] = np.frombuffer(space.pread(base + lo - start, hi - lo), np.uint8)
+        return out
+
+    def view(self) -> None:
+        return None
+
+
+Source = FileSource | RemoteSource | DirectorySource
+
+
+def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Source:
+    """Open a local file, a directory or an fsspec URL for reading.
+
+    Parameters
+    ----------
+    path
+        A local path, a ``file://`` URL, or any fsspec URL.
+    storage_options
+        Passed to the fsspec file system; only for URLs.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    OptionError
+        `storage_options` with a local path, or something that is no path.
+
+    Examples
+    --------
+    >>> import fsspec
+    >>> with fsspec.open("memory://doc.bin", "wb") as f:
+    ...     _ = f.write(b"abc")
+    >>> open_source("memory://doc.bin").pread(1, 2)
+    b'bc'
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise OptionError(message("opening", repr(path), expected="a path", got=type(path).__name__)) from None
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if text.startswith("file://"):
+        text = text[len("file://") :]
+    elif "://" in text or "::" in text and not os.path.exists(text):
+        return RemoteSource(text, storage_options)
+    if storage_options:
+        raise OptionError(message("opening", path, expected="no storage_options for a local path", got=storage_options))
+    if os.path.isdir(text):
+        return DirectorySource(text)
+    return FileSource(text)
