@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from packstore.dask_io import from_file
     from packstore.group import Group, open, open_group
     from packstore.lazy import LazyArray
+    from packstore.multi import from_files
     from packstore.store import ManifestStore, open_store
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "PackBitsCodec",
     "errors",
     "from_file",
+    "from_files",
     "open",
     "open_array",
     "open_group",
@@ -49,6 +51,7 @@ _HOMES = {
     "ManifestStore": "store",
     "PackBitsCodec": "codecs.packbits",
     "from_file": "dask_io",
+    "from_files": "multi",
     "open": "group",
     "open_array": "array",
     "open_group": "group",

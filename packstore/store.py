@@ -22,6 +22,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from packstore import zarr_metadata
 from packstore.chunkio import read_chunk
+from packstore.joined import MultiLocation, join_files
 from packstore.keys import ZARR_JSON, chunk_key, parent_paths, parse_chunk_key, path_reason
 from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray
 from packstore.readers import Location, locate
@@ -62,7 +63,7 @@ class ManifestStore(Store):
     supports_deletes: bool = False
     supports_listing: bool = True
 
-    def __init__(self, location: Location, *, read_only: bool = True) -> None:
+    def __init__(self, location: Location | MultiLocation, *, read_only: bool = True) -> None:
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         super().__init__(read_only=True)
@@ -347,7 +348,8 @@ def open_store(
     Parameters
     ----------
     path : path-like or str
-        A local file, a zarr directory (v2 or v3), or an fsspec URL.
+        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes
+        `component`, `axis` and `new_axis` as `from_files` does.
     format : str, optional
         "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
     chunks : int or tuple of int, optional
@@ -380,6 +382,9 @@ def open_store(
     >>> zarr.open_group(packstore.open_store(path), mode="r")["a"][1].tolist()
     [3, 4, 5]
     """
+    if isinstance(path, (list, tuple)):
+        joined = join_files(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
+        return ManifestStore(joined)
     location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
     if location.format == "zarr":
         from packstore.readers.zarr import directory_store

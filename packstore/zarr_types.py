@@ -1,72 +1,150 @@
-"""numpy dtypes in zarr's terms: which of them zarr can hold, and under which name.
+"""numpy dtypes in zarr's terms: which of them zarr v3 can hold, under which name, and in which bytes.
 
-zarr is imported on the first call, not with this module.
+zarr is imported by the first call that needs it, not with this module.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+import json
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from packstore.errors import DtypeError, message
+
+if TYPE_CHECKING:
+    from zarr.dtype import ZDType
 
 __all__ = ["metadata", "packed", "reason"]
 
 DType = np.dtype[Any]
+# Types of the zarr v3 core, which need no asking.
+CORE = frozenset("?bBhHiIlLqQefdFD")
+# `warnings.catch_warnings` swaps process-wide state, so two probes must not overlap.
+_probing = threading.Lock()
 
 
-@functools.lru_cache(maxsize=512)
 def reason(dtype: DType) -> str | None:
-    """Why zarr has no data type for `dtype`; None where it has.
+    """Why zarr v3 has no data type for `dtype`, or None where it has one.
+
+    Notes
+    -----
+    The core numbers are answered at once; anything else is put to the installed zarr, once per dtype: its data type
+    must survive JSON and come back as the same dtype, and so must a zero. Variable-length strings
+    (`numpy.dtypes.StringDType`, and object with h5py's string metadata) are zarr's ``string``.
 
     Examples
     --------
-    >>> reason(np.dtype("f4")) is None
+    >>> reason(np.dtype(">f4")) is None
     True
+    >>> reason(np.dtype([("a", "f4", (3,))]))
+    "zarr structs have no array members ('a' has shape (3,))"
     """
-    from zarr.dtype import parse_dtype
-
-    if dtype.kind == "O":
-        return "zarr has no data type for Python objects"
-    if dtype.itemsize == 0:
-        return f"zarr has no data type for zero-width elements ({dtype})"
-    target = packed(dtype)
-    try:
-        zdtype = parse_dtype(target, zarr_format=3)
-        again = type(zdtype).from_json(zdtype.to_json(zarr_format=3), zarr_format=3).to_native_dtype()
-    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
-        text = str(error).split("\n")[0][:200]
-        return f"zarr has no data type for {dtype} ({text})"
-    if again != target.newbyteorder("="):
-        return f"zarr has no data type for {dtype} (it would read as {again})"
-    return None
+    if dtype.char in CORE and dtype.isbuiltin != 2:
+        return None
+    if dtype.kind == "T" or _is_string_object(dtype):
+        return None
+    # Equal object dtypes may differ in what they hold, so they stay out of the cache.
+    return _static_reason(dtype) or _probe(dtype)
 
 
-@functools.lru_cache(maxsize=512)
-def metadata(dtype: DType) -> tuple[Any, Any]:
-    """The JSON form and the zarr data type of `dtype` (as `packed`)."""
-    from zarr.dtype import parse_dtype
+def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
+    """The ``data_type`` of zarr v3 metadata for `dtype`, as JSON and as zarr's object.
 
+    Raises
+    ------
+    DtypeError
+        zarr has none; the text is that of `reason`.
+
+    Notes
+    -----
+    The bytes that belong to it are those of an array of ``packed(dtype)``. zarr may warn that a data type is not in the
+    v3 specification (fixed strings, structs).
+    """
+    from zarr.dtype import VariableLengthUTF8, parse_dtype
+
+    if dtype.kind == "T" or _is_string_object(dtype):
+        zdtype: ZDType[Any, Any] = VariableLengthUTF8()
+        return "string", zdtype
+    why = reason(dtype)
+    if why is not None:
+        raise DtypeError(message("naming a zarr data type", expected="a dtype that zarr has", got=f"{dtype}: {why}"))
     zdtype = parse_dtype(packed(dtype), zarr_format=3)
     return zdtype.to_json(zarr_format=3), zdtype
 
 
-@functools.lru_cache(maxsize=512)
 def packed(dtype: DType) -> DType:
-    """`dtype` as zarr stores it: a struct without padding, its fields little-endian; any other as it is.
+    """`dtype` as zarr's ``bytes`` codec lays it out: structs without padding and little-endian, all else as it is.
 
     Examples
     --------
-    >>> packed(np.dtype([("a", "u1"), ("b", ">i4")], align=True))
-    dtype([('a', 'u1'), ('b', '<i4')])
+    >>> packed(np.dtype({"names": ["a", "b"], "formats": [">i2", "f8"], "offsets": [8, 0], "itemsize": 16}))
+    dtype([('a', '<i2'), ('b', '<f8')])
     """
-    if dtype.fields is None or dtype.names is None:
-        return dtype
-    fields: list[tuple[str, Any] | tuple[str, Any, tuple[int, ...]]] = []
-    for name in dtype.names:
-        member = dtype.fields[name][0]
-        base = packed(member.base)
-        if base.fields is None:
-            base = base.newbyteorder("<")
-        fields.append((name, base, member.shape) if member.shape else (name, base))
-    return np.dtype(fields)
+    return dtype if dtype.names is None else _packed_struct(dtype)
+
+
+def _packed_struct(dtype: DType) -> DType:
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return np.dtype((_packed_struct(base), shape))
+    if dtype.names is None:
+        return dtype.newbyteorder("<") if dtype.kind not in "VO" else dtype
+    # zarr writes no field offsets and no byte order per field.
+    return np.dtype([(name, _packed_struct(dtype.fields[name][0])) for name in dtype.names])  # type: ignore[index]  # names means fields
+
+
+def _is_string_object(dtype: DType) -> bool:
+    return dtype.kind == "O" and dtype.metadata is not None and dict(dtype.metadata).get("vlen") in (str, bytes)
+
+
+def _static_reason(dtype: DType) -> str | None:
+    if dtype.names is not None:
+        if not dtype.names:
+            return "zarr structs have at least one field"
+        for name in dtype.names:
+            member: DType = dtype.fields[name][0]  # type: ignore[index]  # names means fields
+            if member.subdtype is not None:
+                return f"zarr structs have no array members ({name!r} has shape {member.shape})"
+            why = "zarr structs have no variable-length members" if member.hasobject else _static_reason(member)
+            if why is not None:
+                return why
+        return None
+    if dtype.hasobject:
+        return "zarr has no data type for Python objects"
+    if dtype.itemsize == 0:
+        return "zarr has no data types of zero bytes"
+    if dtype.char in "gG":
+        return f"zarr has no {dtype.name}"
+    if dtype.kind in "mM" and np.datetime_data(dtype)[0] == "generic":
+        return f"zarr stores no {dtype.name} without a unit"
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _probe(dtype: DType) -> str | None:
+    from zarr.dtype import parse_dtype
+    from zarr.errors import UnstableSpecificationWarning
+
+    want = packed(dtype)
+    zero = np.zeros((), want)[()]
+    # A probe is not a use of the data type: the warning comes when an array is opened through zarr.
+    with _probing, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnstableSpecificationWarning)
+        try:
+            name = json.loads(json.dumps(parse_dtype(want, zarr_format=3).to_json(zarr_format=3)))
+            zdtype = parse_dtype(name, zarr_format=3)
+            fill = json.loads(json.dumps(zdtype.to_json_scalar(zero, zarr_format=3)))
+            back = zdtype.from_json_scalar(fill, zarr_format=3)
+        except (ValueError, TypeError, KeyError, NotImplementedError) as why:
+            # The ways in which zarr says no; its own text names the dtype.
+            return f"zarr has no data type for {dtype}: {why}"
+    native = zdtype.to_native_dtype()
+    if native != want.newbyteorder("<"):
+        return f"zarr reads {dtype} back as {native}"
+    if np.asarray(back, native).tobytes() != np.asarray(zero, native).tobytes():
+        return f"zarr does not keep a value of {dtype}"
+    return None

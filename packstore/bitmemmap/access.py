@@ -53,7 +53,8 @@ def read(packed: Bytes, geometry: Geometry, selection: Selection) -> Bools:
             return gather(packed, geometry, selection)
         found = packed[selection.key(axis, slice(start >> 3, (last >> 3) + 1, step >> 3))]
         bit: Bools = ((found >> np.uint8(geometry.shift(start))) & _ONE).view(np.bool_)
-            return bit[_along(item.dim, flip)]
+        chosen = bit[_along(item.dim, flip)]
+        return chosen
     if isinstance(value, np.ndarray):
         found = packed[selection.key(axis, value >> 3)]
         bits = found >> selection.fit(geometry.shifts(value))
@@ -145,6 +146,7 @@ def _write_bytes(
     """Assign a range of step 1 to 7: whole bytes are stored, shared ones blended."""
     axis, order = geometry.bytes_axis, geometry.bitorder
     item = selection.on(axis)
+    value = _core(value, item.dim)
     first = where.start & ~7
     low, high = first >> 3, (where[-1] >> 3) + 1
     lead = where.start - first
@@ -175,6 +177,11 @@ def _write_bytes(
         chosen[lead if edge == 0 else 0 : min(8, end - 8 * edge)] = True
         at = _along(item.dim, slice(edge, edge + 1))
         _blend(region, at, np.packbits(chosen, bitorder=order)[0], new[at], lock)
+
+
+def _core(value: Bools, dim: int) -> Bools:
+    """`value` without its repetitions along other dimensions than `dim`: a scalar packs as one row, not as all."""
+    return value[tuple(slice(None) if i == dim or step else slice(1) for i, step in enumerate(value.strides))]
 
 
 def _blend(packed: Bytes, key: tuple[Any, ...], mask: np.uint8 | Bytes, new: Bytes, lock: Lock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ __all__ = ["gather", "scatter"]
 _BLOCK = 1 << 20
 
 
-def _blocks(geometry: Geometry, selection: Selection) -> Iterator[tuple[slice, Indices, Indices]]:
+def _blocks(
+    geometry: Geometry, selection: Selection, block_size: int = _BLOCK
+) -> Iterator[tuple[slice, Indices, Indices]]:
     """Yield slices along the first dimension of the result with the byte and the bit position of each element."""
     shape = selection.shape
     packed = geometry.packed_axis
@@ -36,7 +39,7 @@ def _blocks(geometry: Geometry, selection: Selection) -> Iterator[tuple[slice, I
             bits, grid = grid, grid >> 3
         parts.append((grid, stride))
     rows = shape[0] if shape else 1
-    step = max(1, _BLOCK // max(1, math.prod(shape[1:])))
+    step = max(1, block_size // max(1, math.prod(shape[1:])))
     for lo in range(0, rows, step):
         block = slice(lo, min(lo + step, rows))
         target = (block.stop - lo, *shape[1:]) if shape else ()
@@ -57,10 +60,34 @@ def gather(packed: Bytes, geometry: Geometry, selection: Selection) -> Bools:
     """The selected elements, read byte by byte."""
     flat = packed.reshape(-1)
     out = np.empty(selection.shape, np.bool_)
+    if geometry.packed_axis is None and geometry.shape:
+        last = selection.on(len(geometry.shape) - 1)
+        if isinstance(last.value, range) and last.value.step == 1 and 0 < last.dim == len(selection.shape) - 1:
+            _gather_rows(flat, geometry, selection, out)
+            return out
     for block, address, position in _blocks(geometry, selection):
         found = (flat[address] >> geometry.shifts(position)) & np.uint8(1)
         out[block if selection.shape else ()] = found
     return out
+
+
+def _gather_rows(flat: Bytes, geometry: Geometry, selection: Selection, out: Bools) -> None:
+    """Rows that start at any bit: gather the bytes of each, then cut those of one phase together."""
+    axis = len(geometry.shape) - 1
+    length = out.shape[-1]
+    items = [
+        replace(item, value=item.value[:1]) if item.axis == axis and isinstance(item.value, range) else item
+        for item in selection.items
+    ]
+    starts = replace(selection, items=items, shape=(*selection.shape[:-1], 1))
+    width = np.arange((length + 14) // 8)
+    for block, address, position in _blocks(geometry, starts, max(1, _BLOCK // length)):
+        found = flat[np.minimum(address + width, flat.size - 1)]
+        bits = np.unpackbits(found, axis=-1, bitorder=geometry.bitorder).view(np.bool_)
+        target, phases = out[block], position[..., 0]
+        for phase in range(8):
+            rows = phases == phase
+            target[rows] = bits[rows, phase : phase + length]
 
 
 def scatter(

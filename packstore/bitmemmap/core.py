@@ -7,13 +7,15 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, cast
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from packstore.bitmemmap import access, whole
-from packstore.bitmemmap.geometry import BitOrder, Bools, Bytes, Geometry
+from packstore.bitmemmap.arguments import as_bool, extents_of, normal_axis
+from packstore.bitmemmap.geometry import BitOrder, Bools, Geometry
+from packstore.bitmemmap.logic import BitLogic
 from packstore.bitmemmap.selection import parse
 from packstore.bitmemmap.storage import MODES, Mapping, Mode, check_size, create, file_size
 from packstore.errors import DtypeError, OptionError, ShapeError, UnsupportedError, message
@@ -50,7 +52,7 @@ def open_memmap(
     bitorder
         ``"little"`` puts the first element in the lowest bit; ``"big"`` is what `numpy.packbits` does if not told.
     offset
-        Byte at which the packed bits begin. The file must end where they end. ``"w+"`` fills the bytes before with zeros.
+        Byte at which the packed bits begin. The file must end where they end. ``"w+"`` writes zeros before.
 
     Returns
     -------
@@ -89,24 +91,24 @@ def open_memmap(
     return BitMemmap(path, mode, shape, axis, bitorder, offset)
 
 
-class BitMemmap:
+class BitMemmap(BitLogic):
     """A memory map with one bit per element that indexes like a bool ndarray; see `open_memmap` for the parameters.
 
     Notes
     -----
-    Every read returns a new array (there are no views on bits) and touches only the bytes that hold the elements asked
-    for. Assignment touches only the bytes that hold the elements assigned; bytes at the edge of a region are read, changed
-    and written back.
+    Every read returns a new array (there are no views on bits) and touches only the bytes that hold the elements
+    asked for. Assignment touches only the bytes that hold the elements assigned; bytes at the edge of a region are
+    read, changed and written back.
 
-    Threads may share one BitMemmap: changes to a shared byte are serialised by a lock. Processes, and separate maps of one
-    file, may write at once as long as no two of them write into the same byte: let them split the array along another
-    axis than the packed one, or at multiples of 8 along it. Two writers of one byte lose bits, without an error.
+    Threads may share one BitMemmap: changes to a shared byte are serialised by a lock. Processes, and separate maps of
+    one file, may write at once as long as no two of them write into the same byte: let them split the array along
+    another axis than the packed one, or at multiples of 8 along it. Two writers of one byte lose bits, with no error.
 
     The size of the file is checked before every access; one that was cut in between raises `TruncatedFileError`.
 
-    A pickle holds the path and the parameters, not the bits; ``"w+"`` reopens as ``"r+"``, and ``"c"`` cannot be pickled.
-    Writing into a sparse file on a full disk kills the process, as with any memory map; files made by mode ``"w+"`` have
-    their blocks reserved where the file system can do so.
+    A pickle holds the path and the parameters, not the bits; ``"w+"`` reopens as ``"r+"``, and ``"c"`` cannot be
+    pickled. Writing into a sparse file on a full disk kills the process, as with any memory map; files made by mode
+    ``"w+"`` have their blocks reserved where the file system can do so.
     """
 
     # An ndarray has both `.copy` and `__array_function__`; with the two, dask would copy and hash the whole file.
@@ -132,8 +134,8 @@ class BitMemmap:
         if start < 0:
             raise OptionError(message("opening", name, expected="an offset of at least 0", got=start))
         size = 0 if mode == "w+" else file_size(name)
-        extents = _extents(name, mode, shape, start, size)
-        self._geometry = Geometry(extents, _axis(name, axis, len(extents)), bitorder)
+        extents = extents_of(name, mode, shape, start, size)
+        self._geometry = Geometry(extents, normal_axis(name, axis, len(extents)), bitorder)
         nbytes = self._geometry.nbytes
         if start + nbytes >= 1 << 63:
             raise ShapeError(message("opening", name, expected="less than 2**63 bytes", got=f"shape {extents}"))
@@ -220,7 +222,7 @@ class BitMemmap:
 
     def __bool__(self) -> bool:
         if self.size == 1:
-            return self.any() is np.True_ or bool(self.any())
+            return bool(self.any())
         hint = "Use any() or all()"
         raise ShapeError(message("truth value of", self.filename, expected="one element", got=self.size, hint=hint))
 
@@ -242,7 +244,7 @@ class BitMemmap:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         packed = self._mapping.write()
-        bits = _as_bool(value)
+        bits = as_bool(value)
         lock = self._mapping.lock
         mask = self._full_mask(key)
         if mask is not None:
@@ -285,7 +287,7 @@ class BitMemmap:
         self._mapping.flush()
 
     def close(self) -> None:
-        """Flush and unmap. Arrays that were read stay valid, for they are copies; any other use raises `ClosedError`."""
+        """Flush and unmap. Arrays that were read stay valid, they are copies; any later use raises `ClosedError`."""
         self._mapping.close()
 
     def __enter__(self) -> Self:
@@ -332,129 +334,12 @@ class BitMemmap:
 
         Notes
         -----
-        Flushes first. The name depends on path, size, modification time and inode; a task that finds another file, or one
-        changed since, raises `StaleFileError`: call `to_dask` again after writing.
+        Flushes first. The name depends on path, size, modification time and inode; a task that finds another file, or
+        one changed since, raises `StaleFileError`: call `to_dask` again after writing.
         """
         from packstore.bitmemmap.lazy import to_dask
 
         return to_dask(self, chunks)
-
-    def count_nonzero(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
-        """Number of True elements: an int, or an array of counts along `axis`, as `numpy.count_nonzero`.
-
-        Parameters
-        ----------
-        axis
-            One or more axes; None for all.
-        keepdims
-            Keep them as dimensions of length 1.
-
-        Notes
-        -----
-        By popcount, without unpacking, unless the packed axis stays.
-        """
-        packed = self._mapping.read()
-        axes = self._axes(axis)
-        if axis is None and not keepdims:
-            return whole.count(packed, self._geometry)
-        if self._whole(axes):
-            return np.full((1,) * self.ndim if keepdims else (), whole.count(packed, self._geometry), np.intp)[()]
-        if self._geometry.packed_axis is None:
-            return np.count_nonzero(self[...], axis=axes, keepdims=keepdims)
-        counts = whole.count_along(packed, self._geometry, axes)
-        return counts if keepdims else counts.squeeze(axes)
-
-    def any(self, axis: int | tuple[int, ...] | None = None, out: Any = None, keepdims: bool = False) -> Any:
-        """Whether any element (along `axis`) is True; over all axes it stops at the first block that has one."""
-        return self._logic(axis, out, keepdims, conjunction=False)
-
-    def all(self, axis: int | tuple[int, ...] | None = None, out: Any = None, keepdims: bool = False) -> Any:
-        """Whether all elements (along `axis`) are True; over all axes it stops at the first block that has a False one."""
-        return self._logic(axis, out, keepdims, conjunction=True)
-
-    def _logic(self, axis: int | tuple[int, ...] | None, out: Any, keepdims: bool, conjunction: bool) -> Any:
-        packed = self._mapping.read()
-        axes = self._axes(axis)
-        result: Any
-        if self._whole(axes):
-            found = (whole.every if conjunction else whole.some)(packed, self._geometry)
-            result = np.full((1,) * self.ndim if keepdims else (), found)
-        elif self._geometry.packed_axis is None:
-            result = (np.all if conjunction else np.any)(self[...], axis=axes, keepdims=keepdims)
-        else:
-            result = whole.logic_along(packed, self._geometry, axes, conjunction)
-            result = result if keepdims else result.squeeze(axes)
-        if out is None:
-            return result[()]
-        out[...] = result
-        return out
-
-    def _axes(self, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
-        if axis is None:
-            return tuple(range(self.ndim))
-        axes = tuple(_axis(self.filename, a, self.ndim) for a in (axis if isinstance(axis, tuple) else (axis,)))
-        if len(set(axes)) != len(axes):
-            raise OptionError(message("reducing", self.filename, expected="each axis once", got=axis))
-        return cast(tuple[int, ...], axes)
-
-    def _whole(self, axes: tuple[int, ...]) -> bool:
-        return len(axes) == self.ndim
-
-    def invert(self) -> Self:
-        """Flip every element in place; returns the map itself. ``~m`` gives an ndarray instead."""
-        whole.invert(self._mapping.write(), self._geometry, self._mapping.lock)
-        return self
-
-    def _combine(self, other: Any, operation: Callable[..., Bytes]) -> Self:
-        packed = self._mapping.write()
-        lock = self._mapping.lock
-        if isinstance(other, BitMemmap) and other._geometry == self._geometry:
-            whole.combine(packed, self._geometry, other._mapping.read(), operation, lock)
-            return self
-        aligned = isinstance(other, BitMemmap) and other.shape == self.shape
-        values = other if aligned else np.asarray(other)
-        if values.dtype != _BOOL:
-            raise DtypeError(message("combining bits of", self.filename, expected="bool values", got=values.dtype))
-        if not aligned:
-            values = self._same_shape(values)
-        if self._geometry.packed_axis is None:
-            flat = (np.asarray(values) if aligned else values).flat
-            whole.combine(packed, self._geometry, lambda block: flat[block], operation, lock)
-        else:
-            whole.combine(packed, self._geometry, lambda block: values[block], operation, lock)
-        return self
-
-    def _same_shape(self, values: Bools) -> Bools:
-        try:
-            return np.broadcast_to(values, self.shape)
-        except ValueError as error:
-            raise self._misfit(f"values that broadcast to {self.shape}", values.shape) from error
-
-    def __iand__(self, other: Any) -> Self:
-        return self._combine(other, np.bitwise_and)
-
-    def __ior__(self, other: Any) -> Self:
-        return self._combine(other, np.bitwise_or)
-
-    def __ixor__(self, other: Any) -> Self:
-        return self._combine(other, np.bitwise_xor)
-
-    # Out of place the result is an ordinary array: there is no file to put it in.
-    def __and__(self, other: Any) -> Any:
-        return np.asarray(self) & np.asarray(other)
-
-    def __or__(self, other: Any) -> Any:
-        return np.asarray(self) | np.asarray(other)
-
-    def __xor__(self, other: Any) -> Any:
-        return np.asarray(self) ^ np.asarray(other)
-
-    __rand__ = __and__
-    __ror__ = __or__
-    __rxor__ = __xor__
-
-    def __invert__(self) -> Bools:
-        return np.logical_not(self[...])
 
     def __eq__(self, other: object) -> Any:
         return np.asarray(self) == np.asarray(other)
@@ -463,45 +348,3 @@ class BitMemmap:
         return np.asarray(self) != np.asarray(other)
 
     __hash__ = None  # type: ignore[assignment]  # compares by element, as ndarray
-
-
-def _as_bool(value: Any) -> Bools:
-    array = np.asarray(value)
-    if array.dtype == _BOOL:
-        return array
-    bits = np.empty(array.shape, np.bool_)
-    # numpy's own rule of assignment: what is not zero is True.
-    bits[...] = array
-    return bits
-
-
-def _axis(path: str, axis: int | None, ndim: int) -> int | None:
-    if axis is None:
-        return None
-    try:
-        number = operator.index(axis)
-    except TypeError as error:
-        raise OptionError(message("using", path, expected="an integer axis or None", got=repr(axis))) from error
-    # numpy.packbits takes a 0-d array for a 1-d one.
-    extent = max(ndim, 1)
-    if not -extent <= number < extent:
-        raise OptionError(message("using", path, expected=f"an axis from {-extent} to {extent - 1}", got=number))
-    return number % extent
-
-
-def _extents(
-    path: str, mode: Mode, shape: SupportsIndex | Sequence[SupportsIndex] | None, offset: int, size: int
-) -> tuple[int, ...]:
-    if shape is None:
-        if mode == "w+":
-            raise OptionError(message("creating", path, expected="a shape", got=None, hint="Pass shape="))
-        if offset > size:
-            raise ShapeError(message("opening", path, expected=f"at least {offset} bytes (the offset)", got=f"{size}"))
-        return ((size - offset) * 8,)
-    try:
-        extents = tuple(operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
-    except TypeError as error:
-        raise ShapeError(message("opening", path, expected="a shape of integers", got=repr(shape))) from error
-    if any(n < 0 for n in extents):
-        raise ShapeError(message("opening", path, expected="extents of at least 0", got=extents))
-    return extents

@@ -9,28 +9,26 @@ import numpy as np
 
 from packstore.bitmemmap.geometry import BitOrder
 from packstore.errors import MissingFileError, StaleFileError, UnsupportedError, message
+from packstore.source import Fingerprint
 
 if TYPE_CHECKING:
     from packstore.bitmemmap.core import BitMemmap
 
 __all__ = ["BitSource", "to_dask", "tokenize"]
 
-Fingerprint = tuple[int, int, int]
-
 
 def _fingerprint(path: str) -> Fingerprint:
     try:
-        status = os.stat(path)
+        return Fingerprint.of(path, os.stat(path))
     except FileNotFoundError as error:
         raise MissingFileError(message("reading", path, expected="a file", got="nothing there")) from error
-    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def tokenize(array: BitMemmap, generation: int) -> object:
     """What names the data: where it lies, how, and in which state; changes in memory count too."""
     own = id(array) if array.mode == "c" else None
     layout = (array.shape, array.axis, array.bitorder, array.offset)
-    return ("BitMemmap", os.path.realpath(array.filename), _fingerprint(array.filename), layout, generation, own)
+    return ("BitMemmap", *_fingerprint(os.path.realpath(array.filename)), layout, generation, own)
 
 
 class BitSource:
@@ -40,14 +38,12 @@ class BitSource:
 
     def __init__(
         self,
-        path: str,
         shape: tuple[int, ...],
         axis: int | None,
         bitorder: BitOrder,
         offset: int,
         fingerprint: Fingerprint,
     ) -> None:
-        self.path = path
         self.shape = shape
         self.axis = axis
         self.bitorder = bitorder
@@ -60,41 +56,46 @@ class BitSource:
         return len(self.shape)
 
     def __reduce__(self) -> tuple[type[BitSource], tuple[Any, ...]]:
-        return BitSource, (self.path, self.shape, self.axis, self.bitorder, self.offset, self.fingerprint)
+        return BitSource, (self.shape, self.axis, self.bitorder, self.offset, self.fingerprint)
 
     def __dask_tokenize__(self) -> object:
         return self.__reduce__()[1]
 
     def __getitem__(self, key: Any) -> Any:
-        found = _fingerprint(self.path)
+        path = self.fingerprint.path
+        found = _fingerprint(path)
         if found != self.fingerprint:
             raise StaleFileError(
                 message(
                     "reading",
-                    self.path,
-                    expected=f"(size, mtime_ns, inode) {self.fingerprint}",
-                    got=found,
+                    path,
+                    expected=f"(size, mtime_ns, inode) {tuple(self.fingerprint[1:])}",
+                    got=tuple(found[1:]),
                     hint="The file changed after to_dask(); call it again",
                 )
             )
         if self._bits is None:
             from packstore.bitmemmap.core import BitMemmap
 
-            self._bits = BitMemmap(self.path, "r", self.shape, self.axis, self.bitorder, self.offset)
+            self._bits = BitMemmap(path, "r", self.shape, self.axis, self.bitorder, self.offset)
         return np.asarray(self._bits[key])
 
 
 def to_dask(array: BitMemmap, chunks: Any) -> Any:
     """See `BitMemmap.to_dask`."""
-    import dask.array as da
+    import dask.array
     from dask.base import tokenize as dask_token
+
+    # dask ships its types without all its signatures.
+    da: Any = dask.array
 
     if array.mode == "c":
         hint = 'Open it with mode="r", or use da.from_array(np.asarray(m))'
         raise UnsupportedError(message("reading", array.filename, expected="a mode that shares", got="'c'", hint=hint))
     array.flush()
-    path = os.path.realpath(array.filename)
-    source = BitSource(path, array.shape, array.axis, array.bitorder, array.offset, _fingerprint(path))
+    source = BitSource(
+        array.shape, array.axis, array.bitorder, array.offset, _fingerprint(os.path.realpath(array.filename))
+    )
     blocks = da.core.normalize_chunks(chunks, shape=array.shape, dtype=source.dtype)
     if chunks == "auto" and array.ndim and array.axis is not None:
         along = list(blocks)

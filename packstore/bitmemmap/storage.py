@@ -146,7 +146,7 @@ class Mapping:
         self._bytes = np.frombuffer(self._map, np.uint8, nbytes, offset).reshape(packed_shape)
 
     def read(self) -> Bytes:
-        """The bytes, for reading now; checked to be there still, for reading past the end of the file kills the process."""
+        """The bytes, for reading now; checked to be there, as reading past the end of a file kills the process."""
         data = self._bytes
         if data is None:
             raise ClosedError(message("using", self.path, expected="an open BitMemmap", got="a closed one"))

@@ -15,7 +15,7 @@ __all__ = ["combine", "count", "count_along", "every", "invert", "logic_along", 
 
 Lock = AbstractContextManager[object]
 # A block and its popcounts stay in the second-level cache.
-_BLOCK_NBYTES = 1 << 20
+_BLOCK_NBYTES = 3 << 18
 
 
 def _blocks(packed: Bytes, geometry: Geometry, padding: int) -> Iterator[Bytes]:

@@ -23,7 +23,7 @@ PADDING_ENCODINGS: tuple[PaddingEncoding, ...] = ("none", "first_byte", "last_by
 _SCHEMA_NAMES = {"start_byte": "first_byte", "end_byte": "last_byte"}
 
 # Sub-byte and brain floats of ml_dtypes: (bits, signed). Each of the first seven takes one byte in memory.
-_ML_DTYPES: dict[str, tuple[int, bool]] = {
+ML_DTYPES: dict[str, tuple[int, bool]] = {
     "int2": (2, True),
     "uint2": (2, False),
     "int4": (4, True),
@@ -34,7 +34,7 @@ _ML_DTYPES: dict[str, tuple[int, bool]] = {
     "bfloat16": (16, False),
 }
 
-SUPPORTED = "bool, (u)int8 to (u)int64, float32, float64, complex64, complex128 or " + ", ".join(_ML_DTYPES)
+SUPPORTED = "bool, (u)int8 to (u)int64, float16 to float64, complex64, complex128 or " + ", ".join(ML_DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +174,12 @@ def _describe(dtype: np.dtype[Any]) -> tuple[int, bool, int]:
             return 1, False, 1
         if kind in "iu":
             return 8 * size, kind == "i", 1
-        if kind == "f" and size in (4, 8):
+        if kind == "f" and size in (2, 4, 8):
             return 8 * size, False, 1
         if kind == "c" and size in (8, 16):
             return 4 * size, False, 2
-    if dtype.type.__module__ == "ml_dtypes" and dtype.name in _ML_DTYPES:
-        return *_ML_DTYPES[dtype.name], 1
+    if dtype.type.__module__ == "ml_dtypes" and dtype.name in ML_DTYPES:
+        return *ML_DTYPES[dtype.name], 1
     hint = None
     if kind == "f":
         hint = "View the array as an unsigned integer of its size to pack its bits"

@@ -230,18 +230,9 @@ def check_frame(
         )
     payload = data
     if padding_encoding != "none":
-        stored = int(data[0 if padding_encoding == "first_byte" else -1])
+        stored = stored_padding(data, padding_encoding)
         payload = data[1:] if padding_encoding == "first_byte" else data[:-1]
         padding = layout.padding(count)
-        if stored > 7:
-            raise CorruptDataError(
-                message(
-                    _WHAT,
-                    expected=f"a padding count of at most 7 in the {padding_encoding.replace('_', ' ')}",
-                    got=f"{stored}",
-                    hint="The bytes are damaged, or were written with another padding_encoding",
-                )
-            )
         if stored != padding:
             raise CorruptDataError(
                 message(
@@ -253,6 +244,21 @@ def check_frame(
             )
     check_padding_bits(payload, layout.padding(count), bitorder)
     return payload
+
+
+def stored_padding(data: Bytes, padding_encoding: PaddingEncoding) -> int:
+    """Read the padding count."""
+    stored = int(data[0 if padding_encoding == "first_byte" else -1])
+    if stored > 7:
+        raise CorruptDataError(
+            message(
+                _WHAT,
+                expected=f"a padding count of at most 7 in the {padding_encoding.replace('_', ' ')}",
+                got=f"{stored}",
+                hint="The bytes are damaged, or were written with another padding_encoding",
+            )
+        )
+    return stored
 
 
 def check_padding_bits(payload: Bytes, padding: int, bitorder: BitOrder) -> None:

@@ -27,7 +27,7 @@ __all__ = [
 Bytes = npt.NDArray[np.uint8]
 
 # What the libraries behind the filters raise for bad input; anything else is a bug of ours and must show.
-_DECODER_ERRORS = (RuntimeError, ValueError, OSError, EOFError, zlib.error)
+_DECODER_ERRORS = (RuntimeError, ValueError, OverflowError, OSError, EOFError, zlib.error)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _unshuffle(data: Bytes, spec: FilterSpec, itemsize: int, block: int, out: By
     """Put the bits of all blocks back; `data` holds a multiple of 8 elements."""
     fast = _probe.imagecodecs_function("bitshuffle")
     if fast is not None:
-        store(spec, call(spec, fast, data, itemsize=itemsize, blocksize=block, out=out), out, True)
+        # As a plain buffer: of an array, imagecodecs takes the array's own item size.
+        store(spec, call(spec, fast, memoryview(data), itemsize=itemsize, blocksize=block, out=out), out, True)
         return
     step = block * itemsize
     full = data.size // step * step

@@ -8,7 +8,7 @@ fields, each a bit position with its repetitions; a field of all elements is the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -106,8 +106,6 @@ class _Tree:
     def parse(self) -> int:
         """Fill `fields`; return the bits of one encoded element."""
         bits = self.node(self.take(), 0, 0, (), 0)
-        if bits == 0:
-            corrupt(self.spec, "a data type with significant bits", "none")
         steps = sum(f.size * math.prod(min(8, loop[0]) for loop in f.loops if loop[1] % 8) for f in self.fields)
         if steps > _STEPS:
             corrupt(self.spec, "a data type of sensible complexity", f"one of {len(self.fields)} nested fields")
@@ -142,28 +140,34 @@ class _Tree:
     def array(self, total: int, bit: int, byte: int, loops: tuple[tuple[int, int, int], ...], depth: int) -> int:
         """An array: its base type, repeated."""
         kind = self.take()
-        base = self.values[self.at] if self.at < len(self.values) else 0
         if kind == _NOOP:
-            # libhdf5 copies the whole array at once.
-            self.take()
+            self.take()  # the base type's size; the array is copied at once
             return self.whole(total, bit, byte, loops)
-        if base == 0 or total % base:
-            corrupt(self.spec, "an array of whole elements", f"{total} bytes of {base} each")
-        count = total // base
+        begin = self.at
+        base = self.take()
+        count = total // base if base else 0
         first = len(self.fields)
-        # The loop's distance in bits is the base type's, known once that is parsed.
-        width = self.node(kind, bit, byte, (*loops, (count, 0, base)), depth + 1)
+        width = 0
+        if count or kind == _ATOMIC:
+            self.at = begin
+            # The loop's distance in bits is the base type's, known once that is parsed.
+            width = self.node(kind, bit, byte, (*loops, (count, 0, base)), depth + 1)
+        if kind != _ATOMIC:
+            # libhdf5 goes back to the base type even after the last element. A member after such an array is thus
+            # encoded and decoded with the wrong parameters: what h5py reads is what was written that way.
+            self.at = begin
+        if not count:
+            del self.fields[first:]
+            return 0
         level = len(loops)
         for index in range(first, len(self.fields)):
             field = self.fields[index]
-            outer, (_, _, step), inner = field.loops[:level], field.loops[level], field.loops[level + 1 :]
-            merged = (*outer, (count, width, step), *inner)
-            if inner and inner[0][0] * inner[0][1] == width and inner[0][0] * inner[0][2] == step:
+            outer, inner = field.loops[:level], field.loops[level + 1 :]
+            merged = (*outer, (count, width, base), *inner)
+            if inner and inner[0][0] * inner[0][1] == width and inner[0][0] * inner[0][2] == base:
                 # An array of arrays is one longer array.
                 merged = (*outer, (count * inner[0][0], inner[0][1], inner[0][2]), *inner[1:])
-            self.fields[index] = _Field(
-                field.bit, field.byte, field.size, field.big_endian, field.precision, field.offset, merged
-            )
+            self.fields[index] = replace(field, loops=merged)
         return count * width
 
     def compound(self, size: int, bit: int, byte: int, loops: tuple[tuple[int, int, int], ...], depth: int) -> int:

@@ -260,6 +260,10 @@ def find_array(location: Location, component: str | None) -> tuple[str, Manifest
             return next(iter(arrays.items()))
         if "" in arrays:
             return "", arrays[""]
+        if "" in manifest.unsupported:
+            raise UnsupportedError(
+                message("opening", location.path, expected="a supported array", got=manifest.unsupported[""])
+            )
         raise ComponentNotFoundError(
             message(
                 "opening",

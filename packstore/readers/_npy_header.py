@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.lib.format import descr_to_dtype
 
-from packstore.errors import FormatError, TruncatedFileError, UnsupportedError, message
+from packstore.errors import FormatError, TruncatedFileError, message
 from packstore.manifests import ContiguousManifest, ManifestArray, regroup
 from packstore.readers._literal import LiteralError, parse_literal
 from packstore.source import ByteSpace
 
-__all__ = ["MAGIC", "MAX_HEADER_NBYTES", "NpyHeader", "contiguous_array", "read_header", "zarr_reason"]
+__all__ = ["MAGIC", "MAX_HEADER_NBYTES", "NpyHeader", "contiguous_array", "read_header", "unsupported_dtype"]
 
 MAGIC = b"\x93NUMPY"
 # numpy stops at 10 000 characters because it evaluates the header; a plain parser can afford wide structured types.
@@ -24,7 +24,6 @@ MAX_HEADER_NBYTES = 1 << 20
 PEEK_NBYTES = 1024
 KEYS = {"descr", "fortran_order", "shape"}
 PICKLED = "its elements are pickled Python objects, and packstore never unpickles"
-EMPTY_ELEMENTS = "its elements have zero bytes: there is no data"
 
 
 class NpyHeader(NamedTuple):
@@ -39,6 +38,11 @@ class NpyHeader(NamedTuple):
     def data_nbytes(self) -> int:
         """Bytes of the elements."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def unsupported(self) -> str | None:
+        """Why elements of this type are not served; None where they are."""
+        return unsupported_dtype(self.dtype)
 
 
 def read_header(
@@ -59,8 +63,6 @@ def read_header(
         Not a header of version 1 to 3, or one that makes no sense.
     TruncatedFileError
         The bytes end inside the header.
-    UnsupportedError
-        Elements that are pickled objects.
     """
     end = space.nbytes if end is None else end
     head = bytes(space.pread(start, min(PEEK_NBYTES, end - start)))
@@ -107,20 +109,16 @@ def _interpret(text: str, nbytes: int, path: str, component: str | None) -> NpyH
     if not isinstance(dtype, np.dtype) or dtype.subdtype is not None:
         raise _bad(path, component, expected="the dtype of one element", got=f"{descr!r:.200}")
     check_shape(shape, dtype, path, component)
-    if dtype.hasobject:
-        raise UnsupportedError(
-            message(
-                "reading",
-                path,
-                component,
-                expected="elements stored as plain bytes",
-                got=f"dtype {dtype}: {PICKLED}",
-                hint="Load it where it is trusted and save it with a numeric, string or structured dtype",
-            )
-        )
-    if dtype.itemsize == 0:
-        raise UnsupportedError(message("reading", path, component, got=f"dtype {dtype.str}: {EMPTY_ELEMENTS}"))
     return NpyHeader(shape, dtype, "F" if fortran else "C", nbytes)
+
+
+def unsupported_dtype(dtype: np.dtype[Any]) -> str | None:
+    """Why elements of `dtype` are never served; None where they are."""
+    if dtype.hasobject:
+        return f"dtype {dtype}: {PICKLED}"
+    if dtype.itemsize == 0:
+        return f"dtype {dtype.str}: its elements have zero bytes, so there is no data"
+    return None
 
 
 def check_shape(shape: Any, dtype: np.dtype[Any], path: str, component: str | None) -> None:
@@ -164,15 +162,7 @@ def contiguous_array(
         dtype=header.dtype,
         chunk_shape=regroup(header.shape, header.dtype.itemsize, header.order, chunks),
         storage=ContiguousManifest(space, offset, header.dtype, header.order),
-        zarr_reason=zarr_reason(header.dtype),
     )
-
-
-def zarr_reason(dtype: np.dtype[Any]) -> str | None:
-    """Why zarr has no name for `dtype`; None where it has one."""
-    from packstore import zarr_types
-
-    return zarr_types.reason(dtype)
 
 
 def _bad(path: str, component: str | None, *, expected: object, got: object) -> FormatError:

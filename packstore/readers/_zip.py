@@ -198,6 +198,8 @@ def data_range(space: ByteSpace, path: str, member: ZipMember) -> tuple[int, dic
     name = _decode_name(rest[:name_n], flags, path)
     if name != member.name or method != member.method:
         raise _local(path, member, f"the name {member.name!r} and method {member.method}", f"{name!r} and {method}")
+    if (flags ^ member.flags) & 1:
+        raise _local(path, member, "the directory's encryption flag", f"flags {flags:#x}")
     return start, extra_fields(rest[name_n:])
 
 

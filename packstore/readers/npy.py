@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from packstore.errors import UnsupportedError
 from packstore.manifests import ManifestGroup
 from packstore.readers._npy_header import MAGIC, contiguous_array, read_header
 from packstore.source import Source
@@ -45,8 +44,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     -----
     Reads the header only, whatever the file's size. Bytes after the data are ignored, as by ``np.load``.
     """
-    try:
-        header = read_header(source, source.name)
-    except UnsupportedError as error:
-        return ManifestGroup({}, unsupported={"": str(error)})
+    header = read_header(source, source.name)
+    if header.unsupported is not None:
+        return ManifestGroup({}, unsupported={"": header.unsupported})
     return ManifestGroup({"": contiguous_array(header, source, 0, source.nbytes, chunks, source.name)})

@@ -11,7 +11,7 @@ import numpy as np
 
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.manifests import ContiguousManifest, ManifestArray, ManifestGroup, PackedManifest, regroup
-from packstore.readers._npy_header import PICKLED, zarr_reason
+from packstore.readers._npy_header import PICKLED
 from packstore.source import DirectorySource, Source
 
 __all__ = ["read", "sniff"]
@@ -121,7 +121,6 @@ def _plain(
         dtype=stored,
         chunk_shape=regroup(dims, stored.itemsize, order, chunks),
         storage=ContiguousManifest(source, offset, stored, order),
-        zarr_reason=zarr_reason(stored),
     )
 
 
@@ -215,13 +214,13 @@ def _packed_chunks(shape: tuple[int, ...], axis: int | None, chunks: Any) -> tup
 
 def _dtype(source: Source, dtype: Any) -> np.dtype[Any]:
     if dtype is None:
-        raise OptionError(
-            message("opening", source.name, expected="dtype= (raw files have no header)", got="none")
-        )
+        raise OptionError(message("opening", source.name, expected="dtype= (raw files have no header)", got="none"))
     try:
-        stored = np.dtype(dtype)
+        stored: np.dtype[Any] = np.dtype(dtype)
     except (TypeError, ValueError) as error:
-        raise DtypeError(message("opening", source.name, expected="a numpy dtype", got=f"{dtype!r} ({error})")) from None
+        raise DtypeError(
+            message("opening", source.name, expected="a numpy dtype", got=f"{dtype!r} ({error})")
+        ) from None
     if stored.hasobject:
         raise DtypeError(
             message("opening", source.name, expected="elements stored as plain bytes", got=f"{dtype!r}: {PICKLED}")
@@ -247,10 +246,13 @@ def _shape(source: Source, shape: Any) -> tuple[int, ...]:
             raise TypeError
         dims = (operator.index(shape),) if hasattr(shape, "__index__") else tuple(operator.index(n) for n in shape)
     except TypeError:
-        raise OptionError(
-            message("opening", source.name, expected="shape= of integers", got=repr(shape))
-        ) from None
-    if any(n < -1 for n in dims) or dims.count(-1) > 1 or len(dims) > 64 or math.prod(n for n in dims if n > 0) >= 2**63:
+        raise OptionError(message("opening", source.name, expected="shape= of integers", got=repr(shape))) from None
+    if (
+        any(n < -1 for n in dims)
+        or dims.count(-1) > 1
+        or len(dims) > 64
+        or math.prod(n for n in dims if n > 0) >= 2**63
+    ):
         raise OptionError(
             message("opening", source.name, expected="non-negative lengths (one may be -1)", got=repr(shape))
         )
@@ -272,7 +274,9 @@ def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], available: int, spare
     if count and available % count == 0 and available // count in (1, 2, 4, 8, 16) and dtype.kind in "biufc":
         fits.append(f"a dtype of {available // count} bytes would fit shape {shape}")
     if 0 < spare <= 65536 or spare > 0 and not fits:
-        fits.append(f"or offset={spare}, if that is a header" if fits else f"offset={spare} would fit, if that is a header")
+        fits.append(
+            f"or offset={spare}, if that is a header" if fits else f"offset={spare} would fit, if that is a header"
+        )
     if not fits and available % dtype.itemsize == 0:
         fits.append(f"shape ({available // dtype.itemsize},) would fit")
     return "; ".join(fits) if fits else f"No shape of {dtype} fits: the bytes are no multiple of {dtype.itemsize}"

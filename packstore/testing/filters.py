@@ -20,7 +20,7 @@ import pytest
 from packstore.errors import CorruptDataError, MissingFilterError, PackstoreError
 from packstore.filters import FILTERS, FilterSpec, decode_chunk, unavailable
 
-__all__ = ["Chunk", "FilterTests", "chunks_of", "damaged", "pipeline_of"]
+__all__ = ["Chunk", "FilterTests", "chunks_of", "damaged", "memory_file", "pipeline_of"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Chunk:
     shape: tuple[int, ...]
     region: tuple[slice, ...]  # the part of the chunk inside the dataset
     expected: npt.NDArray[Any]
+
+
+def memory_file() -> h5py.File:
+    """Open an HDF5 file in memory, without a chunk cache: that would hand out values as written, not as stored."""
+    return h5py.File("filters.h5", "w", driver="core", backing_store=False, rdcc_nbytes=0)
 
 
 def pipeline_of(dataset: h5py.Dataset) -> list[FilterSpec]:
@@ -93,7 +98,11 @@ class FilterTests:
 
     filter_id: int
     dtypes: tuple[str, ...] = ("<u1", "<i2", ">i2", "<u4", "<f4", ">f4", "<f8", ">f8", "<c16")
-    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (((40, 50), (16, 20)), ((1,), (1,)), ((1009,), (211,)))
+    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+        ((40, 50), (16, 20)),
+        ((1,), (1,)),
+        ((1009,), (211,)),
+    )
     detects_damage = True
 
     def create(self, file: h5py.File, name: str, values: npt.NDArray[Any], chunks: tuple[int, ...]) -> h5py.Dataset:
@@ -109,7 +118,7 @@ class FilterTests:
     @pytest.fixture
     def file(self) -> Iterator[h5py.File]:
         """An HDF5 file in memory."""
-        with h5py.File("filters.h5", "w", driver="core", backing_store=False) as file:
+        with memory_file() as file:
             yield file
 
     @pytest.fixture(params=["imagecodecs", "without imagecodecs"])
@@ -139,7 +148,8 @@ class FilterTests:
         count = 0
         for chunk in chunks_of(dataset):
             count += 1
-            if not decodable:
+            applied = [s.id for i, s in enumerate(filters) if not chunk.filter_mask >> i & 1]
+            if not decodable and self.filter_id in applied:
                 with pytest.raises(MissingFilterError, match=str(self.filter_id)):
                     decode_chunk(chunk.data, filters, chunk.filter_mask, chunk.nbytes)
                 continue

@@ -34,7 +34,8 @@ class BitRange:
         # Up to the top bit, then down again: the second shift is arithmetic for signed integers and extends the sign.
         bits = stored.astype(native) << native.type(width - self.offset - self.precision)
         bits >>= native.type(width - self.precision)
-        return bits.astype(self.dtype, copy=False)
+        out: Array = bits.astype(self.dtype, copy=False)
+        return out
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ class Tabulate:
 
     def __call__(self, stored: Array) -> Array:
         bits = np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}")
-        return _table(self.library, stored.dtype.itemsize)[bits]
+        out: Array = _table(self.library, stored.dtype.itemsize)[bits]
+        return out
 
 
 @functools.lru_cache(maxsize=64)

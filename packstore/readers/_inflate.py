@@ -1,0 +1,291 @@
+"""Compressed zip members as byte spaces: decoded once, kept in a cache bounded by bytes.
+
+A member is decoded whole (deflate by libdeflate where imagecodecs is installed, else by zlib), its CRC-32 checked, and
+kept until other members need the room. What only needs the first bytes (an array's header) decodes only those.
+Members that are read in blocks instead are in ``_blocks.py``.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
+from packstore.filters import _probe
+from packstore.readers._zip import BZIP2, DEFLATED, LZMA, ZipMember
+from packstore.source import Source
+
+__all__ = ["CACHE", "DecodedMember", "MemberCache", "check_crc", "corrupt", "decompressor", "feed_decoder"]
+
+U8 = npt.NDArray[np.uint8]
+CACHE_NBYTES = 1 << 30
+FEED_NBYTES = 1 << 16
+# Decoding the first bytes again costs less than a whole member up to about here.
+PREFIX_NBYTES = 1 << 16
+LZMA_MEMORY_NBYTES = 1 << 28
+
+
+class Decompressor(Protocol):
+    """What zlib, bz2 and lzma objects share."""
+
+    def decompress(self, data: Any, max_length: int, /) -> bytes:
+        """At most `max_length` decoded bytes."""
+
+
+class MemberCache:
+    """Decoded members, least recently used ones dropped beyond `max_nbytes`; the newest is always kept.
+
+    Notes
+    -----
+    Thread safe; after a fork the child starts with a lock of its own.
+    """
+
+    def __init__(self, max_nbytes: int) -> None:
+        self.max_nbytes = max_nbytes
+        self.nbytes = 0
+        self._items: OrderedDict[Hashable, U8] = OrderedDict()
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> U8 | None:
+        """The bytes under `key`, or None."""
+        with self._lock:
+            found = self._items.get(key)
+            if found is not None:
+                self._items.move_to_end(key)
+            return found
+
+    def put(self, key: Hashable, array: U8) -> None:
+        """Keep `array`, and drop the least recently used others while there is too much."""
+        array.flags.writeable = False
+        with self._lock:
+            old = self._items.pop(key, None)
+            self._items[key] = array
+            self.nbytes += array.nbytes - (0 if old is None else old.nbytes)
+            while self.nbytes > self.max_nbytes and len(self._items) > 1:
+                self.nbytes -= self._items.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._items.clear()
+            self.nbytes = 0
+
+
+CACHE = MemberCache(CACHE_NBYTES)
+
+
+class DecodedMember:
+    """A compressed member as a :class:`~packstore.source.ByteSpace` of its decoded bytes.
+
+    Parameters
+    ----------
+    source
+        The archive.
+    start
+        Where the member's stored bytes start.
+    member
+        Its directory entry; `nbytes` bounds what is ever decoded.
+    component
+        What errors call it.
+
+    Raises
+    ------
+    CorruptDataError
+        On access: the bytes do not decode, or to another length than declared.
+    ChecksumError
+        On access: they decode to something else than what was stored.
+
+    Notes
+    -----
+    Thread safe: one thread decodes a member while the others that want it wait; different members decode in parallel.
+    """
+
+    __slots__ = ("_lock", "_pid", "component", "key", "member", "name", "nbytes", "source", "start")
+
+    def __init__(self, source: Source, start: int, member: ZipMember, component: str) -> None:
+        self.source = source
+        self.component = component
+        self.start = start
+        self.member = member
+        self.name = f"{source.name}[{component}]"
+        self.nbytes = member.nbytes
+        self.key = (source.fingerprint, start)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def lock(self) -> threading.Lock:
+        """The member's lock; a child forked while another thread held it gets a new one."""
+        if self._pid != os.getpid():
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        return self._lock
+
+    def pread(self, offset: int, nbytes: int) -> U8:
+        self.check_range(offset, nbytes)
+        if offset + nbytes <= PREFIX_NBYTES < self.nbytes and CACHE.get(self.key) is None:
+            return np.frombuffer(self._prefix(offset + nbytes), np.uint8)[offset:]
+        return self.view()[offset : offset + nbytes]
+
+    def check_range(self, offset: int, nbytes: int) -> None:
+        """Raise TruncatedFileError for a range outside the decoded bytes."""
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
+            raise TruncatedFileError(
+                message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
+            )
+
+    def view(self) -> U8:
+        self.source.check()
+        found = CACHE.get(self.key)
+        if found is not None:
+            return found
+        with self.lock():
+            found = CACHE.get(self.key)
+            if found is None:
+                found = self._decode()
+                CACHE.put(self.key, found)
+            return found
+
+    def _decode(self) -> U8:
+        raw = self.source.view()
+        stored = self.member.stored_nbytes
+        data = raw[self.start : self.start + stored] if raw is not None else self.source.pread(self.start, stored)
+        out = _inflate(data, self) if self.member.method == DEFLATED else _expand(data, self)
+        check_crc(self, zlib.crc32(out), self.member.crc)
+        return out
+
+    def _prefix(self, nbytes: int) -> bytes:
+        """The first `nbytes` decoded bytes, from as few stored ones as they take."""
+        decoder = decompressor(self)
+        out = b""
+        at = 0
+        while len(out) < nbytes:
+            feed = b""
+            if not getattr(decoder, "unconsumed_tail", b"") and getattr(decoder, "needs_input", True):
+                if at >= self.member.stored_nbytes:
+                    raise corrupt(self, f"{nbytes} bytes", f"an end after {len(out)}")
+                feed = self.source.pread(self.start + at, min(FEED_NBYTES, self.member.stored_nbytes - at))
+                at += len(feed)
+            feed = getattr(decoder, "unconsumed_tail", b"") + feed
+            out += feed_decoder(decoder, feed, nbytes - len(out), self)
+            if getattr(decoder, "eof", False) and len(out) < nbytes:
+                raise corrupt(self, f"{nbytes} bytes", f"an end after {len(out)}")
+        return out
+
+
+def decompressor(space: DecodedMember) -> Decompressor:
+    """A fresh streaming decoder for the member's method."""
+    method = space.member.method
+    if method == BZIP2:
+        return bz2.BZ2Decompressor()
+    if method == LZMA:
+        # The stored bytes start with the version and length of the properties; as a .lzma header would have them,
+        # the properties are followed by the decoded length (unknown: the stream has an end mark).
+        head = space.source.pread(space.start, min(9, space.member.stored_nbytes))
+        if len(head) < 9 or head[2:4] != b"\x05\x00":
+            raise corrupt(space, "5 bytes of LZMA properties", repr(head[2:4]))
+        decoder = _ZipLzma()
+        length = b"\xff" * 8 if space.member.flags & 2 else space.nbytes.to_bytes(8, "little")
+        decoder.head = head[4:9] + length
+        return decoder
+    return zlib.decompressobj(-15)
+
+
+class _ZipLzma:
+    """LZMA as zip stores it, fed to the decoder of the .lzma format."""
+
+    def __init__(self) -> None:
+        self.decoder = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=LZMA_MEMORY_NBYTES)
+        self.head = b""
+        self.skip = 9
+
+    @property
+    def eof(self) -> bool:
+        return self.decoder.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return self.decoder.needs_input
+
+    def decompress(self, data: Any, max_length: int, /) -> bytes:
+        if self.skip:
+            data = self.head + bytes(data)[self.skip :]
+            self.skip = 0
+        return self.decoder.decompress(data, max_length)
+
+
+def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: DecodedMember) -> bytes:
+    """``decoder.decompress`` with the three libraries' errors turned into CorruptDataError."""
+    try:
+        return decoder.decompress(data, max_length)
+    except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError) as error:
+        raise corrupt(space, "compressed bytes", str(error)) from None
+
+
+def _inflate(data: Any, space: DecodedMember) -> U8:
+    fast = _probe.imagecodecs_function("deflate")
+    if fast is None or space.nbytes == 0:
+        return _expand(data, space)
+    out = np.empty(space.nbytes, np.uint8)
+    try:
+        got = fast(data, raw=True, out=out)
+    except (RuntimeError, ValueError) as error:
+        # imagecodecs' DeflateError is a RuntimeError; longer data than `out` takes raise it, too.
+        raise corrupt(space, f"a deflate stream of {space.nbytes} bytes", str(error)) from None
+    if len(got) != space.nbytes:
+        raise corrupt(space, f"{space.nbytes} bytes", str(len(got)))
+    return out
+
+
+def _expand(data: Any, space: DecodedMember) -> U8:
+    """All of the member by a decoder of the standard library, one byte more at most than declared."""
+    decoder = decompressor(space)
+    out = feed_decoder(decoder, data, space.nbytes + 1, space)
+    if len(out) <= space.nbytes and not getattr(decoder, "eof", True):
+        # bz2 and lzma report the end only when asked for more.
+        out += feed_decoder(decoder, getattr(decoder, "unconsumed_tail", b""), space.nbytes + 1 - len(out), space)
+    if len(out) != space.nbytes or not getattr(decoder, "eof", True):
+        got = "more" if len(out) > space.nbytes else f"{len(out)}"
+        raise corrupt(space, f"{space.nbytes} bytes", got)
+    return np.frombuffer(out, np.uint8)
+
+
+def corrupt(space: DecodedMember, expected: str, got: str) -> CorruptDataError:
+    """The error for bytes that do not decode."""
+    return CorruptDataError(
+        message(
+            "decoding",
+            space.source.name,
+            space.component,
+            expected=expected,
+            got=got,
+            hint="The archive is damaged; copy or save it again",
+        )
+    )
+
+
+def check_crc(space: DecodedMember, got: int, expected: int) -> None:
+    """Raise ChecksumError unless the two agree."""
+    if got != expected:
+        raise ChecksumError(
+            message(
+                "decoding",
+                space.source.name,
+                space.component,
+                expected=f"CRC-32 {expected:08x}",
+                got=f"{got:08x}",
+                hint="The archive is damaged; copy or save it again",
+            )
+        )

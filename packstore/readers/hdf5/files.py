@@ -1,0 +1,166 @@
+"""Opening HDF5 files without getting in anybody's way.
+
+h5py reads through a file object of ours, never through libhdf5's own driver. Such a file takes no lock and shares nothing
+with files that the caller has open in the same process (libhdf5 refuses a second open whose locking or access mode
+differs), and remote files open the same way. Each read is a ``pread``, so a fork does not share a file position.
+
+No lock of ours is held around h5py calls: h5py serialises them itself and takes its lock across forks. A second lock would
+deadlock with a caller who reads from inside one of h5py's callbacks.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import h5py
+
+from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
+from packstore.source import DirectorySource, FileSource, RemoteSource, Source
+
+__all__ = ["H5_ERRORS", "MAGIC", "Session", "find_magic"]
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+# What h5py raises for damaged or unusual objects: libhdf5's error classes become any of these. MemoryError and
+# OverflowError come from declared sizes that no machine holds, SystemError from a callback that failed in C.
+H5_ERRORS = (
+    RuntimeError,
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    MemoryError,
+    SystemError,
+)
+
+
+def find_magic(source: Source, head: bytes = b"") -> int | None:
+    """Where the superblock starts: 0, or after a user block of 512, 1024, 2048, … bytes; None where there is none."""
+    if isinstance(source, DirectorySource):
+        return None
+    at = 0
+    while at + len(MAGIC) <= source.nbytes:
+        found = head[at : at + len(MAGIC)]
+        if len(found) < len(MAGIC):
+            found = bytes(source.pread(at, len(MAGIC)))
+        if found == MAGIC:
+            return at
+        at = at * 2 or 512
+    return None
+
+
+class _Bytes:
+    """The read-only file object that h5py's file-object driver wants, over ``pread``."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._at = 0
+        self._nbytes = source.nbytes
+        self._fd = -1
+        if isinstance(source, FileSource):
+            # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
+            source.check()
+            self._fd = os.open(source.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._nbytes)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        n = min(len(view), max(self._nbytes - self._at, 0))
+        if self._fd < 0:
+            view[:n] = bytes(self._source.pread(self._at, n))
+        else:
+            done = 0
+            while done < n:
+                got = os.preadv(self._fd, [view[done:n]], self._at + done)
+                if got == 0:
+                    raise TruncatedFileError(message("reading", self._source.name, expected=f"{n} bytes", got=done))
+                done += got
+        self._at += n
+        # libhdf5 reads ahead past the end of a short file; what lies there is zeros to it.
+        view[n:] = bytes(len(view) - n)
+        return len(view)
+
+    def read(self, size: int = -1) -> bytes:
+        n = max(self._nbytes - self._at, 0) if size < 0 else size
+        buffer = bytearray(n)
+        self.readinto(buffer)
+        return bytes(buffer)
+
+    def write(self, data: Any) -> int:
+        raise PermissionError("read-only")
+
+    def truncate(self, size: int | None = None) -> int:
+        raise PermissionError("read-only")
+
+    def flush(self) -> None:
+        return None
+
+
+class Session:
+    """One HDF5 file, open for as long as it is indexed or read from.
+
+    Raises
+    ------
+    FormatError
+        libhdf5 does not open it.
+    StaleFileError
+        It is not the file that the source was made for.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._bytes = _Bytes(source)
+        try:
+            self.file = h5py.File(self._bytes, "r")
+            fcpl = self.file.id.get_create_plist()
+            self.offset_nbytes, self.length_nbytes = (int(n) for n in fcpl.get_sizes())
+            self.userblock = int(fcpl.get_userblock())
+        except H5_ERRORS as why:
+            self._bytes.close()
+            if isinstance(why, StaleFileError):
+                raise
+            raise FormatError(
+                message(
+                    "opening",
+                    source.name,
+                    expected="an HDF5 file",
+                    got=f"libhdf5's refusal: {why}",
+                    hint="The file may be cut short, damaged, or open for writing",
+                )
+            ) from None
+
+    def close(self) -> None:
+        """Close the file; the identifiers of its objects become invalid."""
+        try:
+            self.file.close()
+        finally:
+            self._bytes.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def directory(self) -> str | None:
+        """Where relative names of other files start; None for a remote file."""
+        return None if isinstance(self.source, RemoteSource) else os.path.dirname(self.source.path)
