@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from packstore.lazy import LazyArray
     from packstore.multi import from_files
     from packstore.store import ManifestStore, open_store
+    from packstore.writers import save
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "open_group",
     "open_memmap",
     "open_store",
+    "save",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "open_group": "group",
     "open_memmap": "bitmemmap",
     "open_store": "store",
+    "save": "writers",
 }
 
 

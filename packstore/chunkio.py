@@ -98,7 +98,7 @@ def read_chunk(array: ManifestArray, coords: tuple[int, ...]) -> Array | None:
     if part.shape == array.chunk_shape:
         return part
     order = "F" if isinstance(storage, ContiguousManifest) and storage.order == "F" else "C"
-    whole = np.zeros(array.chunk_shape, array.dtype, order=order)  # type: ignore[call-overload]  # order is C or F
+    whole: Array = np.zeros(array.chunk_shape, array.dtype, order=order)  # type: ignore[call-overload]  # order is C or F
     if array.fill_value is not None and not isinstance(storage, ContiguousManifest):
         whole[...] = array.fill_value
     whole[tuple(slice(0, n) for n in part.shape)] = part
@@ -113,11 +113,8 @@ def contiguous_view(array: ManifestArray, storage: ContiguousManifest) -> Array 
     space = storage.space
     if isinstance(space, FileSource):
         handle = space.check()
-        key = (storage.offset, storage.stored, array.shape, storage.order)
-        view = handle.views.get(key)
-        if view is None:
-            view = handle.views[key] = _shape_view(array, storage, space.view())
-        return view
+        view = handle.views.get(array)
+        return handle.keep_view(array, _shape_view(array, storage, space.view())) if view is None else view
     raw = space.view()
     return None if raw is None else _shape_view(array, storage, raw)
 
@@ -141,7 +138,9 @@ def _check_extent(array: ManifestArray, storage: ContiguousManifest) -> None:
 
 def _read_contiguous(array: ManifestArray, storage: ContiguousManifest, box: Box) -> Array:
     view = contiguous_view(array, storage)
-    part = view[box] if view is not None else _pread_box(array, storage, box)
+    # The Ellipsis keeps 0-d arrays arrays: numpy's scalars lose the byte order.
+    index: tuple[Any, ...] = (*box, ...)
+    part = view[index] if view is not None else _pread_box(array, storage, box)
     return part if storage.convert is None else storage.convert(part)
 
 
@@ -169,15 +168,24 @@ def _pread_rows(space: ByteSpace, offset: int, dtype: np.dtype[Any], shape: tupl
     lo = sum(s.start * st for s, st in zip(box, strides, strict=True))
     hi = sum(i * st for i, st in zip(last, strides, strict=True)) + itemsize
     need = math.prod(wanted) * itemsize
-    if hi - lo <= 2 * need + 65536 or len(shape) == 1:
+    gap = getattr(space, "gap_nbytes", 65536)
+    if hi - lo <= 2 * need + gap:
         raw = np.frombuffer(space.pread(offset + lo, hi - lo), np.uint8)
         view = np.ndarray(
             wanted, dtype, raw.data, 0, tuple(s.step * st for s, st in zip(box, strides, strict=True))
         )
         return view.copy() if need < (hi - lo) // 2 else view
     out = np.empty(wanted, dtype)
-    for k, i in enumerate(range(box[0].start, box[0].stop, box[0].step)):
-        out[k] = _pread_rows(space, offset + i * strides[0], dtype, shape[1:], box[1:])
+    # Far apart rows one by one; elements that lie closer than `gap` as several ranges of bounded size.
+    run = max(gap // (box[0].step * strides[0]), 1) if len(shape) == 1 else 1
+    for k in range(0, wanted[0], run):
+        first = box[0].start + k * box[0].step
+        count = min(run, wanted[0] - k)
+        part = slice(first, first + (count - 1) * box[0].step + 1, box[0].step)
+        if len(shape) == 1:
+            out[k : k + count] = _pread_rows(space, offset, dtype, shape, (part,))
+        else:
+            out[k] = _pread_rows(space, offset + first * strides[0], dtype, shape[1:], box[1:])
     return out
 
 
@@ -189,6 +197,7 @@ def _read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Arr
     bits = ContiguousManifest(storage.space, storage.offset, np.dtype(np.uint8))
     packed = ManifestArray(shape, np.dtype(np.uint8), tuple(max(n, 1) for n in shape), bits)
     if 0 in box_shape(box):
+        _check_extent(packed, bits)
         return np.empty(box_shape(box), np.bool_)
     if storage.axis is None:
         return _read_packed_flat(array, storage, packed, box)
@@ -196,10 +205,26 @@ def _read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Arr
     along = box[axis]
     first, last = along.start // 8, -(-along.stop // 8)
     byte_box = tuple(slice(first, last, 1) if i == axis else s for i, s in enumerate(box))
-    raw = _read_contiguous(packed, bits, byte_box)
+    raw = _read_packed_bytes(packed, bits, byte_box)
+    if along.step >= 8:
+        return _pick_bits(raw, np.arange(along.start - 8 * first, along.stop - 8 * first, along.step), axis, storage)
     mask = np.unpackbits(raw, axis=axis, bitorder=storage.bitorder)
     trim = slice(along.start - 8 * first, along.stop - 8 * first, along.step)
     return mask[(slice(None),) * axis + (trim,)].view(np.bool_)
+
+
+def _read_packed_bytes(packed: ManifestArray, bits: ContiguousManifest, box: Box) -> Array:
+    # `packed` is made for one read, so its view is not kept with the handle.
+    raw = bits.space.view()
+    return _pread_box(packed, bits, box) if raw is None else _shape_view(packed, bits, raw)[box]
+
+
+def _pick_bits(raw: Array, index: npt.NDArray[np.intp], axis: int, storage: PackedManifest) -> Array:
+    """Single bits along `axis`: far cheaper than unpacking all between them, in memory too."""
+    shift = (index % 8 if storage.bitorder == "little" else 7 - index % 8).astype(np.uint8)
+    shift = shift.reshape((-1,) + (1,) * (raw.ndim - 1 - axis))
+    picked = (np.take(raw, index // 8, axis=axis) >> shift) & 1
+    return picked.view(np.bool_)
 
 
 def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: ManifestArray, box: Box) -> Array:
@@ -212,7 +237,7 @@ def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: Man
     assert isinstance(bits, ContiguousManifest)
 
     def run(lo: int, hi: int) -> Array:
-        raw = _read_contiguous(packed, bits, (slice(lo // 8, -(-hi // 8), 1),))
+        raw = _read_packed_bytes(packed, bits, (slice(lo // 8, -(-hi // 8), 1),))
         return np.unpackbits(raw, bitorder=storage.bitorder)[lo % 8 : lo % 8 + hi - lo].view(np.bool_)
 
     def gather(base: int, level: int) -> Array:
@@ -223,6 +248,9 @@ def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: Man
         st = strides[level:]
         lo = base + sum(s.start * k for s, k in zip(sub, st, strict=True))
         hi = base + sum((s.start + (n - 1) * s.step) * k for s, n, k in zip(sub, sizes, st, strict=True)) + 1
+        if len(sub) == 1 and sub[0].step >= 8:
+            raw = _read_packed_bytes(packed, bits, (slice(lo // 8, -(-hi // 8), 1),))
+            return _pick_bits(raw, np.arange(lo % 8, lo % 8 + hi - lo, sub[0].step), 0, storage)
         if hi - lo <= 4 * math.prod(sizes) + 65536 or len(sub) == 1:
             flat = run(lo, hi)
             return np.ndarray(
@@ -266,24 +294,37 @@ def _read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> A
         if storage.offsets[coords] != MISSING:
             part = _chunk_part(array, storage, coords, inner)
             if part.dtype == array.dtype:
-                return part
+                # A small view would keep the whole decoded chunk in memory.
+                return part.copy() if storage.filters and 2 * part.size < math.prod(array.chunk_shape) else part
     out = np.empty(shape, array.dtype)
+    fill_value = missing_value(array)
 
     def fill(item: tuple[tuple[int, ...], Box, Box]) -> None:
         coords, inner, outer = item
         if storage.offsets[coords] == MISSING:
-            out[outer] = 0 if array.fill_value is None and array.dtype.kind != "O" else array.fill_value
+            out[outer] = fill_value
         else:
             out[outer] = _chunk_part(array, storage, coords, inner)
 
     if len(touched) > 1 and out.nbytes >= PARALLEL_NBYTES and storage.filters and may_use_threads():
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, len(touched), 16)) as pool:
+        pool = ThreadPoolExecutor(min(os.cpu_count() or 1, len(touched), 16))
+        try:
             for _ in pool.map(fill, touched):
                 pass
+        finally:
+            # After an error or Ctrl-C: only what is running already is waited for.
+            pool.shutdown(wait=True, cancel_futures=True)
     else:
         for item in touched:
             fill(item)
     return out
+
+
+def missing_value(array: ManifestArray) -> Any:
+    """What an element that was never written holds: the fill value, or the zero of the type (b"", 0, None)."""
+    if array.fill_value is not None or array.dtype.kind == "O":
+        return array.fill_value
+    return np.zeros((), array.dtype)[()]
 
 
 def may_use_threads() -> bool:

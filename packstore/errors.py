@@ -29,6 +29,7 @@ __all__ = [
     "TruncatedFileError",
     "UnsupportedError",
     "WriteError",
+    "WriteError",
     "message",
 ]
 
@@ -162,3 +163,7 @@ class ClosedError(PackstoreError, ValueError):
 
 class WriteError(PackstoreError, OSError):
     """The file system refused a write: disk full, quota, size limit; ``errno`` tells which."""
+
+
+class WriteError(PackstoreError, OSError):
+    """The operating system refused a write (disk full, size limit, permission); the target is as it was."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from packstore.errors import SelectionError, message
 from packstore.manifests import ContiguousManifest, ManifestArray
 from packstore.readers import Location, find_array, locate
 from packstore.selection import basic_selection, is_basic
+from packstore.source import FileSource
 
 __all__ = ["LazyArray", "open_lazy"]
 
@@ -55,6 +57,8 @@ class LazyArray:
         self.dtype: np.dtype[Any] = array.dtype
         storage = array.storage
         self._plain = storage if isinstance(storage, ContiguousManifest) and storage.convert is None else None
+        # Elements of a local file as they lie there: indexing goes straight to the mapping.
+        self._file = self._plain.space if self._plain and isinstance(self._plain.space, FileSource) else None
 
     @property
     def array(self) -> ManifestArray:
@@ -107,14 +111,17 @@ class LazyArray:
         StaleFileError, TruncatedFileError, CorruptDataError, ChecksumError
             The stored bytes are not what the index says.
         """
+        view = None
+        if self._file is not None:
+            view = self._file.check().views.get(self._array)
+        if view is None and self._plain is not None:
+            view = contiguous_view(self.array, self._plain)
+        if view is not None:
+            try:
+                return view[key]
+            except (IndexError, TypeError, ValueError) as error:
+                raise SelectionError(message("indexing", self.location.path, got=error)) from None
         if is_basic(key):
-            if self._plain is not None:
-                view = contiguous_view(self.array, self._plain)
-                if view is not None:
-                    try:
-                        return view[key]
-                    except IndexError as error:
-                        raise SelectionError(message("indexing", self.location.path, got=error)) from None
             box, after = basic_selection(key, self.shape)
             out = read_box(self.array, box)
             return out if after is None else out[after]
@@ -123,7 +130,7 @@ class LazyArray:
     def _advanced(self, key: Any) -> Any:
         """Numpy's advanced indexing, by reading the bounding box of what is asked for."""
         keys = list(key) if isinstance(key, tuple) else [key]
-        keys = [np.asarray(k) if isinstance(k, (list, tuple, np.ndarray)) else k for k in keys]
+        keys = [_index_array(k) for k in keys]
         if any(isinstance(k, np.ndarray) and (k.dtype == bool and k.ndim != 1 or k.dtype.kind not in "iub") for k in keys):
             return np.asarray(self)[key]
         if any(isinstance(k, (bool, np.bool_)) for k in keys):
@@ -166,7 +173,11 @@ class LazyArray:
                     box.append(sel.box[0])
                     inner.append(slice(None) if sel.after is None else sel.after[0])
                 axis += 1
-        return read_box(self.array, tuple(box))[tuple(inner)]
+        found = read_box(self.array, tuple(box))
+        try:
+            return found[tuple(inner)]
+        except IndexError as error:
+            raise SelectionError(message("indexing", self.location.path, got=error)) from None
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         out = np.asarray(self[...])
@@ -174,7 +185,7 @@ class LazyArray:
             if copy is False:
                 raise ValueError(f"converting {out.dtype} to {np.dtype(dtype)} needs a copy, and copy=False was given")
             return out.astype(dtype)
-        return out.copy() if copy else out
+        return out.copy() if copy and not (out.flags.owndata and out.flags.writeable) else out
 
     def __dask_tokenize__(self) -> object:
         return ("packstore.LazyArray", self.location, self.component)
@@ -185,6 +196,16 @@ class LazyArray:
     def __repr__(self) -> str:
         name = f"[{self.component}]" if self.component else ""
         return f"<LazyArray {self.location.path}{name} shape={self.shape} dtype={self.dtype}>"
+
+
+def _index_array(k: Any) -> Any:
+    """Lists as arrays, what has ``__index__`` as an int; all else as it is."""
+    if isinstance(k, (list, tuple, np.ndarray)):
+        index = np.asarray(k)
+        return index.astype(np.intp) if index.size == 0 and not isinstance(k, np.ndarray) else index
+    if isinstance(k, (bool, np.bool_)) or not hasattr(type(k), "__index__"):
+        return k
+    return operator.index(k)
 
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:

@@ -18,7 +18,8 @@ class BasicSelection(NamedTuple):
     Attributes
     ----------
     box
-        One slice an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
+        One slice an axis with ``0 <= start <= stop <= n`` and ``step >= 1``; `stop` is one past the last index that is
+        selected, and a slice of at most one index has step 1.
     after
         What to apply to the box to get numpy's result: drops int axes, turns reversed ones, adds new ones. None where
         the box is the result.
@@ -36,9 +37,16 @@ def is_basic(key: Any) -> bool:
     >>> is_basic((1, slice(None, None, -2), ..., None)), is_basic([0, 1])
     (True, False)
     """
+    # Exact types first: what nearly all keys are made of.
+    kind = type(key)
+    if kind in _BASIC:
+        return True
     if isinstance(key, tuple):
-        return all(_is_basic_item(k) for k in key)
+        return _BASIC.issuperset(map(type, key)) or all(_is_basic_item(k) for k in key)
     return _is_basic_item(key)
+
+
+_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
 
 
 def _is_basic_item(k: Any) -> bool:
@@ -79,10 +87,14 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
     after: list[Any] = []
     plain = True
     axis = 0
+    # numpy gives a scalar where ints alone leave no axis, an array where an Ellipsis was said.
     if not ellipses:
         keys = (*keys, Ellipsis)
+        plain = ndim > 0
     for k in keys:
         if k is Ellipsis:
+            if ellipses:
+                after.append(Ellipsis)
             for n in shape[axis : axis + ndim - used]:
                 box.append(slice(0, n, 1))
                 after.append(slice(None))
@@ -97,13 +109,16 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
                 start, stop, step = k.indices(n)
             except (TypeError, ValueError) as error:
                 raise SelectionError(message("indexing", expected="integer slice bounds", got=error)) from None
-            if step > 0:
-                box.append(slice(start, max(stop, start), step))
+            count = len(range(start, stop, step))
+            last = start + (count - 1) * step
+            if count < 2:
+                box.append(slice(start, start + 1, 1) if count else slice(0, 0, 1))
+                after.append(slice(None))
+            elif step > 0:
+                box.append(slice(start, last + 1, step))
                 after.append(slice(None))
             else:
-                count = max(-(-(start - stop) // -step), 0)
-                low = start + (count - 1) * step
-                box.append(slice(low, start + 1, -step) if count else slice(0, 0, 1))
+                box.append(slice(last, start + 1, -step))
                 after.append(slice(None, None, -1))
                 plain = False
         else:
@@ -122,4 +137,6 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
             box.append(slice(i, i + 1, 1))
             after.append(0)
             plain = False
-    return BasicSelection(tuple(box), None if plain else tuple(after))
+    if plain:
+        return BasicSelection(tuple(box), None)
+    return BasicSelection(tuple(box), tuple(after))

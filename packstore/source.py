@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import stat as stat_module
+import sys
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -29,10 +32,13 @@ __all__ = [
     "Segments",
     "Source",
     "open_source",
+    "reopen_source",
 ]
 
 U8 = npt.NDArray[np.uint8]
 MAX_OPEN_FILES = 128
+# Views kept for one file; beyond it (the same raw file opened at ever other offsets) they are made anew.
+MAX_VIEWS = 1024
 
 
 class Fingerprint(NamedTuple):
@@ -69,10 +75,12 @@ class ByteSpace(Protocol):
 class Handle:
     """An open descriptor and, once asked for, its mapping. Closed when the last user lets go of it."""
 
-    __slots__ = ("array", "fd", "views")
+    __slots__ = ("__weakref__", "array", "fd", "used", "views")
 
     def __init__(self, path: str) -> None:
         self.fd = -1
+        # Set by each use, cleared when the handle is passed over for eviction once.
+        self.used = False
         self.array: U8 | None = None
         # Shaped views of the mapping, kept by their users under a key of their own; they go when the handle goes.
         self.views: dict[object, npt.NDArray[Any]] = {}
@@ -81,6 +89,13 @@ class Handle:
     def __del__(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
+
+    def keep_view(self, key: object, view: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Remember a shaped view of the mapping under `key`."""
+        if len(self.views) >= MAX_VIEWS:
+            self.views = {}
+        self.views[key] = view
+        return view
 
 
 # Reference counting closes a handle, so evicting one never closes it under a reader in another thread.
@@ -132,19 +147,24 @@ class FileSource:
     b'cde'
     """
 
-    __slots__ = ("fingerprint", "path")
+    __slots__ = ("_handle", "fingerprint", "path")
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: Fingerprint | None = None) -> None:
-        self.path = os.path.realpath(os.fspath(path)) if fingerprint is None else fingerprint.path
         if fingerprint is None:
+            real = os.path.realpath(os.fspath(path))
             try:
-                stat = os.stat(self.path)
+                stat = os.stat(real)
             except (FileNotFoundError, NotADirectoryError):
                 raise MissingFileError(message("opening", path, expected="a file", got="nothing of that name")) from None
-            if os.path.isdir(self.path):
-                raise MissingFileError(message("opening", path, expected="a file", got="a directory"))
-            fingerprint = Fingerprint.of(self.path, stat)
+            if not stat_module.S_ISREG(stat.st_mode):
+                # Opening a pipe would wait for its writer; a device has no size to check reads against.
+                kind = "a directory" if stat_module.S_ISDIR(stat.st_mode) else "a pipe, socket or device"
+                raise MissingFileError(message("opening", path, expected="a regular file", got=kind))
+            fingerprint = Fingerprint.of(real, stat)
+        self.path = fingerprint.path
         self.fingerprint = fingerprint
+        # The handle while it is open: found without hashing the fingerprint, and not kept open by this reference.
+        self._handle: Callable[[], Handle | None] = _no_handle
 
     @property
     def name(self) -> str:
@@ -156,32 +176,63 @@ class FileSource:
 
     def check(self) -> Handle:
         """Return the open handle, or raise StaleFileError if the file is no longer the one that was opened."""
-        handle = _handles.get(self.fingerprint)
+        handle = self._handle()
         if handle is None:
             handle = self._open()
         stat = os.fstat(handle.fd)
-        want = self.fingerprint
-        if stat.st_size != want.nbytes or stat.st_mtime_ns != want.mtime_ns or stat.st_ino != want.inode:
+        _, nbytes, mtime_ns, inode = self.fingerprint
+        if stat.st_size != nbytes or stat.st_mtime_ns != mtime_ns or stat.st_ino != inode:
             self._forget()
             raise self._stale(Fingerprint.of(self.path, stat))
+        if stat.st_nlink == 0:
+            self._check_name()
+        handle.used = True
         return handle
 
-    def _open(self) -> Handle:
+    def _check_name(self) -> None:
+        """The open file has no name any more: an error, unless its file system (some FUSE ones) just counts no links.
+
+        The old bytes could still be read here, but not by another process, nor once the handle was evicted.
+        """
         try:
-            handle = Handle(self.path)
-        except FileNotFoundError:
-            raise StaleFileError(
-                message("reading", self.path, expected="the file that was opened", got="nothing of that name")
-            ) from None
+            now = Fingerprint.of(self.path, os.stat(self.path))
+        except OSError:
+            now = None
+        if now != self.fingerprint:
+            self._forget()
+            raise self._gone() if now is None else self._stale(now)
+
+    def _open(self) -> Handle:
         with _lock:
-            handle = _handles.setdefault(self.fingerprint, handle)
-            while len(_handles) > MAX_OPEN_FILES:
-                _handles.popitem(last=False)
+            handle = _handles.get(self.fingerprint)
+        if handle is None:
+            try:
+                handle = Handle(self.path)
+            except (FileNotFoundError, NotADirectoryError):
+                raise self._gone() from None
+            with _lock:
+                handle = _handles.setdefault(self.fingerprint, handle)
+                # The oldest goes, but one that was used since gets a second round: about least recently used, and
+                # a use costs no lock.
+                while len(_handles) > MAX_OPEN_FILES:
+                    oldest, candidate = next(iter(_handles.items()))
+                    if candidate.used:
+                        candidate.used = False
+                        _handles.move_to_end(oldest)
+                    else:
+                        del _handles[oldest]
+        self._handle = weakref.ref(handle)
         return handle
 
     def _forget(self) -> None:
         with _lock:
             _handles.pop(self.fingerprint, None)
+        self._handle = _no_handle
+
+    def _gone(self) -> StaleFileError:
+        return StaleFileError(
+            message("reading", self.path, expected="the file that was opened", got="nothing of that name")
+        )
 
     def _stale(self, now: Fingerprint) -> StaleFileError:
         want = self.fingerprint
@@ -232,7 +283,7 @@ class FileSource:
                 array = np.empty(0, np.uint8)
                 array.flags.writeable = False
             else:
-                mapped = mmap.mmap(handle.fd, self.fingerprint.nbytes, access=mmap.ACCESS_READ)
+                mapped = mmap.mmap(handle.fd, self.fingerprint.nbytes, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
                 array = np.frombuffer(mapped, np.uint8)
             handle.array = array
         return array
@@ -250,6 +301,14 @@ class FileSource:
         return f"FileSource({self.path!r}, nbytes={self.nbytes})"
 
 
+# Python before 3.13 keeps a duplicate of the descriptor with each mapping.
+_MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
+
+
+def _no_handle() -> None:
+    return None
+
+
 def _reopen(fingerprint: Fingerprint) -> FileSource:
     return FileSource(fingerprint.path, fingerprint)
 
@@ -265,6 +324,9 @@ class RemoteSource:
 
     __slots__ = ("_fs", "fingerprint", "path", "storage_options", "url")
 
+    # A request costs more than reading this much that nobody asked for.
+    gap_nbytes = 4 << 20
+
     def __init__(
         self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
     ) -> None:
@@ -272,7 +334,12 @@ class RemoteSource:
 
         self.url = url
         self.storage_options = dict(storage_options or {})
-        self._fs, self.path = fsspec.core.url_to_fs(url, **self.storage_options)
+        try:
+            self._fs, self.path = fsspec.core.url_to_fs(url, **self.storage_options)
+        except ValueError as error:
+            raise OptionError(message("opening", url, expected="a URL that fsspec knows", got=error)) from None
+        # A listing that the file system has kept from before would hide a change.
+        self._fs.invalidate_cache(self.path)
         try:
             info = self._fs.info(self.path)
         except FileNotFoundError:
@@ -301,6 +368,16 @@ class RemoteSource:
 
     def pread(self, offset: int, nbytes: int) -> bytes:
         """Read exactly `nbytes` bytes at `offset` by one ranged request."""
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.fingerprint.nbytes:
+            # fsspec takes a negative start as counted from the end, and cuts a range short quietly.
+            raise TruncatedFileError(
+                message(
+                    f"reading {nbytes} bytes at offset {offset} of",
+                    self.url,
+                    expected=f"at least {offset + nbytes} bytes",
+                    got=f"{self.fingerprint.nbytes}",
+                )
+            )
         if nbytes == 0:
             return b""
         data: bytes = self._fs.cat_file(self.path, start=offset, end=offset + nbytes)
@@ -420,7 +497,7 @@ class InlineBytes:
         return int(self.array.nbytes)
 
     def pread(self, offset: int, nbytes: int) -> U8:
-        if offset < 0 or offset + nbytes > self.nbytes:
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise TruncatedFileError(
                 message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
             )
@@ -449,7 +526,7 @@ class Segments:
         self.nbytes = int(self._starts[-1])
 
     def pread(self, offset: int, nbytes: int) -> U8:
-        if offset < 0 or offset + nbytes > self.nbytes:
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise TruncatedFileError(
                 message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
             )
@@ -473,6 +550,16 @@ class Segments:
 
 
 Source = FileSource | RemoteSource | DirectorySource
+
+
+def reopen_source(fingerprint: Fingerprint, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """The source in the state of `fingerprint`: anything else raises StaleFileError, here or on the first read."""
+    # Local paths are resolved, so absolute; URLs are not.
+    if not os.path.isabs(fingerprint.path):
+        return RemoteSource(fingerprint.path, storage_options, fingerprint)
+    if os.path.isdir(fingerprint.path):
+        return DirectorySource(fingerprint.path, fingerprint)
+    return FileSource(fingerprint.path, fingerprint)
 
 
 def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Source:
@@ -511,7 +598,9 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     elif "://" in text or "::" in text and not os.path.exists(text):
         return RemoteSource(text, storage_options)
     if storage_options:
-        raise OptionError(message("opening", path, expected="no storage_options for a local path", got=storage_options))
+        # Their values may be secrets: name the keys only.
+        given = ", ".join(sorted(map(str, storage_options)))
+        raise OptionError(message("opening", path, expected="no storage_options for a local path", got=given))
     if os.path.isdir(text):
         return DirectorySource(text)
     return FileSource(text)

@@ -74,19 +74,28 @@ class ManifestStore(Store):
         for path, array in manifest.arrays.items():
             reason = path_reason(path) or array.zarr_reason or zarr_metadata.array_reason(array)
             if reason is None:
+                above = next((p for p in parent_paths(path) if p in manifest.arrays), None)
+                if above is not None:
+                    reason = f"zarr has no node below the array {above!r}"
+            if reason is None:
                 self._arrays[path] = array
             else:
                 self.unsupported[path] = reason
         self._groups: dict[str, Mapping[str, Any]] = {
-            path: attributes for path, attributes in manifest.groups.items() if path_reason(path) is None
+            path: attributes
+            for path, attributes in manifest.groups.items()
+            if path_reason(path) is None and path not in manifest.arrays
         }
         for path in list(self._arrays):
             for parent in parent_paths(path):
                 self._groups.setdefault(parent, {})
         if not self._arrays and "" not in manifest.arrays:
             self._groups.setdefault("", {})
-        # Documents by key; metadata is rendered on first use.
+        # Documents beside those of the nodes, by key.
         self._documents: dict[str, bytes] = {}
+        # Metadata, rendered on first use, and the nodes below each group, found on first use.
+        self._metadata: dict[str, bytes] = {}
+        self._tree: dict[str, list[str]] | None = None
         self._chunk_path: tuple[str, str] = ("", "")
 
     # -- identity -----------------------------------------------------------------------------------------------------
@@ -120,8 +129,12 @@ class ManifestStore(Store):
     def _document(self, key: str) -> bytes | None:
         """The metadata document at `key`, or None."""
         found = self._documents.get(key)
+        if found is None:
+            found = self._metadata.get(key)
         if found is None and (key == ZARR_JSON or key.endswith("/" + ZARR_JSON)):
-            path = key[: -len(ZARR_JSON)].rstrip("/")
+            path = key[: -len(ZARR_JSON) - 1]
+            if not path and key != ZARR_JSON:
+                return None
             array = self._arrays.get(path)
             if array is not None:
                 document = zarr_metadata.array_metadata(array)
@@ -133,7 +146,7 @@ class ManifestStore(Store):
                 }
             else:
                 return None
-            found = self._documents[key] = json.dumps(document).encode()
+            found = self._metadata[key] = json.dumps(document).encode()
         return found
 
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
@@ -198,7 +211,7 @@ class ManifestStore(Store):
         # docstring inherited
         if not self._is_open:
             await self._open()
-        if key in self._documents or (found := self._chunk(key)) is None or self._is_view(found[0]):
+        if key in self._metadata or (found := self._chunk(key)) is None or self._is_view(found[0]):
             return self.get_sync(key, prototype=prototype, byte_range=byte_range)
         return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
 
@@ -238,17 +251,26 @@ class ManifestStore(Store):
                 yield key
             array = self._arrays.get(path)
             if array is not None:
-                yield from (k for k in self._chunk_keys(path, array) if k.startswith(prefix))
-        for key in self._documents:
-            if key.startswith(prefix) and key.rpartition("/")[2] != ZARR_JSON:
-                yield key
+                yield from self._chunk_keys(path, array, prefix)
+        yield from (key for key in self._documents if key.startswith(prefix))
 
     @staticmethod
-    def _chunk_keys(path: str, array: ManifestArray) -> Iterator[str]:
-        storage = array.storage
-        for coords in itertools.product(*map(range, array.grid_shape)):
-            if not (isinstance(storage, ChunkedManifest) and storage.offsets[coords] == MISSING):
-                yield chunk_key(path, coords)
+    def _chunk_keys(path: str, array: ManifestArray, prefix: str) -> Iterator[str]:
+        base = f"{path}/c/" if path else "c/"
+        # Coordinates that the prefix spells out need no search.
+        known = prefix[len(base) :].split("/")[:-1] if prefix.startswith(base) else []
+        fixed = parse_chunk_key("/".join(["c", *known]), "", len(known))
+        if fixed is None or len(fixed) > len(array.shape):
+            return
+        if any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
+            return
+        offsets = array.storage.offsets if isinstance(array.storage, ChunkedManifest) else None
+        for rest in itertools.product(*map(range, array.grid_shape[len(fixed) :])):
+            coords = fixed + rest
+            if offsets is None or offsets[coords] != MISSING:
+                key = chunk_key(path, coords)
+                if key.startswith(prefix):
+                    yield key
 
     async def list(self) -> AsyncIterator[str]:
         # docstring inherited
@@ -262,28 +284,52 @@ class ManifestStore(Store):
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
-        for name in self._children(prefix.strip("/")):
+        for name in self._children(prefix.rstrip("/")):
             yield name
 
     def _children(self, path: str) -> Iterable[str]:
-        base = f"{path}/" if path else ""
         names: dict[str, None] = {}
         if path in self._arrays or path in self._groups:
             names[ZARR_JSON] = None
-        array = self._arrays.get(path)
-        if array is not None and array.size:
-            names["c"] = None
         owner = next((p for p in (path, *parent_paths(path)) if p in self._arrays), None)
-        if owner is not None and owner != path:
-            # Inside an array's chunk keys: one level of coordinates.
-            depth = len(base.split("/")) - 1
-            for key in self._chunk_keys(owner, self._arrays[owner]):
-                if key.startswith(base):
-                    names[key.split("/")[depth]] = None
-        for node in itertools.chain(self._groups, self._arrays, self._documents):
-            if node.startswith(base) and node != path:
-                names[node[len(base) :].split("/")[0]] = None
+        if owner is None:
+            names.update(dict.fromkeys(self._nodes_below(path)))
+        else:
+            names.update(dict.fromkeys(self._chunk_names(path, owner)))
+        base = f"{path}/" if path else ""
+        for key in self._documents:
+            if key.startswith(base):
+                names[key[len(base) :].split("/")[0]] = None
         return names
+
+    def _nodes_below(self, path: str) -> Iterable[str]:
+        if self._tree is None:
+            tree: dict[str, list[str]] = {}
+            for node in {**self._groups, **self._arrays}:
+                if node:
+                    parent, _, name = node.rpartition("/")
+                    tree.setdefault(parent, []).append(name)
+            self._tree = tree
+        return self._tree.get(path, ())
+
+    def _chunk_names(self, path: str, owner: str) -> Iterable[str]:
+        """The names directly below `path`, which is an array or a directory in its chunk keys."""
+        array = self._arrays[owner]
+        below = path[len(owner) :].strip("/")
+        offsets = array.storage.offsets if isinstance(array.storage, ChunkedManifest) else None
+        if not below:
+            stored = array.size > 0 if offsets is None else bool((offsets != MISSING).any())
+            return ("c",) if stored else ()
+        parts = below.split("/")
+        fixed = parse_chunk_key(below, "", len(parts) - 1)
+        if fixed is None or len(fixed) >= len(array.shape):
+            return ()
+        if 0 in array.grid_shape or any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
+            return ()
+        if offsets is None:
+            return map(str, range(array.grid_shape[len(fixed)]))
+        found = (offsets[fixed] != MISSING).reshape(array.grid_shape[len(fixed)], -1).any(axis=1)
+        return map(str, np.flatnonzero(found).tolist())
 
     # -- writes: refused ----------------------------------------------------------------------------------------------
 
@@ -317,7 +363,15 @@ class ManifestStore(Store):
 
 
 def _check_request(request: ByteRequest | None) -> None:
-    if request is not None and not isinstance(request, (RangeByteRequest, OffsetByteRequest, SuffixByteRequest)):
+    if isinstance(request, RangeByteRequest):
+        fine = request.start >= 0 and request.end >= 0
+    elif isinstance(request, OffsetByteRequest):
+        fine = request.offset >= 0
+    elif isinstance(request, SuffixByteRequest):
+        fine = request.suffix >= 0
+    else:
+        fine = request is None
+    if not fine:
         # The wording of zarr's own stores.
         raise ValueError(f"Unexpected byte_range, got {request}.")
 
@@ -326,13 +380,12 @@ def _extent(request: ByteRequest | None, nbytes: int) -> tuple[int, int]:
     """Start and stop of a byte request within `nbytes`."""
     if request is None:
         return 0, nbytes
+    _check_request(request)
     if isinstance(request, RangeByteRequest):
-        return request.start, min(request.end, nbytes)
+        return min(request.start, nbytes), min(request.end, nbytes)
     if isinstance(request, OffsetByteRequest):
         return min(request.offset, nbytes), nbytes
-    if isinstance(request, SuffixByteRequest):
-        return max(nbytes - request.suffix, 0), nbytes
-    raise ValueError(f"Unexpected byte_range, got {request}.")
+    return max(nbytes - request.suffix, 0), nbytes
 
 
 def open_store(

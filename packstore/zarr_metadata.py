@@ -55,7 +55,10 @@ def array_metadata(array: ManifestArray) -> dict[str, Any]:
     else:
         codecs.append({"name": serializer, "configuration": {}})
     fill = array.fill_value
-    if fill is None:
+    if fill is None and array.zarr_kind is None:
+        # Not zarr's default, which is NaT for datetimes: the direct path reads zeros where nothing is stored.
+        fill = np.zeros((), zarr_types.packed(array.dtype))[()]
+    elif fill is None:
         fill = zdtype.default_scalar()
     elif array.zarr_kind == "string":
         fill = fill.decode("utf-8", "replace") if isinstance(fill, bytes) else str(fill)
@@ -130,9 +133,10 @@ def to_zarr(array: ManifestArray, part: Any, dtype: Any) -> Any:
     if array.zarr_kind == "string":
         values = np.asarray(part, dtype=object)
         texts = np.array([_text(v) for v in values.ravel().tolist()], dtype=dtype).reshape(values.shape)
-        return texts if values.shape else texts[()]
+        return texts if isinstance(part, np.ndarray) else texts[()]
     if isinstance(part, np.ndarray) or isinstance(part, np.generic):
         if array.dtype.fields is not None:
-            return np.asarray(part).astype(dtype)[()]
+            out = np.asarray(part).astype(dtype)
+            return out if isinstance(part, np.ndarray) else out[()]
         return part.astype(dtype, copy=False)
     return part

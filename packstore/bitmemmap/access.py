@@ -169,7 +169,9 @@ def _write_bytes(
     whole_to = high - low if end % 8 == 0 or where[-1] + 1 == geometry.length else high - low - 1
     if whole_to > whole_from:
         whole = _along(item.dim, slice(whole_from, whole_to))
-        region[whole] = new[whole]
+        # A thread that blends the same byte must not write back what it read before.
+        with lock:
+            region[whole] = new[whole]
     for edge in {0, high - low - 1}:
         if whole_from <= edge < whole_to:
             continue

@@ -335,7 +335,8 @@ class BitMemmap(BitLogic):
         Notes
         -----
         Flushes first. The name depends on path, size, modification time and inode; a task that finds another file, or
-        one changed since, raises `StaleFileError`: call `to_dask` again after writing.
+        one changed since, raises `StaleFileError`: call `to_dask` again after writing. What another process writes
+        through a map shows in the modification time once that process flushes.
         """
         from packstore.bitmemmap.lazy import to_dask
 

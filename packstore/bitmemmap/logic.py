@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from packstore.bitmemmap import whole
 from packstore.bitmemmap.arguments import normal_axis
@@ -51,8 +53,9 @@ class BitLogic(ABC):
                 (1,) * len(self._geometry.shape) if keepdims else (), whole.count(packed, self._geometry), np.intp
             )[()]
         if self._geometry.packed_axis is None:
-            return np.count_nonzero(self[...], axis=axes, keepdims=keepdims)
-        counts = whole.count_along(packed, self._geometry, axes)
+            counts = self._by_rows(axes, np.count_nonzero, np.sum)
+        else:
+            counts = whole.count_along(packed, self._geometry, axes)
         return counts if keepdims else counts.squeeze(axes)
 
     def any(self, axis: int | tuple[int, ...] | None = None, out: Any = None, keepdims: bool = False) -> Any:
@@ -71,8 +74,9 @@ class BitLogic(ABC):
             found = (whole.every if conjunction else whole.some)(packed, self._geometry)
             result = np.full((1,) * len(self._geometry.shape) if keepdims else (), found)
         elif self._geometry.packed_axis is None:
-            bits = self[...]
-            result = bits.all(axes, keepdims=keepdims) if conjunction else bits.any(axes, keepdims=keepdims)
+            test = np.all if conjunction else np.any
+            result = self._by_rows(axes, test, test)
+            result = result if keepdims else result.squeeze(axes)
         else:
             result = whole.logic_along(packed, self._geometry, axes, conjunction)
             result = result if keepdims else result.squeeze(axes)
@@ -80,6 +84,16 @@ class BitLogic(ABC):
             return result[()]
         out[...] = result
         return out
+
+    def _by_rows(self, axes: tuple[int, ...], reduce: Callable[..., Any], join: Callable[..., Any]) -> NDArray[Any]:
+        """Reduce rows that do not start on whole bytes: unpacked, a block at a time."""
+        shape = self._geometry.shape
+        rows = max(1, (1 << 23) // max(1, math.prod(shape[1:])))
+        parts = [
+            reduce(self[start : start + rows], axis=axes, keepdims=True) for start in range(0, max(1, shape[0]), rows)
+        ]
+        joined: NDArray[Any] = np.concatenate(parts, axis=0)
+        return np.asarray(join(joined, axis=0, keepdims=True)) if 0 in axes else joined
 
     def _axes(self, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
         if axis is None:

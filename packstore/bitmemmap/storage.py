@@ -9,6 +9,7 @@ import os
 import stat
 import threading
 import time
+import weakref
 from typing import Literal, get_args
 
 import numpy as np
@@ -54,26 +55,32 @@ def create(path: str, nbytes: int) -> None:
 
     Notes
     -----
-    Storing through a map onto a full disk kills the process (SIGBUS), so the space is claimed here, where it can fail.
+    Storing through a map onto a full disk kills the process (SIGBUS), so the space is claimed here, where it can fail;
+    if it does, a file that was there stays as it was.
     """
     existed = os.path.exists(path)
+    if existed:
+        file_size(path)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFileError(
-            message("creating", path, expected="a folder to put it in", got=error.strerror)
-        ) from error
-    except IsADirectoryError as error:
-        raise OptionError(message("creating", path, expected="a regular file", got="a folder")) from error
+        text = message("creating", path, expected="a folder to put it in", got=error.strerror)
+        raise MissingFileError(text) from error
     except OSError as error:
         raise _write_error(path, nbytes, error) from error
     try:
-        _reserve(fd, nbytes)
-    except OSError as error:
-        os.ftruncate(fd, 0)
-        if not existed:
-            os.unlink(path)
-        raise _write_error(path, nbytes, error) from error
+        old = os.fstat(fd).st_size
+        try:
+            _reserve(fd, nbytes)
+        except OSError as error:
+            os.ftruncate(fd, old)
+            if not existed:
+                os.unlink(os.path.realpath(path))
+            raise _write_error(path, nbytes, error) from error
+        if old:
+            # There is room, so the old bits may go; the blocks just given back are claimed again.
+            os.ftruncate(fd, 0)
+            _reserve(fd, nbytes)
     finally:
         os.close(fd)
 
@@ -94,6 +101,19 @@ def _write_error(path: str, nbytes: int, error: OSError) -> WriteError:
     wrapped = WriteError(text)
     wrapped.errno = error.errno
     return wrapped
+
+
+# A child forked while another thread held a lock must not inherit it locked.
+_mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for mapping in _mappings:
+        mapping.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Mapping:
@@ -117,11 +137,12 @@ class Mapping:
         self.path = path
         self.mode = mode
         self.lock = threading.Lock()
+        _mappings.add(self)
         self.generation = 0
         self._dirty = False
         self._end = offset + nbytes
         self._map: mmap.mmap | None = None
-        self._bytes: Bytes | None = np.zeros(packed_shape, np.uint8)
+        self._bytes: Bytes | None = None
         flags = (os.O_RDWR if mode in ("r+", "w+") else os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0)
         try:
             fd = os.open(path, flags | getattr(os, "O_BINARY", 0))
@@ -137,6 +158,7 @@ class Mapping:
         try:
             self._inode = os.fstat(fd).st_ino
             if nbytes == 0:
+                self._bytes = np.zeros(packed_shape, np.uint8)
                 return
             if os.fstat(fd).st_size < self._end:
                 raise self._truncated(os.fstat(fd).st_size)
@@ -180,8 +202,13 @@ class Mapping:
             except FileNotFoundError:
                 # Unlinked or renamed since: the map is still good, and there is no name to date.
                 return
-            if status.st_ino == self._inode:
+            if status.st_ino != self._inode:
+                return
+            try:
                 os.utime(self.path, ns=(status.st_atime_ns, time.time_ns()))
+            except PermissionError:
+                # Only the owner may set a time; who may write may still set it to now.
+                os.utime(self.path)
 
     @property
     def closed(self) -> bool:

@@ -20,6 +20,8 @@ _BLOCK_NBYTES = 3 << 18
 
 def _blocks(packed: Bytes, geometry: Geometry, padding: int) -> Iterator[Bytes]:
     """Contiguous runs of all bytes in order, with the padding bits, whatever the file holds there, set to `padding`."""
+    if not packed.size:
+        return
     if geometry.tail_mask == 0xFF:
         flat = packed.reshape(-1)
         for lo in range(0, flat.size, _BLOCK_NBYTES):

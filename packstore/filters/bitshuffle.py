@@ -19,6 +19,7 @@ from packstore.filters.zstd import zstd_into
 __all__ = ["decode", "encoded_size", "unavailable"]
 
 _NONE, _LZ4, _ZSTD = 0, 2, 3
+_HEADER = 12
 _TARGET_NBYTES, _MULTIPLE, _LEAST = 8192, 8, 128
 
 
@@ -68,27 +69,43 @@ def _compression(spec: FilterSpec) -> int:
 def _decompress(data: Bytes, spec: FilterSpec, total: int, whole: int, block: int, compression: int) -> Bytes:
     """Decompress all blocks and append the elements that were left."""
     shuffled = _scratch.take(2, total)
-    sources = list(blocks(data, spec, whole, block))
-    end = sum(source.size for source, _, _ in sources) + 4 * len(sources) + 12
+    found = blocks(data, spec, whole, block)
+    end = found[-1][0] + found[-1][1] if found else _HEADER
     left = data[end : end + total - whole]
     if left.size != total - whole:
         corrupt(spec, f"{total - whole} bytes after the last block", left.size)
     shuffled[whole:] = left
-    fast = _probe.imagecodecs_function("lz4h5") if compression == _LZ4 else None
-    # The LZ4 filter would take a block of just its decoded size for a stored one; here it is compressed all the same.
-    if fast is not None and whole and all(source.size != stop - start for source, start, stop in sources):
-        framed = data[:end]
-        if whole != total:
-            framed = framed.copy()
-            framed[:8] = np.frombuffer(whole.to_bytes(8, "big"), np.uint8)
-        store(spec, call(spec, fast, framed, out=shuffled[:whole]), shuffled[:whole], True)
+    if not found:
         return shuffled
-    for source, start, stop in sources:
+    if compression == _LZ4 and _lz4_at_once(data[:end], spec, block, [nbytes for _, nbytes in found], shuffled[:whole]):
+        return shuffled
+    if compression == _ZSTD and _probe.imagecodecs_function("zstd") is not None:
+        # zstd decodes frames that follow each other in one call.
+        view = memoryview(data)
+        frames = np.frombuffer(b"".join([view[at : at + nbytes] for at, nbytes in found]), np.uint8)
+        zstd_into(frames, spec, shuffled[:whole], True)
+        return shuffled
+    for number, (at, nbytes) in enumerate(found):
+        part = shuffled[number * block : min((number + 1) * block, whole)]
         if compression == _LZ4:
-            lz4_block(source, spec, shuffled[start:stop])
+            lz4_block(data[at : at + nbytes], spec, part)
         else:
-            zstd_into(source, spec, shuffled[start:stop], True)
+            zstd_into(data[at : at + nbytes], spec, part, True)
     return shuffled
+
+
+def _lz4_at_once(data: Bytes, spec: FilterSpec, block: int, sizes: list[int], out: Bytes) -> bool:
+    """Decompress all blocks with the decoder of the LZ4 filter, where it does the same; say whether it did."""
+    fast = _probe.imagecodecs_function("lz4h5")
+    # That filter would take a block of just its decoded size for a stored one; here it is compressed all the same.
+    if fast is None or block in sizes or sizes[-1] == (out.size - 1) % block + 1:
+        return False
+    if int.from_bytes(data[:8].tobytes(), "big") != out.size:
+        # Elements are left over: the total in the header must not count them.
+        data = data.copy()
+        data[:8] = np.frombuffer(out.size.to_bytes(8, "big"), np.uint8)
+    store(spec, call(spec, fast, data, out=out), out, True)
+    return True
 
 
 def _unshuffle(data: Bytes, spec: FilterSpec, itemsize: int, block: int, out: Bytes) -> None:

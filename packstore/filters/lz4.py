@@ -7,7 +7,6 @@ A block whose stored size equals its decoded size is stored as it is. imagecodec
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from packstore.filters import _probe
 from packstore.filters._base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
@@ -17,6 +16,7 @@ __all__ = ["blocks", "decode", "encoded_size", "header", "lz4_block", "unavailab
 encoded_size = compressed_size
 
 _HEADER = struct.Struct(">QI")
+_SIZE = struct.Struct(">I")
 
 
 def unavailable() -> str | None:
@@ -28,17 +28,17 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     """Decompress all blocks into `out`."""
     total, block = header(data, spec)
     result = out[: check_size(spec, total, out, exact)]
+    # Walking the block sizes first costs little and keeps every read of the library inside the data.
+    found = blocks(data, spec, total, block)
     fast = _probe.imagecodecs_function("lz4h5")
     if fast is not None and total:
-        # Walking the block sizes first costs little and keeps every read of the library inside the data.
-        for _ in blocks(data, spec, total, block):
-            pass
         return store(spec, call(spec, fast, data, out=result), result, True)
-    for source, start, stop in blocks(data, spec, total, block):
-        if source.size == stop - start:
-            result[start:stop] = source
+    for number, (at, nbytes) in enumerate(found):
+        part = result[number * block : (number + 1) * block]
+        if nbytes == part.size:
+            part[:] = data[at : at + nbytes]
         else:
-            lz4_block(source, spec, result[start:stop])
+            lz4_block(data[at : at + nbytes], spec, part)
     return result
 
 
@@ -52,17 +52,23 @@ def header(data: Bytes, spec: FilterSpec) -> tuple[int, int]:
     return int(total), int(block)
 
 
-def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> Iterator[tuple[Bytes, int, int]]:
-    """Walk the blocks: (stored bytes, start, stop of the decoded ones)."""
-    at, length = _HEADER.size, data.size
-    view = memoryview(data)
-    for start in range(0, total, block or 1):
-        nbytes = int.from_bytes(view[at : at + 4], "big")
+def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> list[tuple[int, int]]:
+    """Walk the stored blocks: (where it starts, its size); every one lies inside the data."""
+    found: list[tuple[int, int]] = []
+    at, length, unpack = _HEADER.size, data.size, _SIZE.unpack_from
+    count = -(-total // block) if total else 0
+    if length < at + 4 * count:
+        corrupt(spec, f"{count} blocks", f"{length} bytes")
+    for _ in range(count):
+        if at + 4 > length:
+            corrupt(spec, f"{count} blocks", f"{len(found)} before the data ends")
+        nbytes = unpack(data, at)[0]
         at += 4
-        if at + nbytes > length:
-            corrupt(spec, f"a block of {nbytes} bytes", f"{max(0, length - at)}")
-        yield data[at : at + nbytes], start, min(start + block, total)
+        found.append((at, nbytes))
         at += nbytes
+    if at > length:
+        corrupt(spec, f"a last block of {found[-1][1]} bytes", f"{length - found[-1][0]}")
+    return found
 
 
 def lz4_block(data: Bytes, spec: FilterSpec, out: Bytes) -> None:

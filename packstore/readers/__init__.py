@@ -18,13 +18,15 @@ import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
+import numpy as np
+
 from packstore.errors import ComponentNotFoundError, FormatError, OptionError, UnsupportedError, message
 from packstore.manifests import ManifestArray, ManifestGroup
-from packstore.source import Fingerprint, Source, open_source
+from packstore.source import DirectorySource, Fingerprint, Source, open_source, reopen_source
 
 __all__ = ["READERS", "Location", "Reader", "find_array", "locate", "open_manifest"]
 
@@ -82,38 +84,37 @@ class Location:
         The state of the file that was opened.
     """
 
-    path: str
+    # The fingerprint holds the resolved path: one file is one location, however it was spelled.
+    path: str = field(compare=False)
     format: str
     fingerprint: Fingerprint
     chunks: Any = None
-    storage_options: tuple[tuple[str, Any], ...] = ()
+    # Not shown: they may hold secrets.
+    storage_options: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
     options: tuple[tuple[str, Any], ...] = ()
 
+    def __hash__(self) -> int:
+        # Options may be unhashable (nested storage options); equality still compares them.
+        return hash((self.fingerprint, self.format))
+
+    def __dask_tokenize__(self) -> object:
+        return (type(self).__name__, self.fingerprint, self.format, self.options)
+
     def source(self) -> Source:
-        """The open source, in the state it had: anything else raises StaleFileError."""
-        if "://" in self.fingerprint.path:
-            from packstore.source import RemoteSource
-
-            return RemoteSource(self.fingerprint.path, dict(self.storage_options), self.fingerprint)
-        import os
-
-        from packstore.source import DirectorySource, FileSource
-
-        if os.path.isdir(self.fingerprint.path):
-            return DirectorySource(self.fingerprint.path, self.fingerprint)
-        return FileSource(self.fingerprint.path, self.fingerprint)
+        """The source in the state it had: anything else raises StaleFileError, here or on the first read."""
+        return reopen_source(self.fingerprint, dict(self.storage_options))
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """The file's manifest; kept for the last 64 files of a process."""
         key = (self, component)
-        try:
-            with _lock:
-                found = _manifests.get(key) or _manifests.get((self, None))
-                if found is not None:
-                    _manifests.move_to_end(key if key in _manifests else (self, None))
-                    return found
-        except TypeError:  # an unhashable option: read without the cache
-            return self._read(component)
+        with _lock:
+            if key not in _manifests:
+                key = (self, None)
+            found = _manifests.get(key)
+            if found is not None:
+                _manifests.move_to_end(key)
+                return found
+        key = (self, component)
         manifest = self._read(component)
         with _lock:
             _manifests[key] = manifest
@@ -216,11 +217,13 @@ def locate(
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     return tuple(_hashable(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def _sniff(source: Source, readers: Mapping[str, Reader]) -> str:
-    head = bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
+    head = b"" if isinstance(source, DirectorySource) else bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
     for name, reader in readers.items():
         if reader.sniffable and reader.load().sniff(source, head):
             return name
@@ -287,7 +290,7 @@ def find_array(location: Location, component: str | None) -> tuple[str, Manifest
             wanted,
             expected=f"one of {_listing(names)}",
             got="no array of that name",
-            hint=f"Did you mean {near[0]!r}?" if near else None,
+            hint=f"The nearest name is {near[0]!r}" if near else None,
         )
     )
 

@@ -30,7 +30,7 @@ from packstore.errors import PackstoreError
 from packstore.filters import _probe
 from packstore.readers._inflate import CACHE, DecodedMember, check_crc, corrupt, feed_decoder
 from packstore.readers._zip import DEFLATED, ZipMember
-from packstore.source import Source
+from packstore.source import ByteSpace, Source
 
 __all__ = ["EXTRA_ID", "MAX_BLOCKS", "BlockIndex", "IndexedMember", "StreamedMember", "open_member"]
 
@@ -151,6 +151,10 @@ class IndexedMember(_BlockedMember):
         self.index = index
         self.block_nbytes = index.block_nbytes
         self.offsets = np.concatenate([[0], np.cumsum(index.stored_nbytes, dtype=np.int64)])
+
+    def beginning(self) -> ByteSpace:
+        # The first block's own checksum covers the header.
+        return self
 
     def decode_block(self, i: int) -> U8:
         # A final empty block ends the piece as a stream of its own, which libdeflate insists on.

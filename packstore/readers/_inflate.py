@@ -22,15 +22,13 @@ import numpy.typing as npt
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.filters import _probe
 from packstore.readers._zip import BZIP2, DEFLATED, LZMA, ZipMember
-from packstore.source import Source
+from packstore.source import ByteSpace, Source
 
 __all__ = ["CACHE", "DecodedMember", "MemberCache", "check_crc", "corrupt", "decompressor", "feed_decoder"]
 
 U8 = npt.NDArray[np.uint8]
 CACHE_NBYTES = 1 << 30
 FEED_NBYTES = 1 << 16
-# Decoding the first bytes again costs less than a whole member up to about here.
-PREFIX_NBYTES = 1 << 16
 LZMA_MEMORY_NBYTES = 1 << 28
 
 
@@ -135,8 +133,6 @@ class DecodedMember:
 
     def pread(self, offset: int, nbytes: int) -> U8:
         self.check_range(offset, nbytes)
-        if offset + nbytes <= PREFIX_NBYTES < self.nbytes and CACHE.get(self.key) is None:
-            return np.frombuffer(self._prefix(offset + nbytes), np.uint8)[offset:]
         return self.view()[offset : offset + nbytes]
 
     def check_range(self, offset: int, nbytes: int) -> None:
@@ -166,7 +162,11 @@ class DecodedMember:
         check_crc(self, zlib.crc32(out), self.member.crc)
         return out
 
-    def _prefix(self, nbytes: int) -> bytes:
+    def beginning(self) -> ByteSpace:
+        """The same bytes for who needs only the first few: decoded each time, and without the checksum of the whole."""
+        return Beginning(self)
+
+    def prefix(self, nbytes: int) -> bytes:
         """The first `nbytes` decoded bytes, from as few stored ones as they take."""
         decoder = decompressor(self)
         out = b""
@@ -183,6 +183,24 @@ class DecodedMember:
             if getattr(decoder, "eof", False) and len(out) < nbytes:
                 raise corrupt(self, f"{nbytes} bytes", f"an end after {len(out)}")
         return out
+
+
+class Beginning:
+    """The first bytes of a member, decoded on each read."""
+
+    __slots__ = ("name", "nbytes", "space")
+
+    def __init__(self, space: DecodedMember) -> None:
+        self.space = space
+        self.name = space.name
+        self.nbytes = space.nbytes
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        self.space.check_range(offset, nbytes)
+        return self.space.prefix(offset + nbytes)[offset:]
+
+    def view(self) -> None:
+        return None
 
 
 def decompressor(space: DecodedMember) -> Decompressor:

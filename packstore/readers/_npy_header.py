@@ -6,6 +6,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,15 @@ from packstore.manifests import ContiguousManifest, ManifestArray, regroup
 from packstore.readers._literal import LiteralError, parse_literal
 from packstore.source import ByteSpace
 
-__all__ = ["MAGIC", "MAX_HEADER_NBYTES", "NpyHeader", "contiguous_array", "read_header", "unsupported_dtype"]
+__all__ = [
+    "MAGIC",
+    "MAX_HEADER_NBYTES",
+    "NpyHeader",
+    "contiguous_array",
+    "fitting_chunks",
+    "read_header",
+    "unsupported_dtype",
+]
 
 MAGIC = b"\x93NUMPY"
 # numpy stops at 10 000 characters because it evaluates the header; a plain parser can afford wide structured types.
@@ -163,6 +172,14 @@ def contiguous_array(
         chunk_shape=regroup(header.shape, header.dtype.itemsize, header.order, chunks),
         storage=ContiguousManifest(space, offset, header.dtype, header.order),
     )
+
+
+def fitting_chunks(chunks: Any, shape: tuple[int, ...], *, strict: bool) -> Any:
+    """The caller's chunks for an array of `shape`: `strict` as they are, else only where they have its axes."""
+    if strict or chunks is None or isinstance(chunks, str):
+        return chunks
+    fits = bool(shape) if not isinstance(chunks, Sequence) else len(chunks) == len(shape)
+    return chunks if fits else None
 
 
 def _bad(path: str, component: str | None, *, expected: object, got: object) -> FormatError:

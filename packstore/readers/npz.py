@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import Any
 
 from packstore.errors import FormatError, OptionError, PackstoreError, UnsupportedError, message
 from packstore.manifests import ManifestArray, ManifestGroup
 from packstore.readers._blocks import open_member
-from packstore.readers._npy_header import contiguous_array, read_header
+from packstore.readers._npy_header import contiguous_array, fitting_chunks, read_header
 from packstore.readers._zip import BZIP2, DEFLATED, LZMA, METHODS, STORED, ZipMember, data_range, read_directory
 from packstore.source import ByteSpace, Source
 
@@ -32,7 +33,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     component
         The one array that is wanted, without ".npy"; None for all.
     chunks
-        How to cut each array for zarr.
+        How to cut each array for zarr; a tuple applies to the arrays with as many axes.
 
     Returns
     -------
@@ -56,6 +57,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     members = [m for m in read_directory(source, path) if not m.name.endswith("/")]
     wanted = members if component is None else [m for m in members if _component(m) == component]
     _refuse(path, wanted, Counter(_component(m) for m in wanted))
+    chunks_for = functools.partial(fitting_chunks, chunks, strict=component is not None)
     arrays: dict[str, ManifestArray] = {}
     unsupported: dict[str, str] = {}
     for member in wanted:
@@ -63,7 +65,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
         found: ManifestArray | str | None = _reason(member)
         if found is None:
             try:
-                found = _array(source, member, name, chunks)
+                found = _array(source, member, name, chunks_for)
             except OptionError:
                 raise
             except PackstoreError as error:
@@ -125,22 +127,24 @@ def _reason(member: ZipMember) -> str | None:
     return None
 
 
-def _array(source: Source, member: ZipMember, name: str, chunks: Any) -> ManifestArray | str:
+def _array(source: Source, member: ZipMember, name: str, chunks_for: Any) -> ManifestArray | str:
     """The member's array, or why it is not served."""
     start, extra = data_range(source, source.name, member)
-    space: ByteSpace
     if member.method == STORED:
         if member.stored_nbytes != member.nbytes:
-            raise FormatError(
-                message(
-                    "reading", source.name, name, expected=f"{member.nbytes} stored bytes", got=member.stored_nbytes
-                )
-            )
-        space, end = source, start + member.nbytes
+            expected = f"{member.nbytes} stored bytes"
+            raise FormatError(message("reading", source.name, name, expected=expected, got=member.stored_nbytes))
+        end = start + member.nbytes
+        header = read_header(source, source.name, name, start=start, end=end)
+        space: ByteSpace = source
     else:
-        space, start, end = open_member(source, start, member, name, extra), 0, member.nbytes
-    header = read_header(space, source.name, name, start=start, end=end)
-    return header.unsupported or contiguous_array(header, space, start, end, chunks, source.name, name)
+        decoded = open_member(source, start, member, name, extra)
+        start, end = 0, member.nbytes
+        header = read_header(decoded.beginning(), source.name, name)
+        space = decoded
+    if header.unsupported is not None:
+        return header.unsupported
+    return contiguous_array(header, space, start, end, chunks_for(header.shape), source.name, name)
 
 
 def _below_array(name: str, array: ManifestArray, arrays: dict[str, ManifestArray]) -> ManifestArray:

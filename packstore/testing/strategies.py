@@ -95,7 +95,7 @@ def _values(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[An
 
 @st.composite
 def chunk_shapes(draw: st.DrawFn, shape: Sequence[int], *, max_chunks: int = 64) -> tuple[int, ...]:
-    """Chunk shapes for an array of `shape`: one per axis, at least 1, at most the axis; few enough chunks to be quick."""
+    """Chunk shapes for an array of `shape`: at least 1 and at most the axis, and few enough chunks to be quick."""
     chosen: list[int] = []
     budget = max_chunks
     for n in shape:
@@ -109,7 +109,7 @@ def chunk_shapes(draw: st.DrawFn, shape: Sequence[int], *, max_chunks: int = 64)
 def basic_indices(
     shape: Sequence[int], *, allow_newaxis: bool = True, allow_ellipsis: bool = True
 ) -> st.SearchStrategy[Any]:
-    """Numpy's basic selections of an array of `shape`: ints, slices with any step, Ellipsis, newaxis, or a tuple of them.
+    """Numpy's basic selections: ints, slices with any step, Ellipsis, newaxis, or a tuple of them.
 
     Parameters
     ----------
@@ -118,9 +118,11 @@ def basic_indices(
     allow_newaxis, allow_ellipsis
         zarr, unlike numpy, has no newaxis.
     """
-    return npst.basic_indices(
+    build: Any = npst.basic_indices  # its overloads do not take a plain bool
+    indices: st.SearchStrategy[Any] = build(
         tuple(shape),
         allow_newaxis=allow_newaxis,
         allow_ellipsis=allow_ellipsis,
         max_dims=len(shape) + 2 if allow_newaxis else None,
     )
+    return indices

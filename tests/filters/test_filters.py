@@ -64,6 +64,8 @@ class TestSzip(_Plain):
     dtypes = ("<u1", "<i2", ">i2", "<u4", "<f4", ">f4", "<f8", ">f8", "<i8")
     shapes = (((40, 50), (16, 20)), ((1009,), (211,)), ((100, 3), (64, 3)))
     options: ClassVar[dict[str, Any]] = {"compression": "szip"}
+    # Where it pads scan lines, libaec does not tell how much it decoded: see test_szip_truncated.
+    detects_damage = False
 
 
 class TestSzipEntropy(TestSzip):

@@ -21,6 +21,7 @@ Floats that JSON has no number for stay floats (nan, inf): zarr writes them as `
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import numpy as np
@@ -115,9 +116,12 @@ def _read(oid: Any, attr: h5a.AttrID, unwrap: bool) -> Any:
     space = attr.get_space()
     if space.get_simple_extent_type() == h5s.NULL:
         return None
-    if attr.get_storage_size() > MAX_NBYTES:
-        raise ValueError(f"{attr.get_storage_size()} bytes, more than {MAX_NBYTES}")
     shape = space.get_simple_extent_dims()
+    if 0 in shape:
+        return np.zeros(shape).tolist()
+    nbytes = math.prod(shape) * attr.get_type().get_size()
+    if nbytes > MAX_NBYTES:
+        raise ValueError(f"{nbytes} bytes, more than {MAX_NBYTES}")
     value = to_json(_values(attr, shape), oid)
     return value[0] if unwrap and shape == (1,) else value
 
@@ -185,7 +189,7 @@ def _array_to_json(array: npt.NDArray[Any], oid: Any) -> Any:
     if dtype.kind == "m":
         return array.astype(np.int64).tolist()
     if array.ndim:
-        return [_array_to_json(element, oid) for element in np.ascontiguousarray(array)]
+        return [to_json(element, oid) for element in array]
     if dtype.kind == "V":
         return base64.standard_b64encode(array.tobytes()).decode("ascii")
     if dtype.kind == "M":

@@ -16,11 +16,9 @@ from typing import Any
 import h5py
 
 from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
-from packstore.source import DirectorySource, FileSource, RemoteSource, Source
+from packstore.source import FileSource, RemoteSource, Source
 
-__all__ = ["H5_ERRORS", "MAGIC", "Session", "find_magic"]
-
-MAGIC = b"\x89HDF\r\n\x1a\n"
+__all__ = ["H5_ERRORS", "Session"]
 
 # What h5py raises for damaged or unusual objects: libhdf5's error classes become any of these. MemoryError and
 # OverflowError come from declared sizes that no machine holds, SystemError from a callback that failed in C.
@@ -36,21 +34,6 @@ H5_ERRORS = (
     MemoryError,
     SystemError,
 )
-
-
-def find_magic(source: Source, head: bytes = b"") -> int | None:
-    """Where the superblock starts: 0, or after a user block of 512, 1024, 2048, … bytes; None where there is none."""
-    if isinstance(source, DirectorySource):
-        return None
-    at = 0
-    while at + len(MAGIC) <= source.nbytes:
-        found = head[at : at + len(MAGIC)]
-        if len(found) < len(MAGIC):
-            found = bytes(source.pread(at, len(MAGIC)))
-        if found == MAGIC:
-            return at
-        at = at * 2 or 512
-    return None
 
 
 class _Bytes:
@@ -127,6 +110,8 @@ class Session:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        # How many are at work on its objects right now: such a session is not closed to make room.
+        self.users = 0
         self._bytes = _Bytes(source)
         try:
             self.file = h5py.File(self._bytes, "r")

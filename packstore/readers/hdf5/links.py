@@ -30,7 +30,7 @@ class Target:
     session: Session
     oid: h5py.h5d.DatasetID | h5py.h5g.GroupID | h5py.h5t.TypeID
     path: bytes
-    key: tuple[int, int]
+    key: tuple[str, int]
 
     @property
     def is_group(self) -> bool:
@@ -47,8 +47,13 @@ def text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
+def follow(group: Target, name: bytes) -> Target:
+    """The object that a hard link leads to."""
+    return target(group.session, h5o.open(group.oid, name), group.path + b"/" + name)
+
+
 def target(session: Session, oid: object, path: bytes) -> Target:
-    return Target(session, oid, path, (id(session), int(h5o.get_info(oid).addr)))
+    return Target(session, oid, path, (session.source.name, int(h5o.get_info(oid).addr)))
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Linker:
             raise LinkFailure(f"no object {text(group.path + b'/' + name)!r} in {group.session.source.name}")
         kind = group.oid.links.get_info(name).type
         if kind == h5l.TYPE_HARD:
-            return target(group.session, h5o.open(group.oid, name), group.path + b"/" + name)
+            return follow(group, name)
         if hops >= MAX_HOPS:
             raise LinkFailure(f"more than {MAX_HOPS} links in a row")
         if kind == h5l.TYPE_SOFT:

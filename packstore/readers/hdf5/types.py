@@ -111,11 +111,16 @@ def fill_value(dcpl: h5p.PropDCID, tid: h5t.TypeID, stored: StoredType) -> Any:
         return value[0]
     if stored.extra_shape:
         return _array_fill(dcpl, tid, stored)
-    # libhdf5 converts the fill value to the memory type of the array it is asked to fill.
-    value = np.zeros((1,), tid.dtype if stored.stored is None or stored.convert is not None else stored.dtype)
+    try:
+        # libhdf5 converts the fill value to the memory type of h5py's dtype, metadata included; where that has no name,
+        # to that of ours.
+        dtype = tid.dtype
+    except (TypeError, ValueError, KeyError):
+        dtype = stored.dtype
+    value = np.zeros((1,), dtype)
     try:
         dcpl.get_fill_value(value)
-    except (TypeError, ValueError, OSError) as why:
+    except (TypeError, ValueError, OSError, RuntimeError) as why:
         raise UnsupportedError(message("reading a fill value", expected=f"one of {stored.dtype}", got=why)) from None
     return value.astype(stored.dtype, copy=False)[0]
 

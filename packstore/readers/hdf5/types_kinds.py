@@ -80,10 +80,19 @@ def _by_library(tid: h5t.TypeID, dtype: DType) -> StoredType:
 
 
 def _integer(tid: h5t.TypeID, depth: int) -> StoredType:
+    if tid.get_size() in (3, 5, 6, 7):
+        # h5py names no dtype for these: the next wider one holds them.
+        order = ">" if tid.get_order() == h5t.ORDER_BE else "<"
+        kind = "u" if tid.get_sign() == h5t.SGN_NONE else "i"
+        return _by_library(tid, np.dtype(f"{order}{kind}{4 if tid.get_size() == 3 else 8}"))
     dtype = tid.dtype
     if tid.equal(h5t.py_create(dtype)):
         return _raw(dtype)
-    return _bits(dtype, tid.get_offset(), tid.get_precision())
+    offset = tid.get_offset()
+    if dtype.itemsize == 1 and offset == 0 and tid.get_order() == h5t.ORDER_BE:
+        # numpy has no byte order for one byte, so h5py asks for a little-endian one, and libhdf5 only "swaps" it.
+        return _raw(dtype)
+    return _bits(dtype, offset, tid.get_precision())
 
 
 def _bits(dtype: DType, offset: int, precision: int) -> StoredType:
@@ -110,7 +119,16 @@ def _time(tid: h5t.TypeID, depth: int) -> StoredType:
 
 
 def _float(tid: h5t.TypeID, depth: int) -> StoredType:
-    return _by_library(tid, tid.dtype)
+    if tid.get_order() != h5t.ORDER_VAX:
+        return _by_library(tid, tid.dtype)
+    # h5py has no name for this byte order; its rule for the width, in the machine's order.
+    _, _, exponent, _, mantissa = tid.get_fields()
+    for code in "efdg":
+        info = np.finfo(code)
+        top, bottom = 2**exponent - tid.get_ebias() - 1, 1 - tid.get_ebias()
+        if mantissa <= info.nmant and top <= info.maxexp and bottom >= info.minexp:
+            return _by_library(tid, np.dtype(code))
+    raise RefusedError(f"a VAX float of {mantissa} + {exponent} bits")
 
 
 def _complex(tid: h5t.TypeID, depth: int) -> StoredType:
@@ -189,7 +207,7 @@ def _compound(tid: h5t.TypeID, depth: int) -> StoredType:
     names = [name.decode("utf-8") for name in raw_names]
     stored: DType | None = None
     layouts = [None if p.stored is None else _member(p.stored, p) for p in parts]
-    if None not in layouts:
+    if all(layout is not None for layout in layouts):
         stored = np.dtype({"names": names, "formats": layouts, "offsets": offsets, "itemsize": tid.get_size()})
     complex_dtype = _as_complex(names, parts)
     if complex_dtype is not None:

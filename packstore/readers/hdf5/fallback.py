@@ -1,0 +1,187 @@
+"""Reading through h5py what bytes alone do not give: variable-length data, and filters that only libhdf5's plugins know.
+
+Slower than the direct route, since libhdf5 works under one lock, and as right. It opens no file but the named one: datasets
+whose data lie in other files (virtual, external storage) never come here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from h5py import h5o, h5s
+
+from packstore.errors import CorruptDataError, PackstoreError, message
+from packstore.readers.hdf5.files import H5_ERRORS, Session
+from packstore.readers.hdf5.types_stored import StoredType
+from packstore.source import Source
+
+__all__ = ["H5Fallback"]
+
+Array = npt.NDArray[Any]
+MAX_OPEN = 8
+
+
+class _Entry:
+    """An open file and its datasets. Closed when the last reader lets go of it."""
+
+    def __init__(self, source: Source) -> None:
+        self.session = Session(source)
+        self.datasets: dict[bytes, h5py.Dataset] = {}
+
+    def dataset(self, path: bytes) -> h5py.Dataset:
+        found = self.datasets.get(path)
+        if found is None:
+            found = self.datasets[path] = h5py.Dataset(h5o.open(self.session.file.id, path))
+        return found
+
+
+_entries: OrderedDict[tuple[int, Source], _Entry] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@atexit.register
+def _close_all() -> None:
+    # libhdf5 would close them after the interpreter is gone, and call back into it.
+    with _lock:
+        entries = list(_entries.values())
+        _entries.clear()
+    for entry in entries:
+        entry.session.close()
+
+
+def _entry(source: Source) -> _Entry:
+    # Files opened before a fork belong to the parent: a child opens its own.
+    key = (os.getpid(), source)
+    with _lock:
+        found = _entries.get(key)
+        if found is not None:
+            _entries.move_to_end(key)
+            return found
+    opened = _Entry(source)
+    dropped = []  # let go of outside our lock: closing waits for h5py's
+    with _lock:
+        found = _entries.setdefault(key, opened)
+        while len(_entries) > MAX_OPEN:
+            dropped.append(_entries.popitem(last=False))
+    return found
+
+
+class H5Fallback:
+    """Boxes of one dataset, through h5py.
+
+    Parameters
+    ----------
+    source
+        The file, in the state it had when it was indexed.
+    path
+        The dataset, by hard links only.
+    described
+        Its type.
+    plugins
+        Whether hdf5plugin must be imported first.
+
+    Notes
+    -----
+    Thread safe; h5py lets one thread work at a time. At most 8 files are open at once, each process has its own.
+    """
+
+    def __init__(self, source: Source, path: bytes, described: StoredType, ndim: int, *, plugins: bool = False) -> None:
+        self.source = source
+        self.path = path
+        self.described = described
+        self.ndim = ndim
+        self.plugins = plugins
+
+    def __repr__(self) -> str:
+        return f"H5Fallback({self.source.name!r}, {self.path!r})"
+
+    def read(self, selection: tuple[slice, ...]) -> Array:
+        """Elements of `selection`, with the values that h5py gives.
+
+        Raises
+        ------
+        StaleFileError
+            The file changed since it was indexed.
+        CorruptDataError
+            libhdf5 does not read it, for instance because a filter fails or a checksum does not match.
+        """
+        self.source.check()
+        if self.plugins:
+            import hdf5plugin  # noqa: F401 (registers its plugins)
+        name = self.path.decode("utf-8", "surrogateescape").lstrip("/")
+        try:
+            dataset = _entry(self.source).dataset(self.path)
+            outer, inner = selection[: self.ndim], selection[self.ndim :]
+            out = self._read_stored(dataset, outer) if self.described.stored is not None else _read_objects(dataset, outer)
+        except PackstoreError:
+            raise
+        except H5_ERRORS as why:
+            raise CorruptDataError(
+                message("reading through h5py", self.source.name, name, expected="data that libhdf5 reads", got=why)
+            ) from why
+        if inner:
+            out = out[(slice(None),) * self.ndim + inner]
+        return self._as_described(out, name)
+
+    def _read_stored(self, dataset: h5py.Dataset, box: tuple[slice, ...]) -> Array:
+        """Elements as they are stored, filters undone, then decoded as on the direct route."""
+        stored = self.described.stored
+        assert stored is not None
+        shape = tuple(len(range(s.start, s.stop, s.step)) for s in box)
+        out = np.empty(shape + self.described.extra_shape, stored)
+        if out.size:
+            tid = dataset.id.get_type()
+            # libhdf5 counts elements, not bytes, so a flat buffer takes any type.
+            flat = out.reshape(-1).view(np.uint8)
+            if box:
+                space = dataset.id.get_space()
+                space.select_hyperslab(tuple(s.start for s in box), shape, tuple(s.step for s in box))
+                dataset.id.read(h5s.create_simple(shape), space, flat, mtype=tid)
+            else:
+                dataset.id.read(h5s.ALL, h5s.ALL, flat, mtype=tid)
+        return self.described.decode(out)
+
+    def _as_described(self, out: Array, name: str) -> Array:
+        want = self.described.dtype
+        if out.dtype != want:
+            if out.dtype.kind != want.kind or out.dtype.names != want.names:
+                raise CorruptDataError(
+                    message("reading through h5py", self.source.name, name, expected=want, got=out.dtype)
+                )
+            out = out.astype(want)
+        return out
+
+
+def _read_objects(dataset: h5py.Dataset, box: tuple[slice, ...]) -> Array:
+    if not box:
+        value = dataset[()]
+        if isinstance(value, np.ndarray) and value.shape == dataset.shape + _inner(dataset):
+            return value
+        out = np.empty((), dataset.dtype if dataset.dtype.names else object)
+        out[()] = value
+        return out
+    shape = tuple(len(range(s.start, s.stop, s.step)) for s in box)
+    if 0 in shape:
+        return np.empty(shape + _inner(dataset), dataset.dtype.base)
+    out = dataset[box]
+    return np.asarray(out)
+
+
+def _inner(dataset: h5py.Dataset) -> tuple[int, ...]:
+    return dataset.dtype.shape if dataset.dtype.subdtype else ()

@@ -1,0 +1,292 @@
+"""Array-to-bytes codecs of the direct path: plain elements, packed bits, and the filters of zarr v2."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.boxes import Box, box_shape
+from packstore.codecs._bits import BitOrder, count_nonzero_packed
+from packstore.codecs._layout import BitLayout, PaddingEncoding, bit_layout, frame_nbytes
+from packstore.codecs._packed import (
+    check_frame,
+    check_padding_bits,
+    decode_frame,
+    plan_box,
+    unpack_box,
+    unpack_elements,
+)
+from packstore.errors import CorruptDataError, message
+from packstore.readers.zarr.blobs import Blob
+from packstore.readers.zarr.byte_codecs import Limit
+
+__all__ = ["Filtered", "PackedBits", "PlainBytes"]
+
+Array = npt.NDArray[Any]
+U8 = npt.NDArray[np.uint8]
+
+# Elements unpacked at once on the way into memory that is not contiguous: small enough for the second-level cache.
+_BLOCK_NBYTES = 1 << 20
+
+
+def _wrong_size(expected: int, got: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> CorruptDataError:
+    return CorruptDataError(
+        message(
+            "decoding",
+            expected=f"{expected} bytes for a chunk of shape {shape} and type {dtype}",
+            got=f"{got}",
+            hint="The file is cut short, or was written for another shape or data type",
+        )
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PlainBytes:
+    """Elements in C order.
+
+    Parameters
+    ----------
+    shape
+        Along the stored axes.
+    stored
+        The element type in the file.
+    dtype
+        The element type that is wanted: the same in any byte order.
+    """
+
+    shape: tuple[int, ...]
+    stored: np.dtype[Any]
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.stored.itemsize
+
+    @cached_property
+    def limit(self) -> Limit:
+        return Limit(self.nbytes, True)
+
+    @cached_property
+    def _strides(self) -> tuple[int, ...]:
+        strides = [self.stored.itemsize] * len(self.shape)
+        for i in range(len(self.shape) - 2, -1, -1):
+            strides[i] = strides[i + 1] * self.shape[i + 1]
+        return tuple(strides)
+
+    def target(self, out: Array) -> U8 | None:
+        """The memory of `out`, if the bytes of a whole chunk may be put there as they are."""
+        if self.stored != self.dtype or not out.flags.c_contiguous or not out.size:
+            return None
+        return out.reshape(-1).view(np.uint8)
+
+    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
+        if blob.nbytes != self.nbytes:
+            raise _wrong_size(self.nbytes, blob.nbytes, self.shape, self.dtype)
+        if whole:
+            if out is None:
+                out = np.empty(self.shape, self.dtype)
+            target = self.target(out)
+            data = blob.pread(0, self.nbytes, target)
+            if target is not None and _address(data) == _address(target):
+                return out
+            out[...] = np.ndarray(self.shape, self.stored, data)
+            return out
+        if 0 in box_shape(box):
+            return np.empty(box_shape(box), self.dtype) if out is None else out
+        part = self._rows(blob, 0, box, 0)
+        if out is not None:
+            out[...] = part
+            return out
+        # A small part must not keep all of a large chunk in memory.
+        return part if blob.fresh and part.dtype == self.dtype and _is_tight(part) else part.astype(self.dtype)
+
+    def _rows(self, blob: Blob, offset: int, box: Box, axis: int) -> Array:
+        """A box by the covering range, or index by index where that would read much more than is wanted."""
+        strides = self._strides[axis:]
+        wanted = box_shape(box)
+        lo = sum([s.start * k for s, k in zip(box, strides, strict=True)])
+        steps = [s.step * k for s, k in zip(box, strides, strict=True)]
+        span = sum([(n - 1) * k for n, k in zip(wanted, steps, strict=True)]) + self.stored.itemsize
+        need = math.prod(wanted) * self.stored.itemsize
+        if len(box) < 2 or span <= need + wanted[0] * blob.gap_nbytes:
+            return np.ndarray(wanted, self.stored, blob.pread(offset + lo, span), 0, tuple(steps))
+        out = np.empty(wanted, self.stored)
+        for k, i in enumerate(range(box[0].start, box[0].stop, box[0].step)):
+            out[k] = self._rows(blob, offset + i * strides[0], box[1:], axis + 1)
+        return out
+
+    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
+        return int(np.count_nonzero(self.read(blob, box, whole, None)))
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _is_tight(part: Array) -> bool:
+    """Whether the memory behind a view is hardly more than the view."""
+    return part.base is None or part.nbytes * 2 >= getattr(part.base, "nbytes", 0)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBits:
+    """Elements of a fixed number of bits: `packstore.PackBitsCodec`, `packstore.BitPack`, numcodecs' packbits."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    layout: BitLayout
+    padding_encoding: PaddingEncoding
+    bitorder: BitOrder
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        padding_encoding: PaddingEncoding,
+        first_bit: int | None,
+        last_bit: int | None,
+        bitorder: BitOrder,
+    ) -> PackedBits:
+        """Build one from the options of the codecs."""
+        return cls(shape, dtype, bit_layout(dtype, first_bit, last_bit), padding_encoding, bitorder)
+
+    @cached_property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    @cached_property
+    def nbytes(self) -> int:
+        return frame_nbytes(self.layout, self.count, self.padding_encoding)
+
+    @cached_property
+    def limit(self) -> Limit:
+        return Limit(self.nbytes, True)
+
+    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
+        self._check_size(blob)
+        if whole:
+            # The unpacked elements are new memory, but for types of which every bit is kept.
+            data = blob.pread(0, self.nbytes)
+            if out is not None:
+                self._unpack_into(data, out)
+                return out
+            values = decode_frame(data, self.shape, self.layout, self.padding_encoding, self.bitorder)
+            return values.copy() if self.layout.is_plain and not blob.fresh else values
+        shape = box_shape(box)
+        if 0 in shape:
+            return np.empty(shape, self.dtype) if out is None else out
+        values = self._box(blob, box)
+        if out is not None:
+            out[...] = values
+            return out
+        return values.copy() if self.layout.is_plain and not blob.fresh else values
+
+    def _check_size(self, blob: Blob) -> None:
+        if blob.nbytes != self.nbytes:
+            raise _wrong_size(self.nbytes, blob.nbytes, self.shape, self.dtype)
+
+    def _box(self, blob: Blob, box: Box) -> Array:
+        bounds = [(s.start, s.stop - (s.stop - s.start - 1) % s.step) for s in box]
+        plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
+        values = unpack_box(blob.pread(plan.offset, plan.nbytes), plan)
+        if any([s.step != 1 for s in box]):
+            values = values[tuple([slice(None, None, s.step) for s in box])]
+        return values
+
+    def _unpack_into(self, data: U8, out: Array) -> None:
+        payload = check_frame(data, self.count, self.layout, self.padding_encoding, self.bitorder)
+        if out.flags.c_contiguous or not self.count:
+            unpack_elements(payload, 0, self.count, self.layout, self.bitorder, out)
+            return
+        row = self.count // self.shape[0]
+        # Eight rows end on a whole byte, whatever the width.
+        step = max(_BLOCK_NBYTES // (row * self.dtype.itemsize) // 8, 1) * 8
+        for start in range(0, self.shape[0], step):
+            stop = min(start + step, self.shape[0])
+            part = payload[start * row * self.layout.element_bits // 8 :]
+            values = unpack_elements(part, 0, (stop - start) * row, self.layout, self.bitorder)
+            out[start:stop] = values.reshape(stop - start, *self.shape[1:])
+
+    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
+        """Population count where the elements are bits: nothing is unpacked but ragged ends."""
+        if not self.layout.is_bool or any([s.step != 1 for s in box]):
+            return int(np.count_nonzero(self.read(blob, box, whole, None)))
+        self._check_size(blob)
+        if 0 in box_shape(box):
+            return 0
+        if whole:
+            data = check_frame(
+                blob.pread(0, self.nbytes), self.count, self.layout, self.padding_encoding, self.bitorder
+            )
+            return count_nonzero_packed(data, self.count, bitorder=self.bitorder)
+        bounds = [(s.start, s.stop) for s in box]
+        plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
+        data = blob.pread(plan.offset, plan.nbytes)
+        check_padding_bits(data, plan.padding, self.bitorder)
+        if not plan.runs:
+            return count_nonzero_packed(data, plan.run, plan.first % 8, bitorder=self.bitorder)
+        if any([stride % 8 for stride in plan.strides]):
+            return int(np.count_nonzero(unpack_box(data, plan)))
+        # Runs that begin at the same bit: whole bytes are counted packed, the one at either end is unpacked.
+        lead, tail = plan.first % 8, (plan.first + plan.run) % 8
+        width = -(-(lead + plan.run) // 8)
+        rows: U8 = np.ndarray((*plan.runs, width), np.uint8, data, 0, (*[s // 8 for s in plan.strides], 1))
+        if width == 1:
+            return self._count_ends(rows, lead, lead + plan.run)
+        total = 0
+        first, last = 0, width
+        if lead:
+            total += self._count_ends(rows[..., :1], lead, 8)
+            first = 1
+        if tail:
+            total += self._count_ends(rows[..., -1:], 0, tail)
+            last -= 1
+        if last > first:
+            body = np.ascontiguousarray(rows[..., first:last]).reshape(-1)
+            total += count_nonzero_packed(body, body.size * 8)
+        return total
+
+    def _count_ends(self, column: U8, first: int, last: int) -> int:
+        bits = np.unpackbits(column, axis=-1, bitorder=self.bitorder)
+        return int(np.count_nonzero(bits[..., first:last]))
+
+
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """Plain elements behind numcodecs filters of zarr v2, in the order of writing."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    filters: tuple[Any, ...]
+
+    @cached_property
+    def limit(self) -> Limit:
+        # No filter in use makes more of the elements than eight bytes each and a few more.
+        return Limit(math.prod(self.shape) * max(self.dtype.itemsize, 8) + 65536, False)
+
+    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
+        data: Any = blob.pread(0, blob.nbytes)
+        try:
+            for codec in reversed(self.filters):
+                data = codec.decode(data)
+            values = np.asarray(data).reshape(-1).view(self.dtype)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise CorruptDataError(
+                message("undoing the filters", expected="bytes that decode", got=f"{type(error).__name__}: {error}")
+            ) from error
+        if values.size != math.prod(self.shape):
+            raise _wrong_size(math.prod(self.shape) * self.dtype.itemsize, values.nbytes, self.shape, self.dtype)
+        part = values.reshape(self.shape)[box]
+        if out is None:
+            return part.copy()
+        out[...] = part
+        return out
+
+    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
+        return int(np.count_nonzero(self.read(blob, box, whole, None)))

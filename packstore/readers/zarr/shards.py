@@ -1,0 +1,156 @@
+"""The codec ``sharding_indexed``: inner chunks in one stored object, behind an index at either end.
+
+Source: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.boxes import Box, box_shape, touched
+from packstore.cache import ByteLRU
+from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
+from packstore.readers.zarr.blobs import Blob
+from packstore.readers.zarr.byte_codecs import Crc32c, Limit
+
+if TYPE_CHECKING:
+    from packstore.readers.zarr.chain import Chain
+
+__all__ = ["Sharded"]
+
+Array = npt.NDArray[Any]
+
+INDEXES = ByteLRU(max_nbytes=32 << 20)
+_EMPTY = 2**64 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sharded:
+    """A shard.
+
+    Parameters
+    ----------
+    shape
+        Of the shard, along the stored axes.
+    inner
+        The codecs of the inner chunks, which may be shards themselves.
+    fill_value
+        What inner chunks hold that are not stored.
+    index_at_start, index_big_endian, index_checksum
+        Where the index is, its byte order, and whether four bytes of CRC-32C follow it.
+    """
+
+    shape: tuple[int, ...]
+    inner: Chain
+    fill_value: Any
+    index_at_start: bool
+    index_big_endian: bool
+    index_checksum: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.inner.serializer.dtype
+
+    @cached_property
+    def grid_shape(self) -> tuple[int, ...]:
+        return tuple(n // c for n, c in zip(self.shape, self.inner.shape, strict=True))
+
+    @cached_property
+    def index_nbytes(self) -> int:
+        return math.prod(self.grid_shape) * 16 + 4 * self.index_checksum
+
+    @cached_property
+    def limit(self) -> Limit:
+        return Limit(math.prod(self.grid_shape) * self.inner.max_nbytes + self.index_nbytes, False)
+
+    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
+        index = self._index(blob)
+        items = list(touched(box, self.inner.shape))
+        if out is None:
+            if len(items) == 1:
+                stored = self._stored(blob, index, items[0].coords)
+                if stored is not None:
+                    return self._read_inner(stored, items[0].coords, items[0].inner, None, cache=not whole)
+            out = np.empty(box_shape(box), self.dtype)
+        for coords, inner, outer in items:
+            stored = self._stored(blob, index, coords)
+            if stored is None:
+                out[outer] = self.fill_value
+            else:
+                self._read_inner(stored, coords, inner, out[outer], cache=False)
+        return out
+
+    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
+        index = self._index(blob)
+        total = 0
+        for coords, inner, _ in touched(box, self.inner.shape):
+            stored = self._stored(blob, index, coords)
+            if stored is not None:
+                try:
+                    total += int(self.inner.count_nonzero(stored, inner, 0))
+                except PackstoreError as error:
+                    raise _inside(error, coords) from error
+            elif np.count_nonzero(self.fill_value):
+                total += math.prod(box_shape(inner))
+        return total
+
+    def _read_inner(self, blob: Blob, coords: tuple[int, ...], box: Box, out: Array | None, *, cache: bool) -> Array:
+        try:
+            return self.inner.read(blob, box, out=out, cache=cache)
+        except PackstoreError as error:
+            raise _inside(error, coords) from error
+
+    def _stored(self, blob: Blob, index: npt.NDArray[np.uint64], coords: tuple[int, ...]) -> Blob | None:
+        """The stored bytes of an inner chunk; None where there are none."""
+        offset, nbytes = index[coords].tolist()
+        if offset == nbytes == _EMPTY:
+            return None
+        if offset + nbytes > blob.nbytes:
+            raise CorruptDataError(
+                message(
+                    f"reading the index entry of the inner chunk {coords} of",
+                    "the shard",
+                    expected=f"a range within its {blob.nbytes} bytes",
+                    got=f"{nbytes} bytes at offset {offset}",
+                    hint="The shard is cut short or damaged",
+                )
+            )
+        return blob.part(offset, nbytes)
+
+    def _index(self, blob: Blob) -> npt.NDArray[np.uint64]:
+        key = blob.key
+        if key is not None:
+            found = INDEXES.get(key, self)
+            if found is not None:
+                return found
+        size = self.index_nbytes
+        if blob.nbytes < size:
+            raise CorruptDataError(
+                message(
+                    "reading the index of the shard",
+                    expected=f"at least {size} bytes",
+                    got=f"{blob.nbytes}",
+                    hint="The shard is cut short, or was written for another shape",
+                )
+            )
+        data = blob.pread(0 if self.index_at_start else blob.nbytes - size, size)
+        if self.index_checksum:
+            try:
+                data = Crc32c().decode(data, Limit(size - 4, True), None)
+            except ChecksumError as error:
+                raise ChecksumError(f"reading the index of the shard: {error}") from error
+        entries = data.view(">u8" if self.index_big_endian else "<u8").astype(np.uint64)
+        index = entries.reshape(*self.grid_shape, 2)
+        if key is not None:
+            INDEXES.put(key, self, index)
+        return index
+
+
+def _inside(error: PackstoreError, coords: tuple[int, ...]) -> PackstoreError:
+    return type(error)(f"inner chunk {coords}: {error}")

@@ -1,0 +1,124 @@
+"""`save`: one array, several, or a dask array larger than memory, into any of the good formats, atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from packstore.errors import OptionError, message
+from packstore.writers._atomic import atomic_target
+from packstore.writers._blocks import Item, NoProgress, Progress, items_of
+
+__all__ = ["WRITERS", "save"]
+
+# Format → module with ``write(target, items, single, progress, **options)``, and the suffixes that mean it.
+WRITERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "zarr": ("packstore.writers.zarr", (".zarr",)),
+    "npy": ("packstore.writers.npy", (".npy",)),
+    "npz": ("packstore.writers.npz", (".npz",)),
+    "hdf5": ("packstore.writers.hdf5", (".h5", ".hdf5", ".hdf", ".nc")),
+    "raw": ("packstore.writers.raw", (".raw", ".bin", ".dat", ".bits")),
+}
+
+
+def format_of(path: str, format: str | None) -> str:
+    """The format to write: as named, or by suffix.
+
+    Raises
+    ------
+    OptionError
+        No such format, or no suffix that means one.
+    """
+    if format is not None:
+        if format not in WRITERS:
+            raise OptionError(message("writing", path, expected=f"format one of {', '.join(WRITERS)}", got=repr(format)))
+        return format
+    suffix = os.path.splitext(path)[1].lower()
+    for name, (_, suffixes) in WRITERS.items():
+        if suffix in suffixes:
+            return name
+    known = ", ".join(s for _, suffixes in WRITERS.values() for s in suffixes)
+    raise OptionError(message("writing", path, expected=f"a suffix of {known}", got=repr(suffix), hint="Pass format="))
+
+
+def save(
+    path: str | os.PathLike[str],
+    data: Any,
+    *,
+    format: str | None = None,
+    progress: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> None:
+    """Save arrays, in parallel and atomically.
+
+    Parameters
+    ----------
+    path : path-like
+        The target; its suffix tells the format (.zarr, .npy, .npz, .h5, .raw).
+    data : array-like, dict of str to array-like, list of array-like, or dask array
+        One array; several under their names (a list: ``arr_0``, ``arr_1``, … as ``np.savez``), each of its own shape.
+        Anything with shape, dtype and slicing is read block by block; a dask array is computed while it is written.
+    format : str, optional
+        Where the suffix does not tell: "zarr", "npy", "npz", "hdf5", "raw".
+    progress : bool
+        Show a progress bar.
+    overwrite : bool
+        Replace an existing target. It is replaced by a rename when all is written, so a failure leaves it as it was.
+    **options
+        Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``pack=``, ``zarr_format=``. npz:
+        ``compressed=``, ``level=``. hdf5: ``chunks=``, ``level=``, ``shuffle=``, ``pack=``. raw: ``packed_axis=``,
+        ``bitorder=``, ``order=``.
+
+    Raises
+    ------
+    TargetExistsError
+        The target exists and `overwrite` is false.
+    WriteError
+        The operating system refused (disk full, size limit, permission); nothing is left behind.
+    DtypeError, OptionError
+        A dtype or an option that the format does not take.
+
+    Notes
+    -----
+    Memory: a few blocks of 16 MB a core; for npz and hdf5 from dask, one row of dask chunks.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.zarr"
+    >>> packstore.save(path, np.eye(64, dtype=bool))
+    >>> int(packstore.open_array(path).count_nonzero())
+    64
+    """
+    text = os.fspath(path)
+    module = importlib.import_module(WRITERS[format_of(text, format)][0])
+    items, single = items_of(data)
+    _check_options(module, text, options)
+    with atomic_target(text, overwrite=overwrite) as target, _progress(progress, items, text) as shown:
+        module.write(target, items, single, shown, **options)
+
+
+def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:
+    import inspect
+
+    takes = [p.name for p in inspect.signature(module.write).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in takes:
+            raise OptionError(
+                message("writing", path, expected=f"options of this format ({', '.join(takes) or 'none'})", got=repr(name))
+            )
+
+
+@contextlib.contextmanager
+def _progress(show: bool, items: list[Item], path: str) -> Iterator[Progress]:
+    if not show:
+        yield NoProgress()
+        return
+    from packstore.writers._progress import RichProgress
+
+    with RichProgress(f"saving {os.path.basename(path)}", sum(i.nbytes for i in items)) as bar:
+        yield bar

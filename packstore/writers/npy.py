@@ -1,0 +1,64 @@
+"""``.npy``: numpy's own header, then the elements, written in parallel by region.
+
+Source: the NPY format (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from packstore.errors import OptionError, message
+from packstore.writers._blocks import Item, Progress
+from packstore.writers.raw import write_region
+
+__all__ = ["npy_header", "write"]
+
+
+def npy_header(item: Item, order: Literal["C", "F"]) -> bytes:
+    """The header that ``np.save`` would write for the array."""
+    described = {
+        "descr": np.lib.format.dtype_to_descr(item.dtype),
+        "fortran_order": order == "F",
+        "shape": item.shape,
+    }
+    for version in (np.lib.format.write_array_header_1_0, np.lib.format.write_array_header_2_0):
+        out = io.BytesIO()
+        try:
+            version(out, described)
+        except (ValueError, UnicodeEncodeError):
+            continue  # too long, or a field name outside latin-1
+        return out.getvalue()
+    # Version 3 is version 2 in UTF-8; numpy has no public writer for the header alone.
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.empty((0,) * len(item.shape), item.dtype), (3, 0))
+    return _with_shape(out.getvalue(), item, order)
+
+
+def _with_shape(empty: bytes, item: Item, order: str) -> bytes:
+    """Replace shape and order in a version 3 header written for an empty array."""
+    text = repr({"descr": np.lib.format.dtype_to_descr(item.dtype), "fortran_order": order == "F", "shape": item.shape})
+    body = text.encode("utf-8")
+    length = -(-(12 + len(body) + 1) // 64) * 64
+    padded = body + b" " * (length - 12 - len(body) - 1) + b"\n"
+    return empty[:8] + len(padded).to_bytes(4, "little") + padded
+
+
+def write(target: Path, items: list[Item], single: bool, progress: Progress) -> None:
+    """Write one array as ``np.save`` does, byte for byte.
+
+    Raises
+    ------
+    OptionError
+        Several arrays.
+    """
+    if not single or len(items) != 1:
+        raise OptionError(
+            message("writing", target, expected="one array for .npy", got=f"{len(items)} arrays", hint="Use .npz")
+        )
+    item = items[0]
+    order: Literal["C", "F"] = "F" if item.fortran else "C"
+    write_region(target, npy_header(item, order), item, order, progress)

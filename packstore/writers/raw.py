@@ -1,0 +1,144 @@
+"""Raw bytes and packed bits: pre-sized, written in parallel by region."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.errors import DtypeError, OptionError, message
+from packstore.manifests import PackedManifest, regroup
+from packstore.source import InlineBytes
+from packstore.writers._atomic import preallocate
+from packstore.writers._blocks import BLOCK_NBYTES, Box, Item, Progress, write_blocks
+
+__all__ = ["PackedSink", "RegionSink", "write"]
+
+
+@dataclass(frozen=True)
+class RegionSink:
+    """Writes boxes of an array that lies in one run of a pre-sized file; thread safe, picklable.
+
+    Parameters
+    ----------
+    path, offset
+        The file and where element 0 lies, in bytes.
+    shape, dtype, order
+        Of the whole array.
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"] = "C"
+
+    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+        values = np.asarray(values, self.dtype)
+        start = self._run(box)
+        if start is None:
+            # Many short runs: the file's blocks exist already, so a mapping cannot fault on a full disk.
+            mapped = np.memmap(self.path, self.dtype, "r+", self.offset, self.shape, self.order)
+            mapped[box] = values
+            mapped.flush()
+            return
+        data = memoryview(np.ascontiguousarray(values.T if self.order == "F" else values).reshape(-1).view(np.uint8))
+        fd = os.open(self.path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            at = self.offset + start * self.dtype.itemsize
+            while data:
+                done = os.pwrite(fd, data, at)
+                data, at = data[done:], at + done
+        finally:
+            os.close(fd)
+
+    def _run(self, box: Box) -> int | None:
+        """Index of the first element where the box is one run of the file; None where it is many."""
+        axes = list(zip(box, self.shape, strict=True))
+        if self.order == "F":
+            axes.reverse()
+        start, open_axis = 0, False
+        for s, n in axes:
+            length = s.stop - s.start
+            if open_axis and length != n:
+                return None
+            open_axis = open_axis or length != 1
+            start = start * n + s.start
+        return start
+
+
+@dataclass(frozen=True)
+class PackedSink:
+    """Writes boxes of a mask as packed bits; boxes must start on whole bytes along the packed axis."""
+
+    bits: RegionSink
+    axis: int
+    bitorder: Literal["big", "little"]
+
+    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+        along = box[self.axis]
+        packed = np.packbits(np.asarray(values, np.bool_), axis=self.axis, bitorder=self.bitorder)
+        inner = slice(along.start // 8, along.start // 8 + packed.shape[self.axis], 1)
+        self.bits((*box[: self.axis], inner, *box[self.axis + 1 :]), packed)
+
+
+def write(
+    target: Path,
+    items: list[Item],
+    single: bool,
+    progress: Progress,
+    *,
+    packed_axis: int | None = None,
+    bitorder: Literal["big", "little"] = "big",
+    order: Literal["C", "F"] = "C",
+) -> None:
+    """Write one array as ``ndarray.tofile`` does, or as ``np.packbits(mask, axis=packed_axis).tofile``.
+
+    Raises
+    ------
+    OptionError
+        Several arrays, or an axis or order that does not exist.
+    DtypeError
+        `packed_axis` with an array that is not bool.
+    """
+    if not single or len(items) != 1:
+        raise OptionError(message("writing", target, expected="one array for a raw file", got=f"{len(items)} arrays"))
+    item = items[0]
+    if order not in ("C", "F"):
+        raise OptionError(message("writing", target, expected='order "C" or "F"', got=repr(order)))
+    if packed_axis is None:
+        write_region(target, b"", item, order, progress)
+        return
+    if bitorder not in ("big", "little"):
+        raise OptionError(message("writing", target, expected='bitorder "big" or "little"', got=repr(bitorder)))
+    if item.dtype != np.bool_:
+        raise DtypeError(message("packing bits", expected="a bool array", got=f"dtype {item.dtype}"))
+    ndim = len(item.shape)
+    if not -ndim <= packed_axis < ndim:
+        raise OptionError(message("packing bits", expected=f"packed_axis within [-{ndim}, {ndim})", got=packed_axis))
+    axis = packed_axis % ndim
+    byte_shape = PackedManifest(InlineBytes(b"", ""), 0, axis, bitorder).byte_shape(item.shape)
+    preallocate(target, math.prod(byte_shape))
+    sink = PackedSink(RegionSink(os.fspath(target), 0, byte_shape, np.dtype(np.uint8)), axis, bitorder)
+    block = list(regroup(item.shape, 1, nbytes=BLOCK_NBYTES))
+    block[axis] = min(-(-block[axis] // 8) * 8, max(item.shape[axis], 1))
+    # Whole bytes along the packed axis: a dask array is rechunked where its chunks cut one.
+    unit = tuple(8 if i == axis else 1 for i in range(ndim))
+    write_blocks(item, unit if item.is_dask else tuple(block), sink, progress, whole_chunks=True)
+
+
+def write_region(target: Path, header: bytes, item: Item, order: Literal["C", "F"], progress: Progress) -> None:
+    """A header and the elements behind it."""
+    preallocate(target, len(header) + item.nbytes)
+    if header:
+        with open(target, "r+b") as file:
+            file.write(header)
+    sink = RegionSink(os.fspath(target), len(header), item.shape, item.dtype, order)
+    if item.nbytes:
+        block = regroup(item.shape, item.dtype.itemsize, order, nbytes=BLOCK_NBYTES)
+        write_blocks(item, block, sink, progress, whole_chunks=False)

@@ -1,0 +1,187 @@
+"""``.zarr``: v3 with bool packed by ``packbits``; v2 on request with ``bitpack``."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore import zarr_types
+from packstore.errors import DtypeError, OptionError, message
+from packstore.writers._blocks import BLOCK_NBYTES, Box, Item, Progress, write_blocks
+
+__all__ = ["ZarrSink", "default_chunks", "write"]
+
+CHUNK_ELEMENTS = 1 << 20
+SQUARE = 1024
+
+
+def default_chunks(shape: Sequence[int]) -> tuple[int, ...]:
+    """About a million elements a chunk: square in the last two axes, the rest along the axes before them.
+
+    Examples
+    --------
+    >>> default_chunks((50, 4096, 4096)), default_chunks((1000, 28, 28)), default_chunks((10_000_000,))
+    ((1, 1024, 1024), (1000, 28, 28), (1048576,))
+    """
+    out = [1] * len(shape)
+    left = CHUNK_ELEMENTS
+    for axis in range(len(shape) - 1, -1, -1):
+        most = SQUARE if len(shape) > 1 and axis >= len(shape) - 2 else left
+        out[axis] = max(min(shape[axis], most, left), 1)
+        left = max(left // out[axis], 1)
+    # A short last axis leaves room in the one before it.
+    if len(shape) > 1 and left > 1:
+        axis = len(shape) - 2
+        grown = min(shape[axis], out[axis] * left)
+        out[axis] = max(grown, 1)
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class ZarrSink:
+    """Writes boxes of one array of a zarr directory; thread safe, picklable."""
+
+    path: str
+    component: str
+
+    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+        array = self.array()
+        # zarr takes the bytes of a struct as they are: give it the byte order it promises.
+        array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
+
+    def array(self) -> Any:
+        """The open array; opened once a process."""
+        import zarr
+
+        key = (self.path, self.component)
+        array = _open.get(key)
+        if array is None:
+            array = _open[key] = zarr.open_array(store=self.path, path=self.component, mode="r+")
+        return array
+
+
+_open: dict[tuple[str, str], Any] = {}
+
+
+def write(
+    target: Path,
+    items: list[Item],
+    single: bool,
+    progress: Progress,
+    *,
+    zarr_format: Literal[2, 3] = 3,
+    chunks: Any = None,
+    shards: Any = None,
+    pack: bool = True,
+    compressor: Any = "zstd",
+) -> None:
+    """Write arrays into a new zarr directory.
+
+    Parameters
+    ----------
+    zarr_format
+        3, or 2.
+    chunks, shards
+        One chunk (shard) shape for all arrays, or a dict of them by name; default: `default_chunks`, no shards.
+    pack
+        Whether bool arrays take one bit an element.
+    compressor
+        "zstd" (level 3), None, or a zarr codec (v3) or numcodecs codec (v2) to use.
+
+    Raises
+    ------
+    DtypeError
+        A dtype that zarr has no name for.
+    OptionError
+        Options that do not fit together.
+    """
+    import zarr
+
+    if zarr_format not in (2, 3):
+        raise OptionError(message("writing", target, expected="zarr_format 2 or 3", got=repr(zarr_format)))
+    if zarr_format == 2 and shards is not None:
+        raise OptionError(message("writing", target, expected="no shards in zarr_format 2", got=repr(shards)))
+    for item in items:
+        reason = zarr_types.reason(item.dtype)
+        if reason is not None:
+            raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
+    if not single:
+        zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
+    sinks = []
+    for item in items:
+        chunk = _of(chunks, item.name) or default_chunks(item.shape)
+        shard = _of(shards, item.name)
+        chunk = tuple(max(n if c in (-1, None) else int(c), 1) for c, n in zip(chunk, item.shape, strict=True))
+        options = _codecs(item, zarr_format, pack, compressor)
+        zarr.create_array(
+            store=os.fspath(target),
+            name=item.name or None,
+            shape=item.shape,
+            dtype=zarr_types.packed(item.dtype),
+            chunks=chunk,
+            shards=shard,
+            zarr_format=zarr_format,
+            attributes=_json(item.attributes),
+            **options,
+        )
+        sinks.append((item, ZarrSink(os.fspath(target), item.name), tuple(shard or chunk)))
+    try:
+        for item, sink, unit in sinks:
+            if item.nbytes:
+                write_blocks(item, _grown(item, unit), sink, progress, whole_chunks=True)
+    finally:
+        for _, sink, _ in sinks:
+            _open.pop((sink.path, sink.component), None)
+
+
+def _of(option: Any, name: str) -> Any:
+    return option.get(name) if isinstance(option, dict) else option
+
+
+def _codecs(item: Item, zarr_format: int, pack: bool, compressor: Any) -> dict[str, Any]:
+    packed = pack and item.dtype == np.bool_
+    if zarr_format == 2:
+        import numcodecs
+
+        from packstore.codecs.bitpack import BitPack
+
+        chosen = numcodecs.Zstd(level=3) if compressor == "zstd" else compressor
+        return {"filters": [BitPack()] if packed else None, "compressors": chosen}
+    from zarr.codecs import ZstdCodec
+
+    from packstore.codecs.packbits import PackBitsCodec
+
+    chosen = ZstdCodec(level=3) if compressor == "zstd" else compressor
+    return {"compressors": chosen, **({"serializer": PackBitsCodec()} if packed else {})}
+
+
+def _grown(item: Item, unit: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole chunks of about `BLOCK_NBYTES` a write: zarr costs a thread handoff each."""
+    out = list(unit)
+    for axis in range(len(out) - 1, -1, -1):
+        size = math.prod(out) * item.dtype.itemsize
+        factor = max(BLOCK_NBYTES // max(size, 1), 1)
+        most = -(-item.shape[axis] // unit[axis])
+        out[axis] = unit[axis] * min(factor, max(most, 1))
+    return tuple(out)
+
+
+def _json(attributes: Any) -> dict[str, Any]:
+    """The attributes that JSON can hold."""
+    import json
+
+    kept = {}
+    for key, value in attributes.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            value = value.tolist() if hasattr(value, "tolist") else str(value)
+        kept[str(key)] = value
+    return kept

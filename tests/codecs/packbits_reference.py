@@ -1,0 +1,26 @@
+"""Bit by bit reference of the packed form, as the specification's text says it: slow, and obviously right."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pack(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, bitorder: str = "little") -> bytes:
+    bits = (values.astype(np.uint64)[:, None] >> (first_bit + np.arange(nbits)).astype(np.uint64)) & np.uint64(1)
+    if bitorder == "big":
+        bits = bits[:, ::-1]
+    return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder=bitorder).tobytes()
+
+
+def kept(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, signed: bool = False) -> NDArray:
+    """What is left of unsigned `values` after storing `nbits` bits from `first_bit` on, as unsigned."""
+    width = values.dtype.itemsize * 8
+    wide = [int(v) for v in values]
+    result = []
+    for v in wide:
+        v = (v >> first_bit) & ((1 << nbits) - 1)
+        if signed and v >> (nbits - 1):
+            v -= 1 << nbits
+        result.append((v << first_bit) % (1 << width))
+    return np.array(result, dtype=values.dtype).reshape(values.shape)

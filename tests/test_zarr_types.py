@@ -1,0 +1,123 @@
+"""numpy dtypes in zarr's terms."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import MemoryStore
+
+from packstore import zarr_types
+from packstore.errors import DtypeError
+
+PADDED = np.dtype({"names": ["a", "b"], "formats": [">i2", "<f8"], "offsets": [8, 0], "itemsize": 24})
+NESTED = np.dtype([("x", [("a", ">i4"), ("s", "S3")]), ("y", "?"), ("z", "<c8")])
+
+HELD = [
+    *("?", "i1", ">i2", "<u8", "f2", ">f4", "<f8", "F", ">D"),
+    *("S5", "U3", ">U3", "V7", "<M8[ns]", ">M8[s]", "<m8[10us]"),
+    np.dtype([("a", "<i4"), ("b", ">f8")]),
+    np.dtype([("s", "S4"), ("v", "V3")]),
+    np.dtype([("u", "U4"), ("t", "M8[ns]")]),
+    np.dtype([("a b", "i4"), ("é", "i4")]),
+    PADDED,
+    NESTED,
+]
+NOT_HELD = {
+    "g": "zarr has no",
+    "G": "zarr has no",
+    "S0": "zero bytes",
+    "V0": "zero bytes",
+    "M8": "without a unit",
+    "m8": "without a unit",
+    "O": "Python objects",
+    np.dtype([]): "at least one field",
+    np.dtype([("a", "<i4", (3,)), ("b", "f4")]): r"no array members \('a' has shape \(3,\)\)",
+    np.dtype([("x", [("f", "f4", (2, 2))])]): "no array members",
+    np.dtype([("o", "O")]): "variable-length members",
+    np.dtype([("t", "M8")]): "without a unit",
+    np.dtype(ml_dtypes.bfloat16): "no data type for bfloat16",
+    np.dtype(ml_dtypes.float8_e4m3fn): "no data type for float8_e4m3fn",
+    np.dtype(ml_dtypes.int4): "no data type for int4",
+}
+
+
+@pytest.mark.filterwarnings("ignore:The data type")
+@pytest.mark.parametrize("dtype", HELD, ids=str)
+def test_values_survive_zarr(dtype):
+    dtype = np.dtype(dtype)
+    assert zarr_types.reason(dtype) is None
+    name, zdtype = zarr_types.metadata(dtype)
+    assert json.loads(json.dumps(name)) == name
+    letters = np.random.default_rng(0).integers(97, 123, 5 * max(1, dtype.itemsize), np.uint8)
+    if dtype.kind in "US":
+        values = np.array(["ab", "", "c", "abc", "b"]).astype(dtype)
+    elif dtype.kind == "b":
+        values = np.array([True, False, True, False, True])
+    elif dtype.names is not None and "u" in dtype.names:
+        values = np.zeros(5, dtype)
+        values["u"], values["t"] = "é", np.datetime64(7, "ns")
+    else:
+        values = letters[: 5 * dtype.itemsize].view(dtype)
+    if dtype == NESTED:
+        values = values.copy()
+        values["y"] = [True, False, True, False, True]
+    store = MemoryStore()
+    zarr.create_array(store, shape=(5,), chunks=(2,), dtype=zdtype, compressors=None, fill_value=values[0])[:] = (
+        values.astype(zarr_types.packed(dtype))
+    )
+    got = zarr.open_array(store, mode="r")[:]
+    want = values.astype(zarr_types.packed(dtype))
+    if dtype.names is None:
+        np.testing.assert_array_equal(got, want)
+    else:
+        assert got.tolist() == want.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize("dtype", NOT_HELD, ids=str)
+def test_reasons(dtype):
+    why = zarr_types.reason(np.dtype(dtype))
+    assert why is not None
+    with pytest.raises(DtypeError, match=NOT_HELD[dtype]):
+        zarr_types.metadata(np.dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.dtypes.StringDType(), h5py.string_dtype(), h5py.string_dtype("ascii")], ids=str)
+def test_variable_strings(dtype):
+    assert zarr_types.reason(dtype) is None
+    assert zarr_types.metadata(dtype)[0] == "string"
+
+
+def test_objects_are_told_apart_by_what_they_hold():
+    assert zarr_types.reason(h5py.vlen_dtype("i4")) is not None
+    assert zarr_types.reason(h5py.string_dtype()) is None
+    assert zarr_types.reason(h5py.ref_dtype) is not None
+
+
+def test_packed():
+    assert zarr_types.packed(PADDED) == np.dtype([("a", "<i2"), ("b", "<f8")])
+    assert zarr_types.packed(NESTED) == np.dtype([("x", [("a", "<i4"), ("s", "S3")]), ("y", "?"), ("z", "<c8")])
+    assert zarr_types.packed(np.dtype(">f4")) == np.dtype(">f4")
+    inner = np.dtype({"names": ["p"], "formats": [">u2"], "offsets": [2], "itemsize": 8})
+    assert zarr_types.packed(np.dtype([("a", inner, (2,))])) == np.dtype([("a", [("p", "<u2")], (2,))])
+    values = np.array([(1, 2.5)], PADDED)
+    assert values.astype(zarr_types.packed(PADDED)).tobytes() == b"\1\0" + np.float64(2.5).tobytes()
+
+
+def test_core_numbers_need_no_zarr():
+    code = (
+        "import sys, numpy as np; from packstore import zarr_types; "
+        "assert zarr_types.reason(np.dtype('>f4')) is None; assert 'zarr' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_asking_does_not_warn():
+    assert zarr_types.reason(np.dtype([("never", "S11"), ("asked", "V3")])) is None
