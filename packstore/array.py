@@ -62,12 +62,16 @@ class Array(zarr.Array[Any]):
     def __dask_tokenize__(self) -> object:
         if self._lazy is None:
             return ("packstore.Array", str(self.store_path), self.metadata.to_dict())
-        return ("packstore.Array", self._lazy.location, self._lazy.component)
+        return ("packstore.Array", self._lazy.__dask_tokenize__())
 
     def __reduce__(self) -> Any:
         if self._lazy is None:
             return super().__reduce__()
-        return (array_at, (self._lazy.location, self._lazy.component))
+        return (_reopen, (self._lazy,))
+
+
+def _reopen(lazy: LazyArray) -> Array:
+    return array_at(lazy.location, lazy.component)
 
 
 def store_of(location: Location) -> Store:

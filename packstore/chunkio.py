@@ -6,17 +6,13 @@ an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from packstore.boxes import Box, Touched, box_shape, run_all, touched
 from packstore.cache import ByteLRU
 from packstore.errors import CorruptDataError, PackstoreError, TruncatedFileError, message
 from packstore.filters import decode_chunk
@@ -26,17 +22,11 @@ from packstore.source import ByteSpace, FileSource
 __all__ = ["contiguous_view", "read_box", "read_chunk"]
 
 Array = npt.NDArray[Any]
-Box = tuple[slice, ...]
 
 # A box of at least this many decoded bytes over several chunks is decoded by several threads.
 PARALLEL_NBYTES = 4 << 20
 # Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
 CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
-
-
-def box_shape(box: Box) -> tuple[int, ...]:
-    """Shape of the elements of `box`."""
-    return tuple(max(-(-(s.stop - s.start) // s.step), 0) for s in box)
 
 
 def read_box(array: ManifestArray, box: Box) -> Array:
@@ -264,33 +254,13 @@ def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: Man
 # -- chunked ----------------------------------------------------------------------------------------------------------
 
 
-def _touched(box: Box, chunk_shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], Box, Box]]:
-    """Each touched chunk: its coordinates, the part of it that is wanted, and where that goes in the result."""
-    per_axis = []
-    for s, c in zip(box, chunk_shape, strict=True):
-        axis = []
-        for i in range(s.start // c, -(-s.stop // c) if s.stop > s.start else 0):
-            base = i * c
-            # The first selected index at or after the chunk's start.
-            first = s.start if s.start >= base else s.start + -(-(base - s.start) // s.step) * s.step
-            stop = min(s.stop, base + c)
-            if first >= stop:
-                continue
-            count = -(-(stop - first) // s.step)
-            at = (first - s.start) // s.step
-            axis.append((i, slice(first - base, stop - base, s.step), slice(at, at + count, 1)))
-        per_axis.append(axis)
-    for combo in itertools.product(*per_axis):
-        yield tuple(c[0] for c in combo), tuple(c[1] for c in combo), tuple(c[2] for c in combo)
-
-
 def _read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> Array:
     shape = box_shape(box)
     if 0 in shape:
         return np.empty(shape, array.dtype)
-    touched = list(_touched(box, array.chunk_shape))
-    if len(touched) == 1:
-        coords, inner, _ = touched[0]
+    items = list(touched(box, array.chunk_shape))
+    if len(items) == 1:
+        coords, inner, _ = items[0]
         if storage.offsets[coords] != MISSING:
             part = _chunk_part(array, storage, coords, inner)
             if part.dtype == array.dtype:
@@ -299,24 +269,14 @@ def _read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> A
     out = np.empty(shape, array.dtype)
     fill_value = missing_value(array)
 
-    def fill(item: tuple[tuple[int, ...], Box, Box]) -> None:
+    def fill(item: Touched) -> None:
         coords, inner, outer = item
         if storage.offsets[coords] == MISSING:
             out[outer] = fill_value
         else:
             out[outer] = _chunk_part(array, storage, coords, inner)
 
-    if len(touched) > 1 and out.nbytes >= PARALLEL_NBYTES and storage.filters and may_use_threads():
-        pool = ThreadPoolExecutor(min(os.cpu_count() or 1, len(touched), 16))
-        try:
-            for _ in pool.map(fill, touched):
-                pass
-        finally:
-            # After an error or Ctrl-C: only what is running already is waited for.
-            pool.shutdown(wait=True, cancel_futures=True)
-    else:
-        for item in touched:
-            fill(item)
+    run_all(fill, items, parallel=out.nbytes >= PARALLEL_NBYTES and bool(storage.filters))
     return out
 
 
@@ -325,11 +285,6 @@ def missing_value(array: ManifestArray) -> Any:
     if array.fill_value is not None or array.dtype.kind == "O":
         return array.fill_value
     return np.zeros((), array.dtype)[()]
-
-
-def may_use_threads() -> bool:
-    """Only the main thread spreads one read over a pool: a caller's own workers (dask's) are parallel already."""
-    return threading.current_thread() is threading.main_thread()
 
 
 def _chunk_part(array: ManifestArray, storage: ChunkedManifest, coords: tuple[int, ...], inner: Box) -> Array:

@@ -75,9 +75,15 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
     meta = np.empty((0,) * lazy.ndim, lazy.dtype)
+    # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
+    getitem = None if lazy.ndim else _read_0d
     return da.from_array(
-        lazy, chunks=chunks, name=name, meta=meta, asarray=True, fancy=False, inline_array=inline_array
+        lazy, chunks=chunks, name=name, meta=meta, asarray=True, fancy=False, inline_array=inline_array, getitem=getitem
     )
+
+
+def _read_0d(array: LazyArray, key: Any, asarray: bool = True, lock: Any = False) -> Any:
+    return array[...]
 
 
 def from_file(

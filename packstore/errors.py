@@ -29,7 +29,6 @@ __all__ = [
     "TruncatedFileError",
     "UnsupportedError",
     "WriteError",
-    "WriteError",
     "message",
 ]
 
@@ -159,10 +158,6 @@ class ShapeError(PackstoreError, ValueError):
 
 class ClosedError(PackstoreError, ValueError):
     """Use of something that was closed."""
-
-
-class WriteError(PackstoreError, OSError):
-    """The file system refused a write: disk full, quota, size limit; ``errno`` tells which."""
 
 
 class WriteError(PackstoreError, OSError):

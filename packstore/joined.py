@@ -68,7 +68,9 @@ class FileParts:
     shapes: tuple[tuple[int, ...], ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rows = [(x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options) for x in self.locations]
+        rows = [
+            (x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options) for x in self.locations
+        ]
         columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes)
         return (_unpack_parts, (zlib.compress(pickle.dumps(columns, protocol=5), 1),))
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.chunkio import contiguous_view, read_box
-from packstore.errors import SelectionError, message
+from packstore.errors import SelectionError, StaleFileError, message
 from packstore.manifests import ContiguousManifest, ManifestArray
 from packstore.readers import Location, find_array, locate
 from packstore.selection import basic_selection, is_basic
@@ -188,9 +188,14 @@ class LazyArray:
         return out.copy() if copy and not (out.flags.owndata and out.flags.writeable) else out
 
     def __dask_tokenize__(self) -> object:
-        return ("packstore.LazyArray", self.location, self.component)
+        # What reads itself may know of more state than the location's fingerprint holds.
+        reader = getattr(self.array.storage, "reader", None)
+        state = reader.__dask_tokenize__() if hasattr(reader, "__dask_tokenize__") else None
+        return ("packstore.LazyArray", self.location, self.component, self.array.version, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.array.version is not None:
+            return (reopen_lazy, (self.location, self.component, self.array.version))
         return (LazyArray, (self.location, self.component))
 
     def __repr__(self) -> str:
@@ -206,6 +211,23 @@ def _index_array(k: Any) -> Any:
     if isinstance(k, (bool, np.bool_)) or not hasattr(type(k), "__index__"):
         return k
     return operator.index(k)
+
+
+def reopen_lazy(location: Location, component: str, version: tuple[Any, ...] | None) -> LazyArray:
+    """The array that was pickled, or StaleFileError where its metadata changed since."""
+    found = LazyArray(location, component)
+    if found.array.version != version:
+        raise StaleFileError(
+            message(
+                "opening",
+                location.path,
+                component,
+                expected="the array that was opened",
+                got="changed metadata",
+                hint="Open it again",
+            )
+        )
+    return found
 
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:

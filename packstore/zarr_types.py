@@ -48,7 +48,7 @@ def reason(dtype: DType) -> str | None:
     if dtype.kind == "T" or _is_string_object(dtype):
         return None
     # Equal object dtypes may differ in what they hold, so they stay out of the cache.
-    return _static_reason(dtype) or _probe(dtype)
+    return _static_reason(dtype) or _probe(_shortened(packed(dtype)))
 
 
 def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
@@ -124,18 +124,26 @@ def _static_reason(dtype: DType) -> str | None:
     return None
 
 
+def _shortened(dtype: DType) -> DType:
+    """`dtype` with its long strings cut: a declared length of gigabytes must not be tried out."""
+    if dtype.names is not None:
+        return np.dtype([(name, _shortened(dtype.fields[name][0])) for name in dtype.names])  # type: ignore[index]  # names means fields
+    if dtype.kind in "SUV" and dtype.isbuiltin != 2 and dtype.itemsize > 64:
+        return np.dtype(f"{dtype.str[:2]}16")
+    return dtype
+
+
 @functools.lru_cache(maxsize=1024)
 def _probe(dtype: DType) -> str | None:
     from zarr.dtype import parse_dtype
     from zarr.errors import UnstableSpecificationWarning
 
-    want = packed(dtype)
-    zero = np.zeros((), want)[()]
+    zero = np.zeros((), dtype)[()]
     # A probe is not a use of the data type: the warning comes when an array is opened through zarr.
     with _probing, warnings.catch_warnings():
         warnings.simplefilter("ignore", UnstableSpecificationWarning)
         try:
-            name = json.loads(json.dumps(parse_dtype(want, zarr_format=3).to_json(zarr_format=3)))
+            name = json.loads(json.dumps(parse_dtype(dtype, zarr_format=3).to_json(zarr_format=3)))
             zdtype = parse_dtype(name, zarr_format=3)
             fill = json.loads(json.dumps(zdtype.to_json_scalar(zero, zarr_format=3)))
             back = zdtype.from_json_scalar(fill, zarr_format=3)
@@ -143,7 +151,7 @@ def _probe(dtype: DType) -> str | None:
             # The ways in which zarr says no; its own text names the dtype.
             return f"zarr has no data type for {dtype}: {why}"
     native = zdtype.to_native_dtype()
-    if native != want.newbyteorder("<"):
+    if native != dtype.newbyteorder("<"):
         return f"zarr reads {dtype} back as {native}"
     if np.asarray(back, native).tobytes() != np.asarray(zero, native).tobytes():
         return f"zarr does not keep a value of {dtype}"

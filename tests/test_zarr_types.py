@@ -121,3 +121,15 @@ def test_core_numbers_need_no_zarr():
 @pytest.mark.filterwarnings("error")
 def test_asking_does_not_warn():
     assert zarr_types.reason(np.dtype([("never", "S11"), ("asked", "V3")])) is None
+
+
+def test_a_huge_declared_length_is_not_tried_out():
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        assert zarr_types.reason(np.dtype("V1000000000")) is None
+        assert zarr_types.reason(np.dtype([("a", "S1000000000"), ("b", "i4")])) is None
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()

@@ -75,7 +75,9 @@ def write(packed: Bytes, geometry: Geometry, selection: Selection, value: Bools,
         if run is None:
             scatter(packed, geometry, selection, value, lock)
         else:
-            write(packed, *run, value.reshape(-1), lock)
+            constant = value.size > 0 and not any(value.strides)
+            line = np.broadcast_to(value[(0,) * value.ndim], value.size) if constant else value.reshape(-1)
+            write(packed, *run, line, lock)
         return
     item = selection.on(axis)
     where = item.value
@@ -86,14 +88,14 @@ def write(packed: Bytes, geometry: Geometry, selection: Selection, value: Bools,
             scatter(packed, geometry, selection, value, lock)
         return
     if isinstance(where, range):
+        if abs(where.step) > 8 and where.step % 8:
+            scatter(packed, geometry, selection, value, lock)
+            return
         if where.step < 0:
             value = value[_along(item.dim, slice(None, None, -1))]
             where = where[::-1]
         if where.step < 8:
             _write_bytes(packed, geometry, selection, where, value, lock)
-            return
-        if where.step % 8:
-            scatter(packed, geometry, selection, _unflip(item.value, value, item.dim), lock)
             return
         bit = geometry.shift(where.start)
         key = selection.key(axis, slice(where.start >> 3, (where[-1] >> 3) + 1, where.step >> 3))
@@ -102,11 +104,6 @@ def write(packed: Bytes, geometry: Geometry, selection: Selection, value: Bools,
         bit = geometry.shift(where)
         key = selection.key(axis, where >> 3)
     _blend(packed, key, np.uint8(1 << bit), value.view(np.uint8) << np.uint8(bit), lock)
-
-
-def _unflip(value_range: object, value: Bools, dim: int) -> Bools:
-    flipped = isinstance(value_range, range) and value_range.step < 0
-    return value[_along(dim, slice(None, None, -1))] if flipped else value
 
 
 def _run(geometry: Geometry, selection: Selection) -> tuple[Geometry, Selection] | None:

@@ -49,9 +49,7 @@ class BitLogic(ABC):
         if axis is None and not keepdims:
             return whole.count(packed, self._geometry)
         if self._whole(axes):
-            return np.full(
-                (1,) * len(self._geometry.shape) if keepdims else (), whole.count(packed, self._geometry), np.intp
-            )[()]
+            return np.full((1,) * len(axes) if keepdims else (), whole.count(packed, self._geometry), np.intp)[()]
         if self._geometry.packed_axis is None:
             counts = self._by_rows(axes, np.count_nonzero, np.sum)
         else:
@@ -72,14 +70,14 @@ class BitLogic(ABC):
         result: Any
         if self._whole(axes):
             found = (whole.every if conjunction else whole.some)(packed, self._geometry)
-            result = np.full((1,) * len(self._geometry.shape) if keepdims else (), found)
+            result = np.full((1,) * len(axes), found)
         elif self._geometry.packed_axis is None:
             test = np.all if conjunction else np.any
             result = self._by_rows(axes, test, test)
-            result = result if keepdims else result.squeeze(axes)
         else:
             result = whole.logic_along(packed, self._geometry, axes, conjunction)
-            result = result if keepdims else result.squeeze(axes)
+        if not keepdims and result.ndim:
+            result = result.squeeze(axes)
         if out is None:
             return result[()]
         out[...] = result

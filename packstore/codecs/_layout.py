@@ -55,6 +55,9 @@ class BitLayout:
         The lowest stored bit.
     signed
         Whether the top stored bit is repeated upwards when decoding.
+    value_mask
+        The bits of a word to keep after that; 0 for all. (The sub-byte integers of ml_dtypes leave the rest of their
+        byte zero, for negative values too.)
     """
 
     dtype: np.dtype[Any]
@@ -63,6 +66,7 @@ class BitLayout:
     nbits: int
     first_bit: int
     signed: bool
+    value_mask: int = 0
 
     @property
     def element_bits(self) -> int:
@@ -163,7 +167,11 @@ def bit_layout(dtype: np.dtype[Any], first_bit: int | None = None, last_bit: int
                 )
             )
     word = np.dtype(f"u{dtype.itemsize // components}")
-    return BitLayout(dtype, word, components, high - low + 1, low, signed)
+    value_mask = 0
+    if signed and total < word.itemsize * 8:
+        signed = high < total - 1
+        value_mask = (1 << total) - 1 if signed else 0
+    return BitLayout(dtype, word, components, high - low + 1, low, signed, value_mask)
 
 
 def _describe(dtype: np.dtype[Any]) -> tuple[int, bool, int]:

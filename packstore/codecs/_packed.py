@@ -206,6 +206,8 @@ def unpack_elements(
         signed=layout.signed,
         bitorder=bitorder,
     )
+    if layout.value_mask:
+        np.bitwise_and(words, layout.value_mask, out=words)
     if layout.swapped:
         words.byteswap(inplace=True)
     return words.view(layout.dtype) if out is None else out

@@ -43,6 +43,8 @@ class ManifestArray:
         Why zarr cannot hold this array, although it can be read; None where it can.
     zarr_kind
         For object arrays: what all elements are, str ("string": variable-length UTF-8 in zarr) or bytes ("bytes").
+    version
+        What identifies the array's state besides the file's fingerprint (the time of a nested metadata file), or None.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +57,7 @@ class ManifestArray:
     shard_shape: tuple[int, ...] | None = None
     zarr_reason: str | None = None
     zarr_kind: Literal["string", "bytes"] | None = None
+    version: tuple[Any, ...] | None = None
 
     @property
     def grid_shape(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,12 @@ class ManifestGroup:
         count as groups without attributes.
     unsupported
         Path to the reason why the object there is not served at all.
+    fresh
+        For trees of several files: whether an array or group (None: everything) is still as it was read. None: the
+        fingerprint of the source tells.
     """
 
     arrays: Mapping[str, ManifestArray]
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
+    fresh: Callable[[str | None], bool] | None = None

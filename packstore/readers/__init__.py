@@ -113,7 +113,8 @@ class Location:
             found = _manifests.get(key)
             if found is not None:
                 _manifests.move_to_end(key)
-                return found
+        if found is not None and (found.fresh is None or found.fresh(component)):
+            return found
         key = (self, component)
         manifest = self._read(component)
         with _lock:
@@ -152,9 +153,7 @@ def _readers() -> dict[str, Reader]:
     """The built-in formats and those of installed packages."""
     global _plugins
     if _plugins is None:
-        _plugins = {
-            e.name: Reader(e.value) for e in entry_points(group="packstore.readers") if e.name not in READERS
-        }
+        _plugins = {e.name: Reader(e.value) for e in entry_points(group="packstore.readers") if e.name not in READERS}
     return {**READERS, **_plugins}
 
 

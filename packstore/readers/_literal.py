@@ -14,9 +14,9 @@ __all__ = ["LiteralError", "parse_literal"]
 MAX_DEPTH = 100
 
 _TOKEN = re.compile(
-    r"""\s*(?:
+    r"""[ \t\f\r\n]*(?:
         (?P<text>[uU]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))
-      | (?P<number>-?[0-9]{1,19})\ ?[lL]?(?![0-9A-Za-z_.])
+      | (?P<number>-?(?:0|[1-9][0-9]{0,18}))\ ?[lL]?(?![0-9A-Za-z_.])
       | (?P<name>True|False|None)(?![0-9A-Za-z_])
       | (?P<mark>[][(){}:,])
       | (?P<end>\Z)

@@ -273,8 +273,8 @@ def _fitting(shape: tuple[int, ...], dtype: np.dtype[Any], available: int, spare
     count = math.prod(shape)
     if count and available % count == 0 and available // count in (1, 2, 4, 8, 16) and dtype.kind in "biufc":
         fits.append(f"a dtype of {available // count} bytes would fit shape {shape}")
-    if 0 < spare <= 65536 or (spare > 0 and not fits):
-        fits.append(f"offset={spare} would fit, if that is a header")
     if not fits and available % dtype.itemsize == 0:
         fits.append(f"shape ({available // dtype.itemsize},) would fit")
+    if 0 < spare <= 65536 or (spare > 0 and not fits):
+        fits.append(f"offset={spare} would fit, if that is a header")
     return "; ".join(fits) if fits else f"No shape of {dtype} fits: the bytes are no multiple of {dtype.itemsize}"

@@ -151,7 +151,7 @@ class ReaderTests:
         lazy = packstore.from_file(path, self.component, chunks=chunks or "auto", **options)
         assert lazy.dtype == want.dtype and lazy.shape == want.shape
         assert_same(lazy.compute(scheduler="synchronous"), want)
-        store = packstore.open_store(path, chunks=chunks, **options)
+        store: Any = packstore.open_store(path, chunks=chunks, **options)
         reason = zarr_types.reason(want.dtype)
         if reason is not None:
             assert store.unsupported[self.component or ""] == reason

@@ -34,7 +34,9 @@ def format_of(path: str, format: str | None) -> str:
     """
     if format is not None:
         if format not in WRITERS:
-            raise OptionError(message("writing", path, expected=f"format one of {', '.join(WRITERS)}", got=repr(format)))
+            raise OptionError(
+                message("writing", path, expected=f"format one of {', '.join(WRITERS)}", got=repr(format))
+            )
         return format
     suffix = os.path.splitext(path)[1].lower()
     for name, (_, suffixes) in WRITERS.items():
@@ -109,7 +111,9 @@ def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:
     for name in options:
         if name not in takes:
             raise OptionError(
-                message("writing", path, expected=f"options of this format ({', '.join(takes) or 'none'})", got=repr(name))
+                message(
+                    "writing", path, expected=f"options of this format ({', '.join(takes) or 'none'})", got=repr(name)
+                )
             )
 
 

@@ -102,7 +102,9 @@ def items_of(data: Any) -> tuple[list[Item], bool]:
     for item in items:
         for other in names:
             if other.startswith(item.name + "/") and not single:
-                raise OptionError(message("saving", expected="names that do not nest", got=f"{item.name!r} and {other!r}"))
+                raise OptionError(
+                    message("saving", expected="names that do not nest", got=f"{item.name!r} and {other!r}")
+                )
     return items, single
 
 

@@ -174,6 +174,8 @@ def test_filter_mask_of_a_file() -> None:
                 if not mask >> index & 1:
                     stored = encode(stored, spec)
             dataset.id.write_direct_chunk((0,), stored, mask)
+            del dataset  # libhdf5 2.0.0 keeps the old mask while the dataset is open
+            dataset = file[f"{mask}"]
             chunk = next(chunks_of(dataset))
             assert chunk.filter_mask == mask
             assert chunk.expected.view("<i4").tolist() == values.tolist(), mask

@@ -70,14 +70,19 @@ class Context:
     def chunks_for(self, shape: Sequence[int]) -> Any:
         """The caller's chunks; where they are for a whole file, only as far as they fit."""
         if self.component is None and (
-            not shape or (isinstance(self.chunks, Sequence) and not isinstance(self.chunks, str) and len(self.chunks) != len(shape))
+            not shape
+            or (
+                isinstance(self.chunks, Sequence)
+                and not isinstance(self.chunks, str)
+                and len(self.chunks) != len(shape)
+            )
         ):
             return None
         return self.chunks
 
     def open_external(self, session: Session, name: str, why: str) -> Session:
         """Open another file that `session` refers to, if the caller allows it."""
-        path = self.policy.find(session.directory, name, why)
+        path = self.policy.find(session.directory, name, why, self.main.source.name)
         if path is None:
             raise LinkFailure(f"no file {name!r}")
         if path == self.main.source.name:

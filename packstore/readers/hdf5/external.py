@@ -42,7 +42,7 @@ class ExternalPolicy:
             )
         return cls(root)
 
-    def find(self, directory: str | None, name: str, why: str) -> str | None:
+    def find(self, directory: str | None, name: str, why: str, own: str = "") -> str | None:
         """The real path of a file that is referred to, or None where there is no such file.
 
         Parameters
@@ -54,6 +54,8 @@ class ExternalPolicy:
             by its last part, as libhdf5 does. The working directory and environment variables play no part.
         why
             What refers to it, for the error's text.
+        own
+            The named file, which needs no permission.
 
         Raises
         ------
@@ -65,7 +67,7 @@ class ExternalPolicy:
         path = self._candidate(directory, name)
         if path is None:
             return None
-        if self.root is None or (self.root and os.path.commonpath([self.root, path]) != self.root):
+        if path != own and (self.root is None or (self.root and os.path.commonpath([self.root, path]) != self.root)):
             within = "no other file to be opened" if self.root is None else f"a file inside {self.root}"
             raise ExternalFileError(message(why, expected=within, got=path, hint=HINT))
         return path

@@ -1,7 +1,7 @@
-"""Reading through h5py what bytes alone do not give: variable-length data, and filters that only libhdf5's plugins know.
+"""Reading through h5py what bytes alone do not give: variable-length data, and filters that only its plugins know.
 
-Slower than the direct route, since libhdf5 works under one lock, and as right. It opens no file but the named one: datasets
-whose data lie in other files (virtual, external storage) never come here.
+Slower than the direct route, since libhdf5 works under one lock, and as right. It opens no file but the named one:
+datasets whose data lie in other files (virtual, external storage) never come here.
 """
 
 from __future__ import annotations
@@ -126,9 +126,15 @@ class H5Fallback:
             import hdf5plugin  # noqa: F401 (registers its plugins)
         name = self.path.decode("utf-8", "surrogateescape").lstrip("/")
         try:
-            dataset = _entry(self.source).dataset(self.path)
+            # Held until the read is over: the last one to let go of it closes the file.
+            entry = _entry(self.source)
+            dataset = entry.dataset(self.path)
             outer, inner = selection[: self.ndim], selection[self.ndim :]
-            out = self._read_stored(dataset, outer) if self.described.stored is not None else _read_objects(dataset, outer)
+            out = (
+                self._read_stored(dataset, outer)
+                if self.described.stored is not None
+                else _read_objects(dataset, outer)
+            )
         except PackstoreError:
             raise
         except H5_ERRORS as why:

@@ -1,11 +1,11 @@
 """Opening HDF5 files without getting in anybody's way.
 
-h5py reads through a file object of ours, never through libhdf5's own driver. Such a file takes no lock and shares nothing
-with files that the caller has open in the same process (libhdf5 refuses a second open whose locking or access mode
-differs), and remote files open the same way. Each read is a ``pread``, so a fork does not share a file position.
+h5py reads through a file object of ours, never through libhdf5's own driver. Such a file takes no lock and shares
+nothing with files that the caller has open in the same process (libhdf5 refuses a second open whose locking or access
+mode differs), and remote files open the same way. Each read is a ``pread``, so a fork does not share a file position.
 
-No lock of ours is held around h5py calls: h5py serialises them itself and takes its lock across forks. A second lock would
-deadlock with a caller who reads from inside one of h5py's callbacks.
+No lock of ours is held around h5py calls: h5py serialises them itself and takes its lock across forks. A second lock
+would deadlock with a caller who reads from inside one of h5py's callbacks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 
 from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
-from packstore.source import FileSource, RemoteSource, Source
+from packstore.source import FileSource, Fingerprint, RemoteSource, Source
 
 __all__ = ["H5_ERRORS", "Session"]
 
@@ -48,6 +48,11 @@ class _Bytes:
             # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
             source.check()
             self._fd = os.open(source.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            if Fingerprint.of(source.path, os.fstat(self._fd)) != source.fingerprint:
+                self.close()
+                raise StaleFileError(
+                    message("opening", source.name, expected="the file that was opened before", got="a changed one")
+                )
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -1,8 +1,8 @@
 """The two messages of an object header that h5py has no call for: a dataset's stored dimensions and its chunk index.
 
-libhdf5 computes the dimensions of a virtual dataset from the files it maps, which would open them, and says neither which
-index a dataset has nor whether the chunks at its edges skip the filters.
-Source: HDF5 File Format Specification 3.0, IV.A.1 (headers), IV.A.2.b (dataspace) and IV.A.2.i (data layout).
+libhdf5 computes the dimensions of a virtual dataset from the files it maps, which would open them, and says neither
+which index a dataset has nor whether the chunks at its edges skip the filters. Source: HDF5 File Format Specification
+3.0, IV.A.1 (headers), IV.A.2.b (dataspace) and IV.A.2.i (data layout).
 """
 
 from __future__ import annotations

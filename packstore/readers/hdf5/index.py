@@ -1,10 +1,10 @@
 """Where a dataset's chunks lie: libhdf5's chunk list, checked entry by entry.
 
 libhdf5 2.0.0 lists wrong coordinates for extensible arrays whose unlimited dimension is not the first: it stores them
-with that dimension moved to the front and decodes them as if it were not. A list with few chunks may even look sound. So
-each list is checked for what must hold (inside the grid, aligned, no chunk twice, byte ranges inside the file and apart),
-and samples of it are compared with what libhdf5 itself reads for these coordinates. Where no reading of the list stands,
-the caller reads through h5py.
+with that dimension moved to the front and decodes them as if it were not. A list with few chunks may even look sound.
+So each list is checked for what must hold (inside the grid, aligned, no chunk twice, byte ranges inside the file and
+apart), and samples of it are compared with what libhdf5 itself reads for these coordinates. Where no reading of the
+list stands, the caller reads through h5py.
 """
 
 from __future__ import annotations
@@ -261,7 +261,11 @@ def _collect_in_doubt(
         cells = np.flatnonzero(readings[0][1] != readings[1][1])
     else:
         cells = np.flatnonzero(readings[0][1] != MISSING)
-    cells = cells[np.unique(np.linspace(0, max(len(cells) - 1, 0), _SAMPLES_IN_DOUBT).astype(np.int64))] if len(cells) else cells
+    cells = (
+        cells[np.unique(np.linspace(0, max(len(cells) - 1, 0), _SAMPLES_IN_DOUBT).astype(np.int64))]
+        if len(cells)
+        else cells
+    )
     right = []
     for correct, offsets in readings:
         if table.offsets is not offsets:
@@ -282,8 +286,8 @@ def _collect_in_doubt(
 def _swizzled(maxshape: tuple[int | None, ...], chunk: U64) -> Callable[[U64], U64]:
     """From coordinates as libhdf5 2.0.0 lists them to the true ones.
 
-    The array's index number counts with the unlimited dimension slowest; libhdf5 decodes it with the dimensions in their
-    own order, the unlimited one taking up whatever is left over.
+    The array's index number counts with the unlimited dimension slowest; libhdf5 decodes it with the dimensions in
+    their own order, the unlimited one taking up whatever is left over.
     """
     axis = maxshape.index(None)
     most = [1 if n is None else -(-n // int(c)) for n, c in zip(maxshape, chunk, strict=True)]
@@ -304,7 +308,7 @@ def _swizzled(maxshape: tuple[int | None, ...], chunk: U64) -> Callable[[U64], U
 
 
 def _mask_edges(table: _Collector, shape: tuple[int, ...], chunk_nbytes: int) -> npt.NDArray[np.uint32]:
-    """Mark the chunks that reach over an edge: they are stored without any filter, and their own mask does not say so."""
+    """Mark the chunks that reach over an edge: stored without any filter, although their own mask does not say so."""
     mask = np.zeros(table.cells, np.uint32) if table.mask is None else table.mask
     shaped = mask.reshape(table.grid)
     for axis, (n, c) in enumerate(zip(shape, table.chunk, strict=True)):

@@ -83,7 +83,7 @@ def describe_dataset(context: Context, target: Target) -> ManifestArray:
     dcpl = dataset.get_create_plist()
     layout = dcpl.get_layout()
     if layout == h5d.VIRTUAL:
-        from packstore.readers.hdf5.virtual import describe_virtual
+        from packstore.readers.hdf5.virtual_index import describe_virtual
 
         return describe_virtual(context, target, dcpl)
     ds = open_dataset(context, target, dcpl)
@@ -112,7 +112,12 @@ def open_dataset(
         space = target.oid.get_space()
         if space.get_simple_extent_type() == h5s.NULL:
             raise UnsupportedError(
-                message("serving", target.session.source.name, text(target.path).lstrip("/"), got="a null dataspace, which has no elements")
+                message(
+                    "serving",
+                    target.session.source.name,
+                    text(target.path).lstrip("/"),
+                    got="a null dataspace, which has no elements",
+                )
             )
         dims = tuple(int(n) for n in space.get_simple_extent_dims())
         maxdims = tuple(None if n in (h5s.UNLIMITED, -1) else int(n) for n in space.get_simple_extent_dims(True))

@@ -1,8 +1,8 @@
 """Names of dimensions: HDF5 dimension scales, and what NetCDF-4 adds to them.
 
 A dimension is called like the scale attached to it; else by its label; a scale of one dimension is its own dimension.
-NetCDF-4 says by number (`_Netcdf4Coordinates`) which dimensions a coordinate variable of several dimensions has. Dimensions
-that the file does not name stay without a name.
+NetCDF-4 says by number (`_Netcdf4Coordinates`) which dimensions a coordinate variable of several dimensions has.
+Dimensions that the file does not name stay without a name.
 """
 
 from __future__ import annotations
@@ -126,4 +126,3 @@ def _value(oid: Any, name: bytes) -> np.ndarray[Any, np.dtype[Any]]:
     out = np.zeros(attr.shape, attr.dtype)
     attr.read(out, mtype=h5t.py_create(attr.dtype))
     return out
-

@@ -1,8 +1,8 @@
 """A file's tree: every name of every dataset, whatever links lead to it.
 
-Objects are visited once and then named as often as links name them: hard links to one dataset share one ManifestArray, and
-a group that is reachable by several names shows its datasets under each. A link back to a group that holds it is cut there,
-and a bound keeps trees of shared groups from naming more paths than anybody could list.
+Objects are visited once and then named as often as links name them: hard links to one dataset share one
+ManifestArray, and a group that is reachable by several names shows its datasets under each. A link back to a group
+that holds it is cut there, and a bound keeps trees of shared groups from naming more paths than anybody could list.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def attributes_of(target: Target, dimensions: Dimensions) -> tuple[dict[str, Any
 def with_attributes(
     array: ManifestArray, target: Target, dimensions: Dimensions, name: str
 ) -> tuple[ManifestArray, dict[str, str]]:
-    """The array with its attributes; its own facts (such as the names of an enum) give way to attributes of that name."""
+    """The array with its attributes, which come before facts of ours (the names of an enum) under the same name."""
     attributes, unreadable = attributes_of(target, dimensions)
     if attributes or array.attributes:
         array = replace(array, attributes={**array.attributes, **attributes})
@@ -257,4 +257,3 @@ def _link_at(context: Context, root: Target, path: bytes) -> str | None:
     except (LinkFailure, ExternalFileError, *H5_ERRORS):  # the way there is broken itself
         return None
     return None
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -39,6 +38,10 @@ class Serializer(Protocol):
     @property
     def limit(self) -> Limit:
         """How many bytes the elements of a chunk take."""
+
+    @property
+    def nested(self) -> bool:
+        """Whether it decodes with chains of its own, which use the scratch memory."""
 
     def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
         """Elements of `box`, in `out` (of any strides) if there is one."""
@@ -155,18 +158,17 @@ class Chain:
                 )
             )
         cache = cache and key is not None
-        scratch = scratch and not cache
+        scratch = scratch and not cache and not self.serializer.nested
         last = len(self.byte_codecs) - 1
-        plain = last == 0 and self.byte_codecs[0].grows_by is not None
-        # A checksum alone gives a view of what it is given.
-        stored = take(_STORED_SLOT, blob.nbytes) if scratch or not plain else None
-        data = blob.pread(0, blob.nbytes, stored)
+        # A checksum gives a view of what it is given; what the last compressor gives must live as long as the result.
+        keeps = max([i for i, codec in enumerate(self.byte_codecs) if codec.grows_by is None], default=-1)
+        data = blob.pread(0, blob.nbytes, take(_STORED_SLOT, blob.nbytes) if scratch or keeps >= 0 else None)
         for i, (codec, limit) in enumerate(zip(self.byte_codecs, self.limits, strict=True)):
             out = None
             if codec.grows_by is None:
                 if i == last and target is not None and target.size == limit.nbytes:
                     out = target
-                elif scratch or i < last:
+                elif scratch or i < keeps:
                     out = take(_DECODED_SLOTS[i % 2], limit.nbytes)
             data = codec.decode(data, limit, out)
         if not (scratch or cache):

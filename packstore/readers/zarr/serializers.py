@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,7 @@ class PlainBytes:
     shape: tuple[int, ...]
     stored: np.dtype[Any]
     dtype: np.dtype[Any]
+    nested: ClassVar[bool] = False
 
     @cached_property
     def nbytes(self) -> int:
@@ -142,6 +143,7 @@ class PackedBits:
     layout: BitLayout
     padding_encoding: PaddingEncoding
     bitorder: BitOrder
+    nested: ClassVar[bool] = False
 
     @classmethod
     def of(
@@ -264,6 +266,7 @@ class Filtered:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     filters: tuple[Any, ...]
+    nested: ClassVar[bool] = False
 
     @cached_property
     def limit(self) -> Limit:

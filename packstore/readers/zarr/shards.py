@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,7 @@ class Sharded:
     index_at_start: bool
     index_big_endian: bool
     index_checksum: bool
+    nested: ClassVar[bool] = True
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -1,0 +1,142 @@
+"""Zarr directories, v2 and v3: packed masks and the usual codecs on the direct path, anything else through zarr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from packstore.errors import UnsupportedError, message
+from packstore.keys import path_reason
+from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup
+from packstore.readers.zarr.nodes import V2_ARRAY, V2_GROUP, V3, Node, find_node, walk
+from packstore.source import DirectorySource, Source
+
+if TYPE_CHECKING:
+    from packstore.readers import Location
+    from packstore.readers.zarr.directory import DirectoryStore
+
+__all__ = ["directory_store", "read", "sniff"]
+
+
+def sniff(source: Source, head: bytes) -> bool:
+    """Whether the source is a directory with the metadata of a zarr array or group."""
+    return isinstance(source, DirectorySource) and find_node(source.path, "") is not None
+
+
+def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup:
+    """Describe the arrays of a zarr directory.
+
+    Parameters
+    ----------
+    source
+        The directory.
+    component
+        The one array that is wanted; None for all.
+    chunks
+        Must be None: the arrays have chunks of their own.
+
+    Returns
+    -------
+    ManifestGroup
+        Arrays that neither the direct path nor zarr can read are in `unsupported`, each with its reason.
+
+    Raises
+    ------
+    UnsupportedError
+        The source is no local directory, or holds more nodes than can be listed.
+
+    Notes
+    -----
+    Reads metadata files only: one for a named component, else those of the whole hierarchy.
+    """
+    if not isinstance(source, DirectorySource):
+        raise UnsupportedError(
+            message(
+                "opening",
+                source.name,
+                expected="a local zarr directory",
+                got="another kind of file",
+                hint="zarr.open reads remote ones",
+            )
+        )
+    arrays: dict[str, ManifestArray] = {}
+    groups: dict[str, Mapping[str, Any]] = {}
+    unsupported: dict[str, str] = {}
+    nodes: dict[str, Node] = {}
+    if component is None:
+        found = list(walk(source.path, unsupported))
+    else:
+        node = find_node(source.path, component) if path_reason(component) is None else None
+        found = [] if node is None else [(node, *node.load())]
+    for node, document, attributes in found:
+        nodes[node.component] = node
+        if node.document == V2_GROUP:
+            groups[node.component] = attributes
+        elif node.document == V3 and document.get("node_type") == "group":
+            groups[node.component] = document.get("attributes") or {}
+        else:
+            try:
+                arrays[node.component] = _describe(node, document, attributes)
+            except Exception as error:  # whatever zarr raises for metadata that it cannot read: siblings are still served
+                unsupported[node.component] = f"zarr cannot open it ({type(error).__name__}: {error})"
+    return ManifestGroup(arrays, groups, unsupported, fresh=_Freshness(source.path, nodes, component is None))
+
+
+class _Freshness:
+    """Whether metadata files are still those that were read."""
+
+    def __init__(self, root: str, nodes: Mapping[str, Node], complete: bool) -> None:
+        self.root = root
+        self.nodes = nodes
+        self.complete = complete
+        # A group that gains or loses a member shows it in the time of its directory, not of its document.
+        self.members = {node.path: _mtime_ns(node.path) for node in nodes.values()} if complete else {}
+
+    def __call__(self, component: str | None) -> bool:
+        if component is None:
+            return (
+                self.complete
+                and all(node.fresh() for node in self.nodes.values())
+                and all(_mtime_ns(path) == mtime_ns for path, mtime_ns in self.members.items())
+            )
+        node = self.nodes.get(component)
+        return node.fresh() if node is not None else find_node(self.root, component) is None
+
+
+def _mtime_ns(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, Any]) -> ManifestArray:
+    from packstore.readers.zarr.chunks import ChunkReader
+    from packstore.readers.zarr.metadata import NotDirectError, parse_v2, parse_v3
+
+    try:
+        layout = parse_v2(document, attributes) if node.document == V2_ARRAY else parse_v3(document)
+    except NotDirectError:
+        from packstore.readers.zarr.general import describe
+
+        return describe(node)
+    sharded = layout.chunk_shape != layout.grid_chunk_shape
+    return ManifestArray(
+        layout.shape,
+        layout.dtype,
+        layout.chunk_shape,
+        DelegatedManifest(ChunkReader(node, layout)),
+        fill_value=layout.fill_value,
+        attributes=layout.attributes,
+        dimension_names=layout.dimension_names,
+        shard_shape=layout.grid_chunk_shape if sharded else None,
+        version=node.stamp,
+    )
+
+
+def directory_store(location: Location) -> DirectoryStore:
+    """The read-only store of a zarr directory."""
+    from packstore.readers.zarr.directory import DirectoryStore
+
+    return DirectoryStore(location.fingerprint.path, unsupported=location.manifest().unsupported)

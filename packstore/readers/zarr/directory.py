@@ -1,0 +1,126 @@
+"""A zarr directory as a read-only store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["DirectoryStore"]
+
+
+class DirectoryStore(LocalStore):
+    """A local directory, read-only, of which no key leads out.
+
+    Parameters
+    ----------
+    root
+        The directory.
+    read_only
+        Must be True: it is here because every zarr store takes it.
+    unsupported
+        Each array that packstore does not serve, and why.
+
+    Raises
+    ------
+    ValueError
+        On any write, as zarr's own read-only stores do; and for ``read_only=False``.
+
+    Notes
+    -----
+    Thread safe; pickles as a path.
+    """
+
+    supports_writes: bool = False
+    supports_deletes: bool = False
+
+    def __init__(
+        self, root: Any, *, read_only: bool = True, unsupported: Mapping[str, str] | None = None
+    ) -> None:
+        if not read_only:
+            raise ValueError("packstore stores are read-only: read_only=False cannot be served")
+        super().__init__(os.fspath(root), read_only=True)
+        self.unsupported: dict[str, str] = dict(unsupported or {})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DirectoryStore) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_reopen, (str(self.root), self.unsupported))
+
+    def __repr__(self) -> str:
+        return f"DirectoryStore('{self}')"
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """A store of the same directory, not yet open; only ``read_only=True`` can be had (else NotImplementedError)."""
+        if not read_only:
+            raise NotImplementedError(f"with_read_only is not implemented for the {type(self)} store type.")
+        return type(self)(self.root, unsupported=self.unsupported)
+
+    # -- reads: a key that could leave the directory names nothing ----------------------------------------------------
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        # docstring inherited
+        return super().get_sync(_inside(key), prototype=prototype, byte_range=byte_range)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        # docstring inherited
+        return await super().get(_inside(key), prototype, byte_range)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        # docstring inherited
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        # docstring inherited
+        return await super().exists(_inside(key))
+
+    async def getsize(self, key: str) -> int:
+        # docstring inherited
+        return await super().getsize(_inside(key))
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        # docstring inherited
+        if _is_safe(prefix.rstrip("/")):
+            async for key in super().list_prefix(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        # docstring inherited
+        if _is_safe(prefix.rstrip("/")):
+            async for name in super().list_dir(prefix):
+                yield name
+
+
+# No file has a name like this: longer than file systems allow.
+_NOWHERE = "-" * 300
+
+
+def _is_safe(key: str) -> bool:
+    return not key or (
+        "\0" not in key and "\\" not in key and all(part not in ("", ".", "..") for part in key.split("/"))
+    )
+
+
+def _inside(key: str) -> str:
+    return key if _is_safe(key) else _NOWHERE
+
+
+def _reopen(root: str, unsupported: Mapping[str, str]) -> DirectoryStore:
+    return DirectoryStore(root, unsupported=unsupported)

@@ -1,0 +1,178 @@
+"""Arrays and groups of a zarr directory: where each lies, and whether it is still what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packstore.errors import FormatError, StaleFileError, UnsupportedError, message
+
+__all__ = ["Node", "find_node", "walk"]
+
+V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
+# A hierarchy may be huge, deep or a loop; one array of it can always be named.
+MAX_NODES = 20_000
+MAX_DEPTH = 64
+MAX_JSON_NBYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Node:
+    """An array or group.
+
+    Parameters
+    ----------
+    path
+        Its directory.
+    component
+        Its path in the hierarchy.
+    document
+        The name of the metadata file that makes it a node.
+    stamp
+        Modification time, size and inode of that file, and of the file of its attributes.
+    """
+
+    path: str
+    component: str
+    document: str
+    stamp: tuple[Any, ...]
+
+    @property
+    def is_v2(self) -> bool:
+        return self.document != V3
+
+    def fresh(self) -> bool:
+        """Whether the metadata is the same as when the node was found."""
+        return self.stamp == _stamps(self.path, self.document)
+
+    def check(self) -> None:
+        """Raise StaleFileError where the metadata changed; its chunks may then mean something else."""
+        try:
+            found: tuple[int, ...] | None = _stamp(os.stat(f"{self.path}/{self.document}"))
+        except OSError:
+            found = None
+        if found != self.stamp[0]:
+            raise StaleFileError(
+                message(
+                    "reading",
+                    self.path,
+                    expected=f"the {self.document} that was opened",
+                    got="nothing of that name" if found is None else "a changed one",
+                    hint="Open it again",
+                )
+            )
+
+    def load(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The metadata document, and the attributes document of zarr v2.
+
+        Raises
+        ------
+        FormatError
+            It is no JSON object.
+        """
+        document = _load(f"{self.path}/{self.document}")
+        if not self.is_v2:
+            return document, {}
+        attributes = f"{self.path}/{V2_ATTRIBUTES}"
+        return document, _load(attributes) if os.path.exists(attributes) else {}
+
+
+def find_node(root: str, component: str) -> Node | None:
+    """The array or group at `component`, or None."""
+    path = f"{root}/{component}" if component else root
+    for name in (V3, V2_ARRAY, V2_GROUP):
+        stamp = _stamps(path, name)
+        if stamp[0] is not None:
+            return Node(path, component, name, stamp)
+    return None
+
+
+def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping[str, Any], Mapping[str, Any]]]:
+    """Each node of the hierarchy with its documents, parents first.
+
+    Parameters
+    ----------
+    root
+        The directory.
+    unsupported
+        Takes the reason for what is a node, and is not given.
+
+    Raises
+    ------
+    UnsupportedError
+        The hierarchy has more nodes than can be listed.
+    """
+    stack = [""]
+    count = 0
+    while stack:
+        component = stack.pop()
+        node = find_node(root, component)
+        if node is None:
+            continue
+        count += 1
+        if count > MAX_NODES or component.count("/") >= MAX_DEPTH:
+            raise UnsupportedError(
+                message(
+                    "listing",
+                    root,
+                    expected=f"at most {MAX_NODES} arrays and groups, {MAX_DEPTH} deep",
+                    got="more",
+                    hint="Name one with component=",
+                )
+            )
+        try:
+            document, attributes = node.load()
+        except FormatError as error:
+            unsupported[component] = str(error)
+            continue
+        yield node, document, attributes
+        if node.document == V2_ARRAY or (node.document == V3 and document.get("node_type") == "array"):
+            continue
+        with os.scandir(node.path) as entries:
+            found = sorted((e for e in entries if e.is_dir()), key=lambda e: e.name, reverse=True)
+        for entry in found:
+            child = f"{component}/{entry.name}" if component else entry.name
+            if entry.is_symlink() and not _is_below(entry.path, root):
+                if find_node(root, child) is not None:
+                    unsupported[child] = "it is a symbolic link to a place outside, or to a directory that holds it"
+                continue
+            stack.append(child)
+
+
+def _is_below(link: str, root: str) -> bool:
+    """Whether a link stays inside the hierarchy and does not lead back up."""
+    real, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return real.startswith(os.path.realpath(root) + os.sep) and not (place + os.sep).startswith(real + os.sep)
+
+
+def _stamps(path: str, document: str) -> tuple[Any, ...]:
+    names = (document,) if document == V3 else (document, V2_ATTRIBUTES)
+    out: list[tuple[int, ...] | None] = []
+    for name in names:
+        try:
+            out.append(_stamp(os.stat(f"{path}/{name}")))
+        except (OSError, ValueError):
+            out.append(None)
+    return tuple(out)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _load(path: str) -> Mapping[str, Any]:
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) > MAX_JSON_NBYTES:
+            raise FormatError(message("reading", path, expected=f"a file of at most {MAX_JSON_NBYTES} bytes"))
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(message("reading", path, expected="JSON", got=error)) from None
+    if not isinstance(found, dict):
+        raise FormatError(message("reading", path, expected="a JSON object", got=type(found).__name__))
+    return found
