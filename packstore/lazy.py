@@ -131,6 +131,8 @@ class LazyArray:
         """Numpy's advanced indexing, by reading the bounding box of what is asked for."""
         keys = list(key) if isinstance(key, tuple) else [key]
         keys = [_index_array(k) for k in keys]
+        if is_basic(tuple(keys)):
+            return self[tuple(keys)]
         if any(isinstance(k, np.ndarray) and (k.dtype == bool and k.ndim != 1 or k.dtype.kind not in "iub") for k in keys):
             return np.asarray(self)[key]
         if any(isinstance(k, (bool, np.bool_)) for k in keys):
@@ -207,6 +209,8 @@ def _index_array(k: Any) -> Any:
     """Lists as arrays, what has ``__index__`` as an int; all else as it is."""
     if isinstance(k, (list, tuple, np.ndarray)):
         index = np.asarray(k)
+        if index.ndim == 0 and index.dtype.kind in "iu":
+            return int(index)
         return index.astype(np.intp) if index.size == 0 and not isinstance(k, np.ndarray) else index
     if isinstance(k, (bool, np.bool_)) or not hasattr(type(k), "__index__"):
         return k

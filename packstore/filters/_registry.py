@@ -56,7 +56,7 @@ FILTERS: dict[int, Filter] = {
         Filter(4, "szip", "szip"),
         Filter(5, "nbit", "nbit"),
         Filter(6, "scaleoffset", "scaleoffset"),
-        Filter(305, "lzo", package="tables"),
+        Filter(305, "lzo"),
         Filter(307, "bzip2", "bzip2", "hdf5plugin"),
         Filter(32000, "lzf", "lzf"),
         Filter(32001, "blosc", "blosc", "hdf5plugin"),
@@ -102,8 +102,10 @@ def unavailable(filters: Sequence[FilterSpec]) -> str | None:
                 "and no pip package is known to bring it (hdf5plugin does not)"
             )
         if known.via_h5py:
-            text = f"HDF5 filter {spec.id} ({known.name}) is decoded by h5py only"
-            return f"{text}, which needs the pip package {known.package}"
+            text = f"HDF5 filter {spec.id} ({known.name}) is decoded by"
+            if not known.package:
+                return f"{text} PyTables only (pip package tables); no plugin for h5py is known"
+            return f"{text} h5py only, which needs the pip package {known.package}"
         package = known.load().unavailable()
         if package is not None:
             return f"HDF5 filter {spec.id} ({known.name}) needs the pip package {package}; h5py decodes it without" + (

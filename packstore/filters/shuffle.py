@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from packstore.filters import _scratch
 from packstore.filters._base import Bytes, FilterSpec, corrupt, same_size
 
 __all__ = ["decode", "encoded_size", "unavailable", "unshuffle"]
@@ -50,15 +51,17 @@ def unshuffle(data: Bytes, itemsize: int, out: Bytes) -> None:
     planes = data.reshape(itemsize, -1)
     count = planes.shape[1]
     pairs = np.ndarray((count, itemsize // 2), _U2, out.data, 0, (itemsize, 2))
+    size = min(_BLOCK, count)
+    halves = _scratch.take(3, 4 * size).view(_U2)
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
         block = planes[:, start:stop]
         if itemsize == 2:
             _merge(block[0], block[1], out.view(_U2)[start:stop])
             continue
-        low = np.empty(stop - start, _U2)
+        low = halves[: stop - start]
         if itemsize == 4:
-            high = np.empty(stop - start, _U2)
+            high = halves[size : size + stop - start]
             _merge(block[0], block[1], low)
             _merge(block[2], block[3], high)
             _merge(low, high, out.view(_U4)[start:stop])

@@ -209,7 +209,7 @@ class ArrayBytesCodecTests:
 
     @pytest.mark.filterwarnings("ignore:invalid value encountered in equal")  # zarr compares signalling NaNs
     @pytest.mark.parametrize("pipeline", pipelines())
-    @_settings
+    @hypothesis.settings(_settings, max_examples=25)
     @hypothesis.given(data=st.data())
     def test_array(self, pipeline: str, data: st.DataObject) -> None:
         import zarr

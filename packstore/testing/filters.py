@@ -1,15 +1,22 @@
 """Conformance suite for one HDF5 filter: what packstore decodes is, byte for byte, what h5py reads.
 
-Subclass `FilterTests` with the filter's number and `create`, which makes a dataset with that filter by h5py; pytest
-collects the rest. Needs pytest, hypothesis and h5py.
+Subclass `FilterTests` with the filter's number and the options that make h5py write with it (or override `create`);
+pytest collects the rest. Needs pytest and h5py.
+
+Examples
+--------
+>>> class TestDeflate(FilterTests):
+...     filter_id = 1
+...     options = {"compression": "gzip"}
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -90,6 +97,8 @@ class FilterTests:
     ----------
     filter_id
         The registered number.
+    options
+        Arguments of ``h5py.Group.create_dataset`` that turn the filter on.
     dtypes
         Types to test.
     shapes
@@ -99,6 +108,7 @@ class FilterTests:
     """
 
     filter_id: int
+    options: Mapping[str, Any] = MappingProxyType({})
     dtypes: tuple[str, ...] = ("<u1", "<i2", ">i2", "<u4", "<f4", ">f4", "<f8", ">f8", "<c16")
     shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
         ((40, 50), (16, 20)),
@@ -108,8 +118,8 @@ class FilterTests:
     detects_damage = True
 
     def create(self, file: h5py.File, name: str, values: npt.NDArray[Any], chunks: tuple[int, ...]) -> h5py.Dataset:
-        """Make a dataset that goes through the filter."""
-        raise NotImplementedError
+        """Make a dataset that goes through the filter; override where `options` cannot say how."""
+        return file.create_dataset(name, data=values, chunks=chunks, **self.options)
 
     def values(self, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Make data that compresses, but not to nothing."""

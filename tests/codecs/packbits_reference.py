@@ -13,7 +13,7 @@ def pack(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, bi
     return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder=bitorder).tobytes()
 
 
-def kept(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, signed: bool = False) -> NDArray:
+def kept_words(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, signed: bool = False) -> NDArray:
     """What is left of unsigned `values` after storing `nbits` bits from `first_bit` on, as unsigned."""
     width = values.dtype.itemsize * 8
     wide = [int(v) for v in values]
@@ -24,3 +24,15 @@ def kept(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, si
             v -= 1 << nbits
         result.append((v << first_bit) % (1 << width))
     return np.array(result, dtype=values.dtype).reshape(values.shape)
+
+
+def read_back(array: np.ndarray, first_bit: int | None = None, last_bit: int | None = None) -> np.ndarray:
+    """What the specification says is read back."""
+    if array.dtype == bool:
+        return array
+    word = f"u{array.real.dtype.itemsize}"
+    top = array.real.dtype.itemsize * 8 - 1
+    first, last = first_bit or 0, top if last_bit is None else last_bit
+    words = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(-1).view(word)
+    result = kept_words(words, last - first + 1, first, signed=array.dtype.kind == "i")
+    return result.view(array.dtype.newbyteorder("=")).astype(array.dtype).reshape(array.shape)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
-import pytest
 import packbits_reference as reference
+import pytest
 from hypothesis import given, settings
 
 from packstore.codecs import _bits
@@ -33,7 +33,7 @@ def test_every_width(width: int, bitorder: str) -> None:
         assert packed.tobytes() == reference.pack(values, nbits, bitorder=bitorder)
         out = np.empty_like(values)
         _bits.unpack_words(packed, nbits, out, bitorder=bitorder)
-        assert np.array_equal(out, reference.kept(values, nbits))
+        assert np.array_equal(out, reference.kept_words(values, nbits))
 
 
 @quick
@@ -57,7 +57,7 @@ def test_any_range_start_and_sign(word: str, count: int, seed: int, signed: bool
     _bits.unpack_words(
         packed[start * nbits // 8 :], nbits, out, start=start, first_bit=first_bit, signed=signed, bitorder=bitorder
     )
-    assert np.array_equal(out, reference.kept(values, nbits, first_bit, signed)[start:])
+    assert np.array_equal(out, reference.kept_words(values, nbits, first_bit, signed)[start:])
 
 
 @pytest.mark.parametrize("bitorder", ORDERS)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import packbits_reference as reference
 import pytest
 import zarr
+from packbits_reference import read_back
 
 from packstore.codecs.packbits import PackBitsCodec, decode_array, decode_box, encode_array, encoded_nbytes
 from packstore.errors import CorruptDataError
@@ -33,18 +33,6 @@ def _lacks_count(array: np.ndarray, config: dict[str, Any]) -> bool:
     return config.get("first_bit", 0) == 0 and config.get("last_bit", top) == top
 
 
-def kept(array: np.ndarray, first_bit: int | None = None, last_bit: int | None = None) -> np.ndarray:
-    """What the specification says is read back."""
-    if array.dtype == bool:
-        return array
-    word = f"u{array.real.dtype.itemsize}"
-    top = array.real.dtype.itemsize * 8 - 1
-    first, last = first_bit or 0, top if last_bit is None else last_bit
-    words = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(-1).view(word)
-    result = reference.kept(words, last - first + 1, first, signed=array.dtype.kind == "i")
-    return result.view(array.dtype.newbyteorder("=")).astype(array.dtype).reshape(array.shape)
-
-
 def test_the_fixture_is_whole() -> None:
     assert len(CASES) == 372
     assert {c["data_type"] for c in CASES} >= {"bool", "uint16", "int64", "float32", "complex128"}
@@ -64,7 +52,7 @@ def test_same_bytes_as_zarrs(dtype: str) -> None:
             continue
         assert ours == stored
         bits = {k: config[k] for k in ("first_bit", "last_bit") if k in config}
-        expected = kept(array, **bits)
+        expected = read_back(array, **bits)
         assert_same_bits(decode_array(stored, array.shape, array.dtype, **config), expected)
 
         def read(offset: int, nbytes: int, stored: bytes = stored) -> bytes:
@@ -113,7 +101,7 @@ def test_each_reads_what_the_other_writes(
     else:
         array = np.frombuffer(rng.bytes(117 * np.dtype(dtype).itemsize), dtype).reshape(shape)
     codec = PackBitsCodec(first_bit=first_bit, last_bit=last_bit)
-    expected = kept(array, first_bit, last_bit)
+    expected = read_back(array, first_bit, last_bit)
     # zarrs extends the sign only within the top byte that it stores, so it is given values that fit there.
     top = array.real.dtype.itemsize * 8 - 1
     high = top if last_bit is None else last_bit

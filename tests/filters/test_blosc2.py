@@ -14,12 +14,11 @@ import pytest
 from packstore.errors import CorruptDataError
 from packstore.filters import FilterSpec, decode_chunk
 from packstore.testing.filters import FilterTests
-from tests.filters.test_filters import _Plain
 
 SPEC = FilterSpec(32026, 0, (1, 0, 4, 0, 5, 1, 0))
 
 
-class _Blosc2(_Plain):
+class _Blosc2(FilterTests):
     filter_id = 32026
     dtypes = ("<u1", "<i2", ">f4", "<f8", "S3", "<c16")
 
@@ -36,10 +35,7 @@ class TestConstant(FilterTests):
     """Chunks of one value take no bytes in the frame."""
 
     filter_id = 32026
-    detects_damage = True
-
-    def create(self, file: Any, name: str, values: npt.NDArray[Any], chunks: tuple[int, ...]) -> Any:
-        return file.create_dataset(name, data=values, chunks=chunks, **hdf5plugin.Blosc2())
+    options: ClassVar[dict[str, Any]] = dict(hdf5plugin.Blosc2())
 
     def values(self, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         return np.zeros(shape, dtype)

@@ -14,19 +14,12 @@ from packstore.filters import FilterSpec, decode_chunk
 from packstore.testing.filters import FilterTests, chunks_of, memory_file, pipeline_of
 
 
-class _Plain(FilterTests):
-    options: ClassVar[dict[str, Any]]
-
-    def create(self, file: h5py.File, name: str, values: npt.NDArray[Any], chunks: tuple[int, ...]) -> h5py.Dataset:
-        return file.create_dataset(name, data=values, chunks=chunks, **self.options)
-
-
-class TestDeflate(_Plain):
+class TestDeflate(FilterTests):
     filter_id = 1
     options: ClassVar[dict[str, Any]] = {"compression": "gzip"}
 
 
-class TestDeflateBest(_Plain):
+class TestDeflateBest(FilterTests):
     filter_id = 1
     options: ClassVar[dict[str, Any]] = {
         "compression": "gzip",
@@ -36,7 +29,7 @@ class TestDeflateBest(_Plain):
     }
 
 
-class TestShuffle(_Plain):
+class TestShuffle(FilterTests):
     filter_id = 2
     dtypes = (*FilterTests.dtypes, "S3", "S6", "S7", "S12", "V24")
     options: ClassVar[dict[str, Any]] = {"shuffle": True}
@@ -46,20 +39,20 @@ class TestShuffle(_Plain):
         return raw.view(dtype).reshape(shape)
 
 
-class TestFletcher32(_Plain):
+class TestFletcher32(FilterTests):
     filter_id = 3
     dtypes = ("<u1", "<i2", "<f8", "S3")
     options: ClassVar[dict[str, Any]] = {"fletcher32": True}
 
 
-class TestFletcher32AfterGzip(_Plain):
+class TestFletcher32AfterGzip(FilterTests):
     """The checksum is over compressed bytes, of odd and even count."""
 
     filter_id = 3
     options: ClassVar[dict[str, Any]] = {"fletcher32": True, "compression": "gzip"}
 
 
-class TestSzip(_Plain):
+class TestSzip(FilterTests):
     filter_id = 4
     dtypes = ("<u1", "<i2", ">i2", "<u4", "<f4", ">f4", "<f8", ">f8", "<i8")
     shapes = (((40, 50), (16, 20)), ((1009,), (211,)), ((100, 3), (64, 3)))
@@ -72,12 +65,12 @@ class TestSzipEntropy(TestSzip):
     options: ClassVar[dict[str, Any]] = {"compression": "szip", "compression_opts": ("ec", 32), "shuffle": True}
 
 
-class TestBzip2(_Plain):
+class TestBzip2(FilterTests):
     filter_id = 307
     options: ClassVar[dict[str, Any]] = dict(hdf5plugin.BZip2())
 
 
-class TestLzf(_Plain):
+class TestLzf(FilterTests):
     filter_id = 32000
     shapes = (((40, 50), (16, 20)), ((1009,), (211,)))
     options: ClassVar[dict[str, Any]] = {"compression": "lzf"}
@@ -87,27 +80,27 @@ class TestLzfShuffle(TestLzf):
     options: ClassVar[dict[str, Any]] = {"compression": "lzf", "shuffle": True, "fletcher32": True}
 
 
-class TestLz4(_Plain):
+class TestLz4(FilterTests):
     filter_id = 32004
     options: ClassVar[dict[str, Any]] = dict(hdf5plugin.LZ4())
 
 
-class TestLz4Blocks(_Plain):
+class TestLz4Blocks(FilterTests):
     filter_id = 32004
     options: ClassVar[dict[str, Any]] = dict(hdf5plugin.LZ4(nbytes=100))
 
 
-class TestZstd(_Plain):
+class TestZstd(FilterTests):
     filter_id = 32015
     options: ClassVar[dict[str, Any]] = dict(hdf5plugin.Zstd(clevel=5))
 
 
-class TestZstdShuffle(_Plain):
+class TestZstdShuffle(FilterTests):
     filter_id = 32015
     options: ClassVar[dict[str, Any]] = {**hdf5plugin.Zstd(), "shuffle": True}
 
 
-class _Bitshuffle(_Plain):
+class _Bitshuffle(FilterTests):
     filter_id = 32008
     shapes = (((40, 50), (16, 20)), ((1,), (1,)), ((1009,), (211,)), ((30000,), (30000,)), ((5003,), (5001,)))
 
@@ -132,7 +125,7 @@ class TestBitshuffleZstd(_Bitshuffle):
     options: ClassVar[dict[str, Any]] = dict(hdf5plugin.Bitshuffle(cname="zstd"))
 
 
-class _Blosc(_Plain):
+class _Blosc(FilterTests):
     filter_id = 32001
     dtypes = ("<u1", "<i2", ">f4", "<f8", "S3", "<c16")
 

@@ -182,7 +182,7 @@ def test_filter_mask_of_a_file() -> None:
             assert decode_chunk(chunk.data, pipeline_of(dataset), mask, 400).view("<i4").tolist() == values.tolist()
 
 
-@pytest.mark.parametrize("number", [305, 32013, 32017, 32018, 32024, 32028, 32033])
+@pytest.mark.parametrize("number", [32013, 32017, 32018, 32024, 32028, 32033])
 def test_only_h5py(number: int) -> None:
     reason = unavailable([DEFLATE, FilterSpec(number, 0, (), "")])
     assert reason is not None
@@ -191,6 +191,13 @@ def test_only_h5py(number: int) -> None:
     assert FILTERS[number].via_h5py
     with pytest.raises(MissingFilterError, match=f"{number} .*pip package"):
         decode_chunk(b"x", [FilterSpec(number, 0, ())], 0, 1)
+
+
+def test_lzo() -> None:
+    assert unavailable([FilterSpec(305, 0, (), "lzo")]) == (
+        "HDF5 filter 305 (lzo) is decoded by PyTables only (pip package tables); no plugin for h5py is known"
+    )
+    assert not h5py_can_decode([FilterSpec(305, 0, ())])
 
 
 def test_unknown_filter() -> None:
