@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.abc.store import Store
 
@@ -14,6 +16,9 @@ from packstore.readers import Location, find_array, locate
 from packstore.selection import is_basic
 from packstore.store import ManifestStore
 from packstore.zarr_metadata import to_zarr
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = ["Array", "array_at", "open_array", "store_of"]
 
@@ -59,6 +64,18 @@ class Array(zarr.Array[Any]):
             return lazy[selection]
         return to_zarr(lazy.array, lazy[selection], self.dtype)
 
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        # As a LazyArray does it: without a copy where the file is mapped, and with one where it is asked for.
+        if self._same_dtype and self._lazy is not None:
+            return self._lazy.__array__(dtype, copy)
+        return np.asarray(super().__array__(dtype, copy))
+
+    def with_config(self, config: Any) -> Self:
+        """As `zarr.Array.with_config`; in F order all is read through zarr, which lays out its results like that."""
+        new = super().with_config(config)
+        lazy = self._lazy if new.order == "C" else None
+        return type(self)(new.async_array, lazy)
+
     def __dask_tokenize__(self) -> object:
         if self._lazy is None:
             return ("packstore.Array", str(self.store_path), self.metadata.to_dict())
@@ -90,16 +107,7 @@ def array_at(location: Location, component: str, store: Store | None = None) -> 
         store = store_of(location)
     unsupported: Mapping[str, str] = getattr(store, "unsupported", {})
     if component in unsupported:
-        raise UnsupportedError(
-            message(
-                "opening",
-                location.path,
-                component,
-                expected="an array that zarr can hold",
-                got=unsupported[component],
-                hint="packstore.from_file may read it all the same",
-            )
-        )
+        raise unsupported_error(location, component, unsupported[component])
     opened = zarr.open_array(store=store, path=component, mode="r")
     return Array(opened.async_array, LazyArray(location, component, manifest_array))
 
@@ -155,6 +163,20 @@ def open_array(
     location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
     name, _ = find_array(location, component)
     return array_at(location, name)
+
+
+def unsupported_error(location: Location, component: str, reason: str) -> UnsupportedError:
+    """An array that zarr cannot be served."""
+    return UnsupportedError(
+        message(
+            "opening",
+            location.path,
+            component,
+            expected="an array that zarr can hold",
+            got=reason,
+            hint="packstore.from_file may read it all the same",
+        )
+    )
 
 
 def component_error(location: Location, component: str) -> ComponentNotFoundError:

@@ -5,6 +5,7 @@ A box is one slice an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-__all__ = ["Box", "Touched", "box_shape", "may_use_threads", "run_all", "touched"]
+__all__ = ["Box", "Touched", "box_shape", "cpu_count", "may_use_threads", "run_all", "touched"]
 
 Box = tuple[slice, ...]
 T = TypeVar("T")
@@ -83,6 +84,12 @@ def may_use_threads() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+@functools.cache
+def cpu_count() -> int:
+    """Cores of the machine; asking the system costs as much as reading a small chunk."""
+    return os.cpu_count() or 1
+
+
 def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool) -> None:
     """Call `work` on each item, in several threads where `parallel` and the caller is the main thread.
 
@@ -90,9 +97,13 @@ def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool) 
     -----
     The first error ends the run and is raised; calls that have begun are waited for.
     """
+    if not parallel or not may_use_threads():
+        for item in items:
+            work(item)
+        return
     todo = list(items)
-    threads = min(os.cpu_count() or 1, len(todo), MAX_THREADS)
-    if threads < 2 or not parallel or not may_use_threads():
+    threads = min(cpu_count(), len(todo), MAX_THREADS)
+    if threads < 2:
         for item in todo:
             work(item)
         return

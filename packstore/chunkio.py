@@ -161,9 +161,7 @@ def _pread_rows(space: ByteSpace, offset: int, dtype: np.dtype[Any], shape: tupl
     gap = getattr(space, "gap_nbytes", 65536)
     if hi - lo <= 2 * need + gap:
         raw = np.frombuffer(space.pread(offset + lo, hi - lo), np.uint8)
-        view = np.ndarray(
-            wanted, dtype, raw.data, 0, tuple(s.step * st for s, st in zip(box, strides, strict=True))
-        )
+        view = np.ndarray(wanted, dtype, raw.data, 0, tuple(s.step * st for s, st in zip(box, strides, strict=True)))
         return view.copy() if need < (hi - lo) // 2 else view
     out = np.empty(wanted, dtype)
     # Far apart rows one by one; elements that lie closer than `gap` as several ranges of bounded size.
@@ -243,9 +241,8 @@ def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: Man
             return _pick_bits(raw, np.arange(lo % 8, lo % 8 + hi - lo, sub[0].step), 0, storage)
         if hi - lo <= 4 * math.prod(sizes) + 65536 or len(sub) == 1:
             flat = run(lo, hi)
-            return np.ndarray(
-                sizes, np.bool_, np.ascontiguousarray(flat).data, 0, tuple(s.step * k for s, k in zip(sub, st, strict=True))
-            )
+            steps = tuple(s.step * k for s, k in zip(sub, st, strict=True))
+            return np.ndarray(sizes, np.bool_, np.ascontiguousarray(flat).data, 0, steps)
         return np.stack([gather(base + i * st[0], level + 1) for i in range(sub[0].start, sub[0].stop, sub[0].step)])
 
     return gather(0, 0)

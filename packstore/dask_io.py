@@ -22,7 +22,7 @@ WANTED_CHUNKS = 64
 
 
 def auto_chunks(shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...]) -> tuple[int, ...]:
-    """Merge storage chunks into dask chunks of 32–128 MB.
+    """Merge storage chunks into dask chunks of 32-128 MB.
 
     Parameters
     ----------
@@ -68,10 +68,8 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
         unit = array.shard_shape or array.chunk_shape
         shape = lazy.shape
         itemsize = max(lazy.dtype.itemsize, 1)
-        if order_f:
-            chunks = auto_chunks(shape[::-1], itemsize, unit[::-1])[::-1]
-        else:
-            chunks = auto_chunks(shape, itemsize, unit)
+        turn = slice(None, None, -1 if order_f else 1)
+        chunks = auto_chunks(shape[turn], itemsize, unit[turn])[turn]
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
     meta = np.empty((0,) * lazy.ndim, lazy.dtype)
@@ -105,7 +103,7 @@ def from_file(
     component : str, optional
         The array in the file; may be left out where there is only one.
     chunks : optional
-        As ``dask.array.from_array``; "auto" merges storage chunks to 32–128 MB.
+        As ``dask.array.from_array``; "auto" merges storage chunks to 32-128 MB.
     inline_array : bool
         As ``dask.array.from_array``; the array pickles as a path, so it goes into each task by default.
     format, storage_options, **reader_options

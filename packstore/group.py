@@ -8,7 +8,7 @@ from typing import Any
 import zarr
 from zarr.abc.store import Store
 
-from packstore.array import Array, array_at, component_error, store_of
+from packstore.array import Array, array_at, component_error, store_of, unsupported_error
 from packstore.errors import FormatError, message
 from packstore.readers import Location, locate
 
@@ -52,7 +52,13 @@ class Group(zarr.Group):
         return Group(node._async_group, self._location)
 
     def __getitem__(self, path: str) -> Any:
-        return self._wrap(super().__getitem__(path))
+        try:
+            return self._wrap(super().__getitem__(path))
+        except KeyError:
+            full = f"{self.path}/{path}".strip("/")
+            if self._location is not None and full in self.unsupported:
+                raise unsupported_error(self._location, full, self.unsupported[full]) from None
+            raise
 
     def get(self, path: str, default: Any = None) -> Any:
         """The member at `path`, or `default`."""
@@ -179,9 +185,7 @@ def open_group(
     >>> sorted(packstore.open_group(path)["a"].array_keys())
     ['b']
     """
-    found = open(
-        path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options
-    )
+    found = open(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
     if isinstance(found, Array):
         raise FormatError(
             message("opening", path, component, expected="a group", got="one array", hint="Use packstore.open_array")

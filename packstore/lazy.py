@@ -133,13 +133,13 @@ class LazyArray:
         keys = [_index_array(k) for k in keys]
         if is_basic(tuple(keys)):
             return self[tuple(keys)]
-        if any(isinstance(k, np.ndarray) and (k.dtype == bool and k.ndim != 1 or k.dtype.kind not in "iub") for k in keys):
-            return np.asarray(self)[key]
-        if any(isinstance(k, (bool, np.bool_)) for k in keys):
+        if any(isinstance(k, (bool, np.bool_)) or (isinstance(k, np.ndarray) and not _is_axis_index(k)) for k in keys):
             return np.asarray(self)[key]
         used = sum(k is not None and k is not Ellipsis for k in keys)
         if used > self.ndim:
-            raise SelectionError(message("indexing", self.location.path, expected=f"at most {self.ndim} indices", got=used))
+            raise SelectionError(
+                message("indexing", self.location.path, expected=f"at most {self.ndim} indices", got=used)
+            )
         if Ellipsis not in [k if k is Ellipsis else None for k in keys]:
             keys.append(Ellipsis)
         box: list[slice] = []
@@ -164,7 +164,9 @@ class LazyArray:
                         k = np.flatnonzero(k)
                     if k.size and (k.min() < -n or k.max() >= n):
                         raise SelectionError(
-                            message("indexing", self.location.path, expected=f"indices within [{-n}, {n})", got="others")
+                            message(
+                                "indexing", self.location.path, expected=f"indices within [{-n}, {n})", got="others"
+                            )
                         )
                     k = np.where(k < 0, k + n, k).astype(np.intp)
                     low, high = (int(k.min()), int(k.max()) + 1) if k.size else (0, 0)
@@ -192,7 +194,7 @@ class LazyArray:
     def __dask_tokenize__(self) -> object:
         # What reads itself may know of more state than the location's fingerprint holds.
         reader = getattr(self.array.storage, "reader", None)
-        state = reader.__dask_tokenize__() if hasattr(reader, "__dask_tokenize__") else None
+        state = None if reader is None or not hasattr(reader, "__dask_tokenize__") else reader.__dask_tokenize__()
         return ("packstore.LazyArray", self.location, self.component, self.array.version, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -203,6 +205,11 @@ class LazyArray:
     def __repr__(self) -> str:
         name = f"[{self.component}]" if self.component else ""
         return f"<LazyArray {self.location.path}{name} shape={self.shape} dtype={self.dtype}>"
+
+
+def _is_axis_index(k: npt.NDArray[Any]) -> bool:
+    """Whether it selects along one axis: integers, or a mask of one axis."""
+    return k.dtype.kind in "iu" or (k.dtype.kind == "b" and k.ndim == 1)
 
 
 def _index_array(k: Any) -> Any:

@@ -129,9 +129,7 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
                 )
             i = operator.index(k)
             if not -n <= i < n:
-                raise SelectionError(
-                    message("indexing", expected=f"an index within [{-n}, {n}) on axis {axis}", got=i)
-                )
+                raise SelectionError(message("indexing", expected=f"an index within [{-n}, {n}) on axis {axis}", got=i))
             axis += 1
             i %= n
             box.append(slice(i, i + 1, 1))

@@ -155,7 +155,9 @@ class FileSource:
             try:
                 stat = os.stat(real)
             except (FileNotFoundError, NotADirectoryError):
-                raise MissingFileError(message("opening", path, expected="a file", got="nothing of that name")) from None
+                raise MissingFileError(
+                    message("opening", path, expected="a file", got="nothing of that name")
+                ) from None
             if not stat_module.S_ISREG(stat.st_mode):
                 # Opening a pipe would wait for its writer; a device has no size to check reads against.
                 kind = "a directory" if stat_module.S_ISDIR(stat.st_mode) else "a pipe, socket or device"
@@ -240,7 +242,8 @@ class FileSource:
             message(
                 "reading",
                 self.path,
-                expected=f"the file that was opened ({want.nbytes} bytes, mtime {want.mtime_ns} ns, inode {want.inode})",
+                expected="the file that was opened "
+                f"({want.nbytes} bytes, mtime {want.mtime_ns} ns, inode {want.inode})",
                 got=f"{now.nbytes} bytes, mtime {now.mtime_ns} ns, inode {now.inode}",
                 hint="The file has changed since; open it again",
             )
@@ -595,7 +598,7 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
         text = os.fsdecode(text)
     if text.startswith("file://"):
         text = text[len("file://") :]
-    elif "://" in text or "::" in text and not os.path.exists(text):
+    elif "://" in text or ("::" in text and not os.path.exists(text)):
         return RemoteSource(text, storage_options)
     if storage_options:
         # Their values may be secrets: name the keys only.

@@ -175,9 +175,7 @@ class ManifestStore(Store):
     def _is_view(array: ManifestArray) -> bool:
         """Whether its chunks are views: nothing to wait for."""
         storage = array.storage
-        return (
-            isinstance(storage, ContiguousManifest) and storage.convert is None and storage.space.view() is not None
-        )
+        return isinstance(storage, ContiguousManifest) and storage.convert is None and storage.space.view() is not None
 
     def _chunk_bytes(self, array: ManifestArray, coords: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
         chunk = read_chunk(array, coords)

@@ -134,7 +134,7 @@ def to_zarr(array: ManifestArray, part: Any, dtype: Any) -> Any:
         values = np.asarray(part, dtype=object)
         texts = np.array([_text(v) for v in values.ravel().tolist()], dtype=dtype).reshape(values.shape)
         return texts if isinstance(part, np.ndarray) else texts[()]
-    if isinstance(part, np.ndarray) or isinstance(part, np.generic):
+    if isinstance(part, (np.ndarray, np.generic)):
         if array.dtype.fields is not None:
             out = np.asarray(part).astype(dtype)
             return out if isinstance(part, np.ndarray) else out[()]

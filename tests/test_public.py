@@ -227,7 +227,9 @@ def test_advanced_indexing_is_numpys(tmp_path: Path, data: NDArray[Any], draw: s
             same(np.asarray(lazy[key]), np.asarray(data[key]))
 
 
-@pytest.mark.parametrize("key", [3, -4, (0, 0, 0), (..., ...), 1.5, "x", slice(0, 1, 0), slice(1.0), ([0, 9],), ([0, 1], [0, 1, 2])])
+@pytest.mark.parametrize(
+    "key", [3, -4, (0, 0, 0), (..., ...), 1.5, "x", slice(0, 1, 0), slice(1.0), ([0, 9],), ([0, 1], [0, 1, 2])]
+)
 @pytest.mark.parametrize("remote", [False, True])
 def test_bad_selections(tmp_path: Path, key: Any, remote: bool) -> None:
     data = np.arange(6).reshape(3, 2)

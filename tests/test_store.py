@@ -47,7 +47,12 @@ class TestNpz(ReadOnlyStoreTests):
 
     @pytest.fixture
     def location(self, tmp_path: Path) -> Location:
-        arrays = {"a": np.arange(10), "g/b": np.arange(6.0).reshape(2, 3), "g/h/s": np.array(7), "g/e": np.zeros((0, 3))}
+        arrays = {
+            "a": np.arange(10),
+            "g/b": np.arange(6.0).reshape(2, 3),
+            "g/h/s": np.array(7),
+            "g/e": np.zeros((0, 3)),
+        }
         np.savez(tmp_path / "x.npz", c=np.arange(3), names=np.array([{}], dtype=object), **arrays)
         return locate(tmp_path / "x.npz", chunks="auto")
 

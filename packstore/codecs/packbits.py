@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -64,9 +65,6 @@ _SCHEMA_FIELDS = {"start_bit": "first_bit", "end_bit": "last_bit"}
 
 # A handoff to a thread costs about 50 us; unpacking this much takes at least ten times that.
 _THREAD_NBYTES = 4 << 20
-
-# Up to this many chunks are read one after the other if they are small and local; more overlap their waiting.
-_INLINE_CHUNKS = 4
 
 
 @dataclass(frozen=True)
@@ -207,26 +205,19 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
     async def decode_partial(
         self, batch_info: Iterable[tuple[ByteGetter, Any, ArraySpec]]
     ) -> Iterable[NDBuffer | None]:
-        """Decode parts of a batch of chunks.
-
-        Notes
-        -----
-        A few small reads from a `zarr.storage.LocalStore` are made on the spot: handing one to a thread and back costs
-        several times what reading and unpacking it does. Everything else goes through the store, concurrently.
-        """
+        # docstring inherited
         batch = list(batch_info)
-        if len(batch) > _INLINE_CHUNKS:
-            return await super().decode_partial(batch)
-        return [await self._decode_partial_single(*item, inline=True) for item in batch]
+        if len(batch) == 1:  # what zarr's default pipeline sends; no need of a task of its own
+            return [await self._decode_partial_single(*batch[0])]
+        return await super().decode_partial(batch)
 
     async def _decode_partial_single(
-        self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec, *, inline: bool = False
+        self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
         part = self._part(selection, chunk_spec)
         small = part.nbytes < _THREAD_NBYTES
-        path = _local_path(byte_getter) if inline and small else None
-        if path is not None:
-            data = _read_local(path, part.byte_range, chunk_spec.prototype)
+        if small and part.plan is not None and _local_reads.are_quick(byte_getter):
+            data = _local_reads.read(byte_getter, part.plan.offset, part.plan.nbytes, chunk_spec.prototype)
         else:
             data = await byte_getter.get(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         if data is None:
@@ -269,23 +260,42 @@ class _Part:
         return None if self.plan is None else RangeByteRequest(self.plan.offset, self.plan.offset + self.plan.nbytes)
 
 
-def _local_path(byte_getter: ByteGetter) -> str | None:
-    """Give the file behind a byte getter if it is plainly one; a subclass of a store may do anything."""
-    if type(byte_getter) is StorePath and type(byte_getter.store) is LocalStore:
-        return f"{byte_getter.store.root}/{byte_getter.path}"
-    return None
+class _LocalReads:
+    """Small reads from a `zarr.storage.LocalStore`, made on the spot.
+
+    The store hands each read to a thread, which costs several times what reading and unpacking a crop does. That is
+    worth its price where storage is slow: after a read that took long, the next ones go through the store again.
+    """
+
+    SLOW_S = 0.002
+    PAUSE = 64
+
+    def __init__(self) -> None:
+        self._left_out = 0  # approximate if threads race, which does no harm
+
+    def are_quick(self, byte_getter: ByteGetter) -> bool:
+        # The exact type: a subclass of the store may do anything.
+        if type(byte_getter) is not StorePath or type(byte_getter.store) is not LocalStore:
+            return False
+        if self._left_out:
+            self._left_out -= 1
+            return False
+        return True
+
+    def read(self, byte_getter: Any, offset: int, nbytes: int, prototype: BufferPrototype) -> Buffer | None:
+        started = time.perf_counter()
+        try:
+            with open(f"{byte_getter.store.root}/{byte_getter.path}", "rb", buffering=0) as file:
+                file.seek(offset)
+                data = prototype.buffer.from_bytes(file.read(nbytes))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None  # as the store says it
+        if time.perf_counter() - started > self.SLOW_S:
+            self._left_out = self.PAUSE
+        return data
 
 
-def _read_local(path: str, byte_range: RangeByteRequest | None, prototype: BufferPrototype) -> Buffer | None:
-    """Do what `LocalStore.get` does, in this thread."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            if byte_range is None:
-                return prototype.buffer.from_bytes(file.readall())
-            file.seek(byte_range.start)
-            return prototype.buffer.from_bytes(file.read(byte_range.end - byte_range.start))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return None
+_local_reads = _LocalReads()
 
 
 def _split_selection(

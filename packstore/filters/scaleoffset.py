@@ -19,7 +19,7 @@ __all__ = ["decode", "encoded_size", "unavailable"]
 
 _HEADER = 21
 _PARAMETERS = 20
-_BLOCK = 1 << 16  # values per step, a multiple of 8: temporaries stay in the cache
+_BLOCK = 1 << 18  # values per step, a multiple of 8: temporaries stay in the cache
 
 _Unsigned = npt.NDArray[np.unsignedinteger]
 

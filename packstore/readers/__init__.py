@@ -62,6 +62,10 @@ READERS: dict[str, Reader] = {
     "npz": Reader("packstore.readers.npz"),
     "hdf5": Reader("packstore.readers.hdf5", options=("allow_external",)),
     "zarr": Reader("packstore.readers.zarr"),
+    "text": Reader(
+        "packstore.readers.text",
+        options=("delimiter", "dtype", "skiprows", "comments", "max_rows", "usecols", "ndmin", "encoding"),
+    ),
     "raw": Reader(
         "packstore.readers.raw",
         options=("dtype", "shape", "offset", "order", "packed_axis", "bitorder"),
@@ -287,7 +291,7 @@ def find_array(location: Location, component: str | None) -> tuple[str, Manifest
             "opening",
             location.path,
             wanted,
-            expected=f"one of {_listing(names)}",
+            expected="no component, as the file is one array" if names == [""] else f"one of {_listing(names)}",
             got="no array of that name",
             hint=f"The nearest name is {near[0]!r}" if near else None,
         )

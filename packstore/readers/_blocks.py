@@ -235,12 +235,12 @@ class StreamedMember(_BlockedMember):
         done = 0
         while done < nbytes and not decoder.eof:
             feed = decoder.unconsumed_tail
-            if not feed:
-                if at >= self.member.stored_nbytes:
-                    raise corrupt(self, f"{self.nbytes} bytes", "an end of the stored ones before that")
+            if not feed and at < self.member.stored_nbytes:
                 feed = self.source.pread(self.start + at, min(FEED_NBYTES, self.member.stored_nbytes - at))
                 at += len(feed)
             piece = feed_decoder(decoder, feed, nbytes - done, self)
+            if not piece and not feed and not decoder.eof:
+                raise corrupt(self, f"{self.nbytes} bytes", "an end of the stored ones before that")
             out[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
             done += len(piece)
         if done < nbytes and exact:

@@ -172,15 +172,14 @@ class DecodedMember:
         out = b""
         at = 0
         while len(out) < nbytes:
-            feed = b""
-            if not getattr(decoder, "unconsumed_tail", b"") and getattr(decoder, "needs_input", True):
-                if at >= self.member.stored_nbytes:
-                    raise corrupt(self, f"{nbytes} bytes", f"an end after {len(out)}")
+            feed = getattr(decoder, "unconsumed_tail", b"")
+            if not feed and getattr(decoder, "needs_input", True) and at < self.member.stored_nbytes:
                 feed = self.source.pread(self.start + at, min(FEED_NBYTES, self.member.stored_nbytes - at))
                 at += len(feed)
-            feed = getattr(decoder, "unconsumed_tail", b"") + feed
-            out += feed_decoder(decoder, feed, nbytes - len(out), self)
-            if getattr(decoder, "eof", False) and len(out) < nbytes:
+            piece = feed_decoder(decoder, feed, nbytes - len(out), self)
+            out += piece
+            # With nothing fed and nothing more to come out, or at its end, the stream is too short.
+            if len(out) < nbytes and (getattr(decoder, "eof", False) or not (piece or feed)):
                 raise corrupt(self, f"{nbytes} bytes", f"an end after {len(out)}")
         return out
 

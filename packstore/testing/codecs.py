@@ -236,7 +236,7 @@ class ArrayBytesCodecTests:
             if _forward(selection):
                 assert_same_bits(z[selection], expected[selection])
             if array.ndim and array.size:
-                picks = data.draw(st.lists(st.integers(0, array.shape[0] - 1), min_size=1, max_size=5))
+                picks: Any = data.draw(st.lists(st.integers(0, array.shape[0] - 1), min_size=1, max_size=5))
                 assert_same_bits(z.oindex[picks], expected[picks])
                 points = tuple([p % n for p in picks] for n in array.shape)
                 assert_same_bits(z.vindex[points], expected[points])

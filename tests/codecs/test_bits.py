@@ -8,7 +8,7 @@ import packbits_reference as reference
 import pytest
 from hypothesis import given, settings
 
-from packstore.codecs import _bits
+from packstore.codecs import _bits, _words
 
 quick = settings(max_examples=60, deadline=None)
 ORDERS = ("little", "big")
@@ -20,7 +20,7 @@ def _random(count: int, dtype: str, seed: int) -> np.ndarray:
 
 def _pack(values: np.ndarray, nbits: int, **options: object) -> np.ndarray:
     out = np.full(_bits.packed_nbytes(values.size, nbits), 0xFF, np.uint8)
-    _bits.pack_words(values, nbits, out, **options)
+    _words.pack_words(values, nbits, out, **options)
     return out
 
 
@@ -32,7 +32,7 @@ def test_every_width(width: int, bitorder: str) -> None:
         packed = _pack(values, nbits, bitorder=bitorder)
         assert packed.tobytes() == reference.pack(values, nbits, bitorder=bitorder)
         out = np.empty_like(values)
-        _bits.unpack_words(packed, nbits, out, bitorder=bitorder)
+        _words.unpack_words(packed, nbits, out, bitorder=bitorder)
         assert np.array_equal(out, reference.kept_words(values, nbits))
 
 
@@ -54,7 +54,7 @@ def test_any_range_start_and_sign(word: str, count: int, seed: int, signed: bool
     packed = _pack(values, nbits, first_bit=first_bit, bitorder=bitorder)
     assert packed.tobytes() == reference.pack(values, nbits, first_bit, bitorder)
     out = np.empty(count - start, word)
-    _bits.unpack_words(
+    _words.unpack_words(
         packed[start * nbits // 8 :], nbits, out, start=start, first_bit=first_bit, signed=signed, bitorder=bitorder
     )
     assert np.array_equal(out, reference.kept_words(values, nbits, first_bit, signed)[start:])
@@ -68,7 +68,7 @@ def test_more_than_one_block(nbits: int, bitorder: str) -> None:
     packed = _pack(values, nbits, bitorder=bitorder)
     assert packed.tobytes() == reference.pack(values, nbits, bitorder=bitorder)
     out = np.empty_like(values)
-    _bits.unpack_words(packed, nbits, out, bitorder=bitorder)
+    _words.unpack_words(packed, nbits, out, bitorder=bitorder)
     mask = values.dtype.type((1 << nbits) - 1)
     assert np.array_equal(out, values & mask)
 
@@ -79,7 +79,7 @@ def test_unaligned_output_and_input() -> None:
     shifted = np.concatenate([[np.uint8(0)], packed])[1:]
     raw = np.zeros(values.nbytes + 1, np.uint8)
     out = raw[1:].view(np.uint16)
-    _bits.unpack_words(shifted, 12, out)
+    _words.unpack_words(shifted, 12, out)
     assert np.array_equal(out, values)
 
 

@@ -385,3 +385,31 @@ def test_large_chunks_take_the_thread() -> None:
     z[...] = values
     assert_same_bits(z[...], values)
     assert_same_bits(z[1:, 3:], values[1:, 3:])
+
+
+@pytest.mark.parametrize("slow_s", [1e9, -1.0])
+def test_local_reads_stop_where_storage_is_slow(tmp_path, monkeypatch, slow_s: float) -> None:
+    from packstore.codecs import packbits
+
+    reads = packbits._LocalReads()
+    reads.SLOW_S = slow_s
+    monkeypatch.setattr(packbits, "_local_reads", reads)
+    through_the_store: list[str] = []
+    get = zarr.storage.LocalStore.get
+
+    async def counted(self, key, *args, **kwargs):
+        through_the_store.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    mask = np.random.default_rng(0).random((64, 64)) < 0.5
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, shape=(64, 64), chunks=(32, 32), dtype=bool, serializer=PackBitsCodec(), compressors=None)[
+        :32
+    ] = mask[:32]
+    z = zarr.open_array(path, mode="r")
+    monkeypatch.setattr(zarr.storage.LocalStore, "get", counted)
+    for start in range(20):
+        assert_same_bits(z[start : start + 9, 10:20], mask[start : start + 9, 10:20])
+    assert not z[40:50, 3:60].any()  # never written
+    # One slow read, then the other 19 crops and the two chunks that were never written.
+    assert len(through_the_store) == (0 if slow_s > 0 else 19 + 2)

@@ -10,7 +10,7 @@ list stands, the caller reads through h5py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -111,7 +111,7 @@ def chunk_table(
 def _layout(session: Session, dataset: h5py.h5d.DatasetID) -> ChunkLayout:
     address = int(h5py.h5o.get_info(dataset).addr)
     try:
-        return chunk_layout(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)  # type: ignore[arg-type]  # a directory never gets here
+        return chunk_layout(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
     except (PackstoreError, IndexError) as why:
         raise BadIndex(f"its layout message does not read: {why}") from None
 
@@ -219,7 +219,7 @@ class _Collector:
 
 
 def _compare(
-    session: Session, dataset: h5py.h5d.DatasetID, table: _Collector, cells: Sequence[int] | npt.NDArray[np.int64]
+    session: Session, dataset: h5py.h5d.DatasetID, table: _Collector, cells: npt.NDArray[np.int64]
 ) -> None:
     """Hold the table against what libhdf5 reads for the same coordinates: the lookup for reading is right."""
     budget = _SAMPLE_NBYTES
@@ -271,7 +271,7 @@ def _collect_in_doubt(
         if table.offsets is not offsets:
             table.collect(dataset, count, correct)
         try:
-            _compare(session, dataset, table, [c for c in cells if table.offsets[c] != MISSING])
+            _compare(session, dataset, table, cells[table.offsets[cells] != MISSING])
         except BadIndex:
             continue
         right.append(correct)

@@ -62,7 +62,7 @@ class Dataset:
 
     @property
     def space(self) -> ByteSpace:
-        return self.target.session.source  # type: ignore[return-value]  # a directory is no HDF5 file
+        return self.target.session.source
 
     def chunks(self) -> tuple[int, ...]:
         """A chunk shape for data without chunks."""

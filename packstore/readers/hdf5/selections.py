@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -202,8 +201,8 @@ def pick(axis: Axis, which: Picked) -> Axis:
     if isinstance(axis, Run) and isinstance(which, slice):
         n = len(range(which.start, which.stop, which.step))
         return Run(axis.start + which.start * axis.step, axis.step * which.step, n)
-    found: Any = (axis.index() if isinstance(axis, Run) else axis)[which]
-    return found
+    index: Index = axis.index() if isinstance(axis, Run) else axis
+    return index[which]
 
 
 def cover(axis: Axis) -> tuple[slice, Index | None]:

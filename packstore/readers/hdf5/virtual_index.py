@@ -75,7 +75,7 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
             for i in range(dcpl.get_virtual_count())
         ]
         dims = stored_dimensions(
-            session.source,  # type: ignore[arg-type]  # a directory is no HDF5 file
+            session.source,
             int(h5o.get_info(target.oid).addr),
             session.userblock,
             session.offset_nbytes,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box, Touched, box_shape, run_all, touched
+from packstore.boxes import Box, Touched, box_shape, cpu_count, run_all, touched
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.blobs import FileBlob
 from packstore.readers.zarr.metadata import Layout
@@ -50,6 +50,8 @@ class ChunkReader:
     def __init__(self, node: Node, layout: Layout) -> None:
         self.node = node
         self.layout = layout
+        chain = layout.chain
+        self._uses_cache = bool(chain.byte_codecs) or isinstance(chain.serializer, Sharded)
 
     def read(self, selection: Box) -> Array:
         """Elements of `selection`."""
@@ -61,7 +63,7 @@ class ChunkReader:
         items = list(touched(selection, layout.grid_chunk_shape))
         nbytes = math.prod(shape) * layout.dtype.itemsize
         parallel = nbytes >= (PARALLEL_NBYTES if self._is_compressed else PARALLEL_PLAIN_NBYTES)
-        if parallel and isinstance(layout.chain.serializer, Sharded) and len(items) < 4 * (os.cpu_count() or 1):
+        if parallel and isinstance(layout.chain.serializer, Sharded) and len(items) < 4 * cpu_count():
             items = [piece for item in items for piece in self._pieces(item)]
         if len(items) == 1:
             coords, inner, _ = items[0]
@@ -174,7 +176,7 @@ class ChunkReader:
         layout = self.layout
         try:
             # What a scan uses up at once need not be kept.
-            cache = any(
+            cache = self._uses_cache and any(
                 [
                     s.step != 1 or s.start != 0 or s.stop < min(c, n - i * c)
                     for s, c, n, i in zip(box, layout.grid_chunk_shape, layout.shape, coords, strict=True)
@@ -201,12 +203,13 @@ class ChunkReader:
                 raise CorruptDataError(
                     message("reading", self.node.path, None, coords, expected="a regular file", got="another kind")
                 )
-            mtime_ns = stat.st_mtime_ns
-            # A file written a moment ago may be written again within the clock tick of its time stamp.
-            tick_ns = 2_000_000_000 if mtime_ns % 1_000_000_000 == 0 else 50_000_000
             stamp = None
-            if time.time_ns() - mtime_ns > tick_ns:
-                stamp = (path, mtime_ns, stat.st_size, stat.st_ino)
+            if self._uses_cache:
+                mtime_ns = stat.st_mtime_ns
+                # A file written a moment ago may be written again within the clock tick of its time stamp.
+                tick_ns = 2_000_000_000 if mtime_ns % 1_000_000_000 == 0 else 50_000_000
+                if time.time_ns() - mtime_ns > tick_ns:
+                    stamp = (path, mtime_ns, stat.st_size, stat.st_ino)
             return FileBlob(fd, 0, stat.st_size, stamp)
         except BaseException:
             os.close(fd)

@@ -1,0 +1,83 @@
+"""The cache bounded by bytes."""
+
+from __future__ import annotations
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from packstore.cache import ByteLRU
+
+
+class Owner:
+    pass
+
+
+def block(value: int, nbytes: int = 100) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.full(nbytes, value, np.uint8)
+
+
+def test_least_recently_used_goes_first() -> None:
+    cache, owner = ByteLRU(400), Owner()
+    for key in range(4):
+        cache.put(key, owner, block(key))
+    assert cache.get(0, owner) is not None
+    cache.put(4, owner, block(4))
+    assert [cache.get(key, owner) is not None for key in range(5)] == [True, False, True, True, True]
+    assert cache.nbytes == 400
+
+
+def test_replaced_entries_count_once() -> None:
+    cache, owner = ByteLRU(1000), Owner()
+    for value in range(5):
+        cache.put("a", owner, block(value))
+    found = cache.get("a", owner)
+    assert found is not None
+    assert found[0] == 4
+    assert cache.nbytes == 100
+    cache.clear()
+    assert cache.nbytes == 0
+    assert cache.get("a", owner) is None
+
+
+def test_large_arrays_are_not_kept() -> None:
+    cache, owner = ByteLRU(400), Owner()
+    cache.put("a", owner, block(1, 101))
+    assert cache.get("a", owner) is None
+    assert cache.nbytes == 0
+
+
+def test_entries_are_read_only() -> None:
+    cache, owner = ByteLRU(400), Owner()
+    array = block(1)
+    cache.put("a", owner, array)
+    assert not array.flags.writeable
+
+
+def test_an_entry_belongs_to_its_owner() -> None:
+    cache, owner, other = ByteLRU(400), Owner(), Owner()
+    cache.put("a", owner, block(1))
+    assert cache.get("a", other) is None
+    del owner
+    gc.collect()
+    assert cache.get("a", other) is None
+    cache.put("a", other, block(2))
+    assert cache.nbytes == 100
+
+
+def test_threads() -> None:
+    cache, owner = ByteLRU(5000), Owner()
+
+    def work(seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        for key in rng.integers(0, 100, 300).tolist():
+            found = cache.get(key, owner)
+            if found is not None and not (found == key % 256).all():
+                return False
+            cache.put(key, owner, block(key % 256, 50 + key))
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(work, range(32)))
+    assert cache.nbytes == sum(a.nbytes for _, a in cache._items.values()) <= 5000
