@@ -70,6 +70,16 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
     >>> basic_selection((3, slice(None, None, -2)), (5, 6))
     BasicSelection(box=(slice(3, 4, 1), slice(1, 6, 2)), after=(0, slice(None, None, -1)))
     """
+    if type(key) is tuple and key and len(key) == len(shape):
+        # The most frequent index, a forward slice an axis, without the bookkeeping of the others.
+        forward = []
+        for k, n in zip(key, shape, strict=True):
+            if type(k) is not slice or type(k.start) is not int or type(k.stop) is not int or k.step is not None:
+                break
+            start, stop, _ = k.indices(n)
+            forward.append(slice(start, stop if stop > start else start, 1))
+        else:
+            return BasicSelection(tuple(forward), None)
     keys = key if isinstance(key, tuple) else (key,)
     used = 0
     ellipses = 0

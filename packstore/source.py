@@ -72,23 +72,33 @@ class ByteSpace(Protocol):
         """All bytes as a read-only uint8 array without a copy, or None where that is not possible."""
 
 
+class _Descriptor:
+    """Closes a descriptor when it goes."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 class Handle:
     """An open descriptor and, once asked for, its mapping. Closed when the last user lets go of it."""
 
-    __slots__ = ("__weakref__", "array", "fd", "used", "views")
+    # No __del__ of its own: while one runs, a weak reference still gives out the object, to a thread that would then
+    # read from a closed descriptor, or worse, from a file opened since under the same number.
+    __slots__ = ("__weakref__", "_descriptor", "array", "fd", "used", "views")
 
     def __init__(self, path: str) -> None:
-        self.fd = -1
         # Set by each use, cleared when the handle is passed over for eviction once.
         self.used = False
         self.array: U8 | None = None
         # Shaped views of the mapping, kept by their users under a key of their own; they go when the handle goes.
         self.views: dict[object, npt.NDArray[Any]] = {}
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
+        self._descriptor = _Descriptor(self.fd)
 
     def keep_view(self, key: object, view: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Remember a shaped view of the mapping under `key`."""

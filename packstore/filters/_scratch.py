@@ -24,7 +24,8 @@ _buffers = _Buffers()
 def take(slot: int, nbytes: int) -> Bytes:
     """Lend memory until the calling thread asks for the same slot again; above 16 MiB it is not kept.
 
-    Slots 0 and 1 are the pipeline's, which alternates between them; 2 is bitshuffle's, 8 shuffle's; 3 to 5 are the zarr reader's.
+    Slots 0 and 1 are the pipeline's, which alternates between them; 2 is bitshuffle's, 8 shuffle's; 3 to 5 belong to
+    the zarr reader.
     """
     if nbytes > _KEEP_NBYTES:
         return np.empty(nbytes, np.uint8)

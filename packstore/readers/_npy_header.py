@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.lib.format import descr_to_dtype
 
-from packstore.errors import FormatError, TruncatedFileError, message
+from packstore.errors import DtypeError, FormatError, TruncatedFileError, message
 from packstore.manifests import ContiguousManifest, ManifestArray, regroup
 from packstore.readers._literal import LiteralError, parse_literal
 from packstore.source import ByteSpace
@@ -21,6 +21,7 @@ __all__ = [
     "MAGIC",
     "MAX_HEADER_NBYTES",
     "NpyHeader",
+    "as_dtype",
     "contiguous_array",
     "fitting_chunks",
     "read_header",
@@ -172,6 +173,43 @@ def contiguous_array(
         chunk_shape=regroup(header.shape, header.dtype.itemsize, header.order, chunks),
         storage=ContiguousManifest(space, offset, header.dtype, header.order),
     )
+
+
+def as_dtype(value: Any, path: str) -> np.dtype[Any]:
+    """The dtype a caller asks for.
+
+    Raises
+    ------
+    DtypeError
+        None of numpy's, or one whose elements have no fixed number of plain bytes.
+    """
+    try:
+        dtype: np.dtype[Any] = np.dtype(_fields(value))
+    except (TypeError, ValueError) as error:
+        got = f"{value!r} ({error})"
+        raise DtypeError(message("opening", path, expected="a numpy dtype", got=got)) from None
+    if dtype.hasobject:
+        raise DtypeError(
+            message("opening", path, expected="elements stored as plain bytes", got=f"{value!r}: {PICKLED}")
+        )
+    if dtype.itemsize == 0 or dtype.subdtype is not None:
+        raise DtypeError(
+            message(
+                "opening",
+                path,
+                expected="a dtype of one element, with its length",
+                got=repr(value),
+                hint="Strings need one ('S8', 'U3'); put the shape of a sub-array into shape=",
+            )
+        )
+    return dtype
+
+
+def _fields(value: Any) -> Any:
+    """Options are kept as tuples so that they hash; numpy wants the fields of a struct as a list."""
+    if isinstance(value, tuple) and value and all(isinstance(v, tuple) and len(v) in (2, 3) for v in value):
+        return [(v[0], _fields(v[1]), *v[2:]) for v in value]
+    return value
 
 
 def fitting_chunks(chunks: Any, shape: tuple[int, ...], *, strict: bool) -> Any:

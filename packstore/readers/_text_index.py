@@ -42,7 +42,12 @@ def whole_lines(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
             rest += piece
             if len(rest) > MAX_LINE_NBYTES:
                 raise FormatError(
-                    message("reading lines of", path, expected=f"lines of at most {MAX_LINE_NBYTES} bytes", got="a longer one")
+                    message(
+                        "reading lines of",
+                        path,
+                        expected=f"lines of at most {MAX_LINE_NBYTES} bytes",
+                        got="a longer one",
+                    )
                 )
             continue
         yield rest + piece[:cut]
@@ -51,7 +56,9 @@ def whole_lines(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def data_lines(buffer: bytes, comment: bytes | None, by_space: bool, skip: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def data_lines(
+    buffer: bytes, comment: bytes | None, by_space: bool, skip: int = 0
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Start of each line in `buffer` (whole lines, after `skip` bytes), and whether it holds a row.
 
     Notes

@@ -11,7 +11,7 @@ import numpy as np
 
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.manifests import ContiguousManifest, ManifestArray, ManifestGroup, PackedManifest, regroup
-from packstore.readers._npy_header import PICKLED
+from packstore.readers._npy_header import as_dtype
 from packstore.source import DirectorySource, Source
 
 __all__ = ["read", "sniff"]
@@ -215,27 +215,7 @@ def _packed_chunks(shape: tuple[int, ...], axis: int | None, chunks: Any) -> tup
 def _dtype(source: Source, dtype: Any) -> np.dtype[Any]:
     if dtype is None:
         raise OptionError(message("opening", source.name, expected="dtype= (raw files have no header)", got="none"))
-    try:
-        stored: np.dtype[Any] = np.dtype(dtype)
-    except (TypeError, ValueError) as error:
-        raise DtypeError(
-            message("opening", source.name, expected="a numpy dtype", got=f"{dtype!r} ({error})")
-        ) from None
-    if stored.hasobject:
-        raise DtypeError(
-            message("opening", source.name, expected="elements stored as plain bytes", got=f"{dtype!r}: {PICKLED}")
-        )
-    if stored.itemsize == 0 or stored.subdtype is not None:
-        raise DtypeError(
-            message(
-                "opening",
-                source.name,
-                expected="a dtype of one element, with its length",
-                got=repr(dtype),
-                hint="Strings need one ('S8', 'U3'); put the shape of a sub-array into shape=",
-            )
-        )
-    return stored
+    return as_dtype(dtype, source.name)
 
 
 def _shape(source: Source, shape: Any) -> tuple[int, ...]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.errors import DtypeError, FormatError, MissingFileError, OptionError, message
+from packstore.errors import FormatError, MissingFileError, OptionError, message
 from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup, regroup
 from packstore.readers._gzip import GZIP_MAGIC, GzipSpace, gunzip_head
 from packstore.readers._inflate import MemberCache
-from packstore.readers._npy_header import unsupported_dtype
+from packstore.readers._npy_header import as_dtype
 from packstore.readers._text_index import RowIndex, first_row, index_rows
 from packstore.source import DirectorySource, Source
 
@@ -98,7 +98,7 @@ def read(
     for name, value in (("skiprows", skiprows), ("max_rows", max_rows), ("ndmin", ndmin)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0):
             raise OptionError(message("opening", source.name, expected=f"{name}= of 0 or more", got=repr(value)))
-    element = _dtype(source, dtype)
+    element = as_dtype(dtype, source.name)
     comment = _mark(source, comments, encoding, "comments")
     space = GzipSpace(source) if source.pread(0, min(2, source.nbytes)) == GZIP_MAGIC else source
 
@@ -107,7 +107,7 @@ def read(
 
     first = first_row(pieces(), skiprows, comment, source.name)
     row = b"" if first is None else first[0]
-    mark = _guess_delimiter(row) if delimiter is None else delimiter
+    mark = _guess_delimiter(row, element) if delimiter is None else delimiter
     _mark(source, mark, encoding, "delimiter")
     index = index_rows(
         pieces(), source.name, skiprows=skiprows, comment=comment, by_space=mark is None, max_rows=max_rows
@@ -146,22 +146,6 @@ def _kept_axes(shape: tuple[int, int], ndmin: int) -> tuple[int, ...]:
     return tuple(sorted(kept))
 
 
-def _dtype(source: Source, dtype: Any) -> np.dtype[Any]:
-    try:
-        element: np.dtype[Any] = np.dtype(dtype)
-    except (TypeError, ValueError) as error:
-        got = f"{dtype!r} ({error})"
-        raise DtypeError(message("opening", source.name, expected="a numpy dtype", got=got)) from None
-    if element.kind in "SU" and element.itemsize == 0:
-        raise DtypeError(
-            message("opening", source.name, expected="strings of a fixed width", got=repr(dtype), hint="Say 'U20', not 'U'")
-        )
-    reason = unsupported_dtype(element)
-    if reason is not None or element.subdtype is not None:
-        raise DtypeError(message("opening", source.name, expected="a dtype that text can hold", got=reason or dtype))
-    return element
-
-
 def _mark(source: Source, mark: str | None, encoding: str, name: str) -> bytes | None:
     """The mark as bytes, once the encoding is known to keep ASCII bytes as they are."""
     try:
@@ -169,7 +153,12 @@ def _mark(source: Source, mark: str | None, encoding: str, name: str) -> bytes |
             raise LookupError
     except LookupError:
         raise OptionError(
-            message("opening", source.name, expected="an encoding= that extends ASCII (utf-8, latin-1 …)", got=repr(encoding))
+            message(
+                "opening",
+                source.name,
+                expected="an encoding= that extends ASCII (utf-8, latin-1 …)",
+                got=repr(encoding),
+            )
         ) from None
     if mark is None:
         return None
@@ -179,13 +168,12 @@ def _mark(source: Source, mark: str | None, encoding: str, name: str) -> bytes |
     return mark.encode(encoding)
 
 
-def _guess_delimiter(row: bytes) -> str | None:
+def _guess_delimiter(row: bytes, dtype: np.dtype[Any]) -> str | None:
     for mark in (";", ","):
         if mark.encode() in row:
             return mark
-    cells = row.strip(b" \r\n").split(b"\t")
-    # A blank inside a cell means that blanks separate, too.
-    return "\t" if len(cells) > 1 and not any(b" " in cell.strip(b" ") for cell in cells) else None
+    # Numbers hold no blanks, so a tab is one more of them; texts may.
+    return "\t" if b"\t" in row and (dtype.kind in "SU" or dtype.names is not None) else None
 
 
 class TextReader:

@@ -119,6 +119,13 @@ def test_shapes_are_inferred(tmp_path: Path) -> None:
     assert packstore.open_array(tmp_path / "empty.dat", format="raw", dtype="f4", shape=(4, 0)).shape == (4, 0)
 
 
+def test_struct_from_a_list_of_fields(tmp_path: Path) -> None:
+    for dtype in ([("a", "<i4"), ("b", [("x", "u1"), ("y", "S2")])], [("a", "<f8", (2,))]):
+        want = example(dtype, (6,))
+        want.tofile(tmp_path / "x.dat")
+        assert_same(packstore.from_file(tmp_path / "x.dat", format="raw", dtype=dtype).compute(), want)
+
+
 def test_mask_from_packbits_crops_lazily(tmp_path: Path) -> None:
     """The issue's own case: ``np.packbits(mask, axis=0).tofile(...)``."""
     mask = np.random.default_rng(0).random((100, 200)) < 0.3

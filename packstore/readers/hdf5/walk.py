@@ -7,7 +7,7 @@ that holds it is cut there, and a bound keeps trees of shared groups from naming
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -149,16 +149,19 @@ class _Walk:
         groups: dict[str, Mapping[str, Any]] = {}
         unsupported: dict[str, str] = {}
         named: dict[int, ManifestArray] = {}
-        count = 0
+        count = number = 0
         # First one name for everything, then the further names of groups and all below them.
         seen: set[tuple[str, int]] = set()
-        todo = [(_Step(root.key, ""), False)]
-        aliases: deque[_Step] = deque()
+        todo = [_Step(root.key, "")]
+        # By depth, so that the bound cuts the longest paths.
+        aliases: list[tuple[int, int, _Step]] = []
         while todo or aliases:
-            step, alias = todo.pop() if todo else (aliases.popleft(), True)
+            alias = not todo
+            step = heapq.heappop(aliases)[2] if alias else todo.pop()
             group = self.groups[step.key]
             if not alias and step.key in seen:
-                aliases.append(step)
+                number += 1
+                heapq.heappush(aliases, (step.depth, number, step))
                 continue
             if alias and count >= MAX_ALIASES:
                 unsupported[step.path] = f"another name of the group {group.path or '/'!r}: too many to list"
@@ -186,8 +189,13 @@ class _Walk:
                 elif step.depth >= MAX_DEPTH:
                     unsupported[at] = f"groups nested more than {MAX_DEPTH} deep"
                 else:
-                    below.append((_Step(child, at, step, step.depth + 1), alias))
-            todo.extend(reversed(below))
+                    below.append(_Step(child, at, step, step.depth + 1))
+            if alias:
+                for further in below:
+                    number += 1
+                    heapq.heappush(aliases, (further.depth, number, further))
+            else:
+                todo.extend(reversed(below))
         return ManifestGroup(arrays, groups, unsupported)
 
 

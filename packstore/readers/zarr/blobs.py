@@ -17,6 +17,7 @@ U8 = npt.NDArray[np.uint8]
 
 # Reading this many bytes more costs less than a second system call.
 GAP_NBYTES = 1 << 15
+SMALL_NBYTES = 1 << 18
 
 
 class Blob(Protocol):
@@ -52,6 +53,11 @@ class FileBlob:
         self.key = None if stamp is None else (stamp, offset, nbytes)
 
     def pread(self, offset: int, nbytes: int, out: U8 | None = None) -> U8:
+        if out is None and nbytes <= SMALL_NBYTES:
+            # Bytes are cheaper than an array; most reads are of this kind.
+            data = os.pread(self.fd, nbytes, self.offset + offset)
+            if len(data) == nbytes:
+                return np.frombuffer(data, np.uint8)
         target = np.empty(nbytes, np.uint8) if out is None else out
         done = 0
         while done < nbytes:

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.boxes import Box, Touched, box_shape, cpu_count, run_all, touched
+from packstore.codecs._bits import unpack_bools
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.blobs import FileBlob
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import Node
+from packstore.readers.zarr.serializers import PackedBits, PlainBytes
 from packstore.readers.zarr.shards import Sharded
 
 __all__ = ["ChunkReader"]
@@ -26,6 +28,8 @@ Array = npt.NDArray[Any]
 
 # Decoded bytes from which several chunks are worth several threads: compressed, and not.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
+# Boxes up to this many unpacked bytes are put together packed.
+CROP_NBYTES = 1 << 20
 # Files looked at for a token; beyond it, directories; beyond that, nothing.
 MAX_TOKEN_FILES = 4096
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -52,6 +56,9 @@ class ChunkReader:
         self.layout = layout
         chain = layout.chain
         self._uses_cache = bool(chain.byte_codecs) or isinstance(chain.serializer, Sharded)
+        packed = isinstance(chain.serializer, PackedBits) and chain.order is None
+        # Crops of packed masks are put together packed, and unpacked once, where no byte spans two chunks.
+        self._packed_rows = chain.serializer.packed_rows if packed else None
 
     def read(self, selection: Box) -> Array:
         """Elements of `selection`."""
@@ -60,8 +67,10 @@ class ChunkReader:
         shape = box_shape(selection)
         if 0 in shape:
             return np.empty(shape, layout.dtype)
-        items = list(touched(selection, layout.grid_chunk_shape))
         nbytes = math.prod(shape) * layout.dtype.itemsize
+        if self._packed_rows is not None and nbytes <= CROP_NBYTES and all([s.step == 1 for s in selection]):
+            return self._packed_crop(self._packed_rows, selection, shape)
+        items = list(touched(selection, layout.grid_chunk_shape))
         parallel = nbytes >= (PARALLEL_NBYTES if self._is_compressed else PARALLEL_PLAIN_NBYTES)
         if parallel and isinstance(layout.chain.serializer, Sharded) and len(items) < 4 * cpu_count():
             items = [piece for item in items for piece in self._pieces(item)]
@@ -115,11 +124,45 @@ class ChunkReader:
             counts[(*item.outer[:keep], ...)] += part
         return counts
 
+    def _packed_crop(self, rows: PlainBytes, box: Box, shape: tuple[int, ...]) -> Array:
+        last = box[-1]
+        lead = last.start & 7
+        row = slice(last.start >> 3, (last.stop + 7) >> 3, 1)
+        chain = self.layout.chain
+        serializer = chain.serializer
+        assert isinstance(serializer, PackedBits)
+        expected = serializer.nbytes
+        packed: Any = None
+        items = list(touched((*box[:-1], row), rows.shape))
+        for coords, inner, outer in items:
+            blob = self._open(coords)
+            if blob is None:
+                part: Any = 0xFF if self.layout.fill_value else 0
+            else:
+                fd = blob.fd
+                try:
+                    payload = chain.payload(blob) if chain.byte_codecs else blob
+                    if payload.nbytes != expected:
+                        # Raises, with the text of the general case.
+                        serializer.read(payload, inner, False, None)
+                    part = rows.rows(payload, rows.offset, inner)
+                except PackstoreError as error:
+                    raise self._at(error, coords) from error
+                finally:
+                    os.close(fd)
+                if len(items) == 1:
+                    packed = part
+                    break
+            if packed is None:
+                packed = np.empty((*shape[:-1], row.stop - row.start), np.uint8)
+            packed[outer] = part
+        width = 8 * (row.stop - row.start)
+        bits = unpack_bools(packed.reshape(-1), math.prod(shape[:-1]) * width, bitorder=serializer.bitorder)
+        return bits.reshape(*shape[:-1], width)[..., lead : lead + shape[-1]]
+
     @property
     def counts_packed(self) -> bool:
         """Whether `count_nonzero` spares the unpacking."""
-        from packstore.readers.zarr.serializers import PackedBits
-
         serializer: Any = self.layout.chain.serializer
         while isinstance(serializer, Sharded):
             serializer = serializer.inner.serializer

@@ -57,11 +57,14 @@ class PlainBytes:
         The element type in the file.
     dtype
         The element type that is wanted: the same in any byte order.
+    offset
+        Where the first element is; boxes only.
     """
 
     shape: tuple[int, ...]
     stored: np.dtype[Any]
     dtype: np.dtype[Any]
+    offset: int = 0
     nested: ClassVar[bool] = False
 
     @cached_property
@@ -99,15 +102,18 @@ class PlainBytes:
             return out
         if 0 in box_shape(box):
             return np.empty(box_shape(box), self.dtype) if out is None else out
-        part = self._rows(blob, 0, box, 0)
+        part = self.rows(blob, self.offset, box)
         if out is not None:
             out[...] = part
             return out
         # A small part must not keep all of a large chunk in memory.
         return part if blob.fresh and part.dtype == self.dtype and _is_tight(part) else part.astype(self.dtype)
 
-    def _rows(self, blob: Blob, offset: int, box: Box, axis: int) -> Array:
-        """A box by the covering range, or index by index where that would read much more than is wanted."""
+    def rows(self, blob: Blob, offset: int, box: Box, axis: int = 0) -> Array:
+        """A box by the covering range, or index by index where that would read much more than is wanted.
+
+        The result may be a view of `blob`; its elements are of the stored type.
+        """
         strides = self._strides[axis:]
         wanted = box_shape(box)
         lo = sum([s.start * k for s, k in zip(box, strides, strict=True)])
@@ -118,7 +124,7 @@ class PlainBytes:
             return np.ndarray(wanted, self.stored, blob.pread(offset + lo, span), 0, tuple(steps))
         out = np.empty(wanted, self.stored)
         for k, i in enumerate(range(box[0].start, box[0].stop, box[0].step)):
-            out[k] = self._rows(blob, offset + i * strides[0], box[1:], axis + 1)
+            out[k] = self.rows(blob, offset + i * strides[0], box[1:], axis + 1)
         return out
 
     def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
@@ -169,6 +175,14 @@ class PackedBits:
     @cached_property
     def limit(self) -> Limit:
         return Limit(self.nbytes, True)
+
+    @cached_property
+    def packed_rows(self) -> PlainBytes | None:
+        """The packed bytes as an array, where rows are whole bytes of bits."""
+        if not self.layout.is_bool or not self.shape or self.shape[-1] % 8:
+            return None
+        u1 = np.dtype(np.uint8)
+        return PlainBytes((*self.shape[:-1], self.shape[-1] // 8), u1, u1, self.padding_encoding == "first_byte")
 
     def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
         self._check_size(blob)

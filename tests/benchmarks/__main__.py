@@ -1,0 +1,86 @@
+"""The command: run scenarios, print the table, write the JSON and the chart."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.benchmarks.measure import measure_absolute, measure_scenario
+from tests.benchmarks.model import Data
+from tests.benchmarks.report import chart, environment, missed, print_table, write_json
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks.
+
+    Returns
+    -------
+    int
+        0; 1 where `--strict` was given and a floor or a limit does not hold.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="packstore side by side with its peers, in interleaved rounds"
+    )
+    parser.add_argument("--quick", action="store_true", help="small data, few rounds: shows that everything runs")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="scenarios whose name contains NAME (repeatable)"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds per scenario (9; quick: 3)")
+    parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder of the results")
+    parser.add_argument("--data", type=Path, help="keep the data here, and use what is there (about 3 GB)")
+    parser.add_argument("--scaling", action="store_true", help="cost as work grows, instead of the scenarios")
+    parser.add_argument("--no-memory", action="store_true", help="leave out bytes read and memory (fresh processes)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where a floor or a limit does not hold")
+    parser.add_argument("--list", action="store_true", help="the names of the scenarios")
+    options = parser.parse_args(arguments)
+    if options.list:
+        from tests.benchmarks.scenarios import ABSOLUTES, SCENARIOS
+
+        for item in (*SCENARIOS, *ABSOLUTES):
+            print(f"{item.name:34} {item.title}")
+        return 0
+    rounds = options.rounds or (3 if options.quick else 9)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="packstore-benchmarks-") as folder:
+        root = Path(folder)
+        if options.data is not None:
+            root = options.data / ("quick" if options.quick else "full")
+            root.mkdir(parents=True, exist_ok=True)
+        data = Data(root.resolve(), options.quick)
+        if options.scaling:
+            from tests.benchmarks.scaling import run_scaling
+
+            run_scaling(data, options.out, rounds)
+            return 0
+        return _run(data, options, rounds)
+
+
+def _run(data: Data, options: argparse.Namespace, rounds: int) -> int:
+    from tests.benchmarks.scenarios import ABSOLUTES, SCENARIOS
+
+    def wanted(name: str) -> bool:
+        return not options.only or any(part in name for part in options.only)
+
+    about = environment()
+    rows = []
+    for scenario in SCENARIOS:
+        if wanted(scenario.name):
+            print(f"{scenario.name} …", file=sys.stderr, flush=True)
+            rows += measure_scenario(scenario, data, rounds, memory=not options.no_memory)
+    figures = [measure_absolute(item, data) for item in ABSOLUTES if wanted(item.name)]
+    if not rows and not figures:
+        print(f"no scenario has {' or '.join(options.only)} in its name; --list shows them", file=sys.stderr)
+        return 2
+    print_table(rows, figures, about)
+    write_json(options.out / "ratios.json", rows, figures, about)
+    chart(options.out / "ratios.svg", rows, about)
+    print(f"written: {options.out / 'ratios.json'}, {options.out / 'ratios.svg'}")
+    broken = [row for row in (*rows, *figures) if missed(row)]
+    return 1 if broken and options.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

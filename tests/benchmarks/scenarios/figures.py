@@ -1,0 +1,80 @@
+"""Figures of ours that have a limit: graphs and memory."""
+
+from __future__ import annotations
+
+import pickle
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+import packstore
+from tests.benchmarks.data import mask, packed_zarr
+from tests.benchmarks.measure import probe
+from tests.benchmarks.model import Absolute, Data
+
+__all__ = ["ABSOLUTES"]
+
+SPARSE_SHAPE = (8192, 8192)
+
+
+def sparse_npy(data: Data, shape: tuple[int, ...] = SPARSE_SHAPE, name: str = "sparse") -> Path:
+    """A float32 npy file of zeros that takes no room on disk."""
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
+            file.truncate(file.tell() + 4 * int(np.prod(shape)))
+
+    return data.path(f"{name}.npy", write)
+
+
+def _build_ms(data: Data) -> float:
+    path = sparse_npy(data)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        packstore.from_file(path)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _pickle_kb(data: Data) -> float:
+    graph = packstore.from_file(sparse_npy(data)).__dask_graph__()
+    return max(len(pickle.dumps(graph)), len(pickle.dumps(dict(graph)))) / 1000
+
+
+def _scan_chunks(path: Path, component: str | None = None) -> float:
+    """Peak of a scan in dask chunks per thread."""
+    import os
+
+    array = packstore.from_file(path, component)
+    chunk_nbytes = int(np.prod([max(c) for c in array.chunks])) * array.dtype.itemsize
+    found = probe(lambda: array.max().compute())
+    return float(found["peak_anon_nbytes"]) / chunk_nbytes / (os.cpu_count() or 1)
+
+
+def _npy_memory(data: Data) -> float:
+    return _scan_chunks(sparse_npy(data))
+
+
+def _packed_memory(data: Data) -> float:
+    return _scan_chunks(packed_zarr(data, mask(data)))
+
+
+def _hdf5_memory(data: Data) -> float:
+    from tests.benchmarks.scenarios.hdf5 import _file
+
+    return _scan_chunks(_file(data, "shuffle+gzip"), "x")
+
+
+ABSOLUTES = (
+    Absolute("graph-build", "dask array over a 256 MB npy", "ms", 2, _build_ms),
+    Absolute("graph-pickle", "its graph, pickled", "KB", 20, _pickle_kb),
+    Absolute("memory-npy", "peak of a scan, npy", "dask chunks a thread", 3, _npy_memory, fresh=True),
+    Absolute("memory-packed", "peak of a scan, packed zarr", "dask chunks a thread", 3, _packed_memory, fresh=True),
+    Absolute("memory-hdf5", "peak of a scan, HDF5 shuffle+gzip", "dask chunks a thread", 3, _hdf5_memory, fresh=True),
+)

@@ -1,0 +1,209 @@
+"""Packed masks in zarr directories, through `open_array`, plain zarr and dask."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import packstore
+from tests.benchmarks.data import crop_corners, mask, packed_zarr, take_crops, zarr_array
+from tests.benchmarks.model import Case, Data, Missing, Peer, Scenario
+
+__all__ = ["SCENARIOS"]
+
+FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
+
+
+@contextlib.contextmanager
+def pipeline(path: str | None) -> Iterator[None]:
+    """zarr's codec pipeline; an array keeps the one it was opened with."""
+    import zarr
+
+    if path is None:
+        yield
+        return
+    if path == FUSED and not hasattr(zarr.core.codec_pipeline, "FusedCodecPipeline"):
+        raise Missing("needs zarr 3.3")
+    if path.startswith("zarrs"):
+        import zarrs  # noqa: F401 (an ImportError tells that it is not there)
+    with zarr.config.set({"codec_pipeline.path": path}):
+        yield
+
+
+def _open(path: Path, codec_pipeline: str | None = None) -> Any:
+    import zarr
+
+    with pipeline(codec_pipeline):
+        return zarr.open_array(path, mode="r")
+
+
+def _numcodecs_packbits(data: Data) -> Path:
+    from zarr.codecs.numcodecs import PackBits
+
+    return zarr_array(data, "packed-numcodecs", mask(data), filters=[PackBits()], compressors=None)
+
+
+def _crop_peers(data: Data, run: Any, floor: float) -> tuple[Peer, ...]:
+    return (
+        Peer("zarr numcodecs.packbits", lambda: run(_open(_numcodecs_packbits(data))), floor=floor),
+        Peer("zarr numcodecs.packbits, fused", lambda: run(_open(_numcodecs_packbits(data), FUSED)), floor=floor),
+    )
+
+
+def _crops(through: str) -> Any:
+    def build(data: Data) -> Case:
+        array = mask(data)
+        corners = crop_corners(array.shape)
+        path = packed_zarr(data, array)
+
+        def run(opened: Any) -> Any:
+            return lambda: take_crops(opened, corners)
+
+        if through == "open_array":
+            return Case(
+                take_crops(array, corners), lambda: run(packstore.open_array(path)), _crop_peers(data, run, 20)
+            )
+        return Case(take_crops(array, corners), lambda: run(_open(path)), _crop_peers(data, run, 3))
+
+    return build
+
+
+def _crops_fused(data: Data) -> Case:
+    array = mask(data)
+    corners = crop_corners(array.shape)
+    path = packed_zarr(data, array)
+
+    def run(opened: Any) -> Any:
+        return lambda: take_crops(opened, corners)
+
+    def ours() -> Any:
+        try:
+            return run(_open(path, FUSED))
+        except Missing:
+            return run(_open(path))
+
+    return Case(take_crops(array, corners), ours, _crop_peers(data, run, 3)[1:])
+
+
+def _crops_zstd(data: Data) -> Case:
+    array = mask(data)
+    corners = crop_corners(array.shape)
+    path = packed_zarr(data, array, "auto")
+
+    def peer() -> Any:
+        opened = _open(zarr_array(data, "mask-default", array))
+        return lambda: take_crops(opened, corners)
+
+    def ours() -> Any:
+        opened = packstore.open_array(path)
+        return lambda: take_crops(opened, corners)
+
+    return Case(take_crops(array, corners), ours, (Peer("zarr default (zstd)", peer, floor=2),))
+
+
+def _any(data: Data) -> Case:
+    import dask.array as da
+
+    array = np.zeros_like(mask(data))
+
+    options = {"compressors": None, "config": {"write_empty_chunks": True}}
+    path = zarr_array(data, "zeros-packed", array, serializer=packstore.PackBitsCodec(), **options)
+
+    def written() -> Path:
+        from zarr.codecs.numcodecs import PackBits
+
+        return zarr_array(data, "zeros-numcodecs", array, filters=[PackBits()], **options)
+
+    def peer(make: Any, codec_pipeline: str | None = None) -> Any:
+        def opened() -> Any:
+            where = make()
+
+            def run() -> Any:
+                with pipeline(codec_pipeline):
+                    return da.any(da.from_zarr(str(where))).compute()
+
+            return run
+
+        return opened
+
+    return Case(
+        False,
+        lambda: lambda: da.any(packstore.from_file(path)).compute(),
+        (
+            Peer("zarr numcodecs.packbits", peer(written), floor=3),
+            Peer("zarr numcodecs.packbits, fused", peer(written, FUSED), floor=3),
+            Peer("zarrs packbits", peer(lambda: path, "zarrs.ZarrsCodecPipeline")),
+            Peer("zarr default (zstd)", peer(lambda: zarr_array(data, "zeros-default", array, config=options["config"]))),
+        ),
+    )
+
+
+def _full(data: Data) -> Case:
+    array = mask(data)
+    path = packed_zarr(data, array)
+
+    def whole(opened: Any) -> Any:
+        return lambda: opened[...]
+
+    def tensorstore() -> Any:
+        import tensorstore as ts
+
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(zarr_array(data, "mask-default", array))}}
+        opened = ts.open(spec, open=True, read=True).result()
+        return lambda: opened.read().result()
+
+    return Case(
+        array,
+        lambda: whole(packstore.open_array(path)),
+        (
+            Peer("zarrs packbits", lambda: whole(_open(path, "zarrs.ZarrsCodecPipeline")), floor=5),
+            Peer("zarr numcodecs.packbits", lambda: whole(_open(_numcodecs_packbits(data)))),
+            Peer("tensorstore, zstd bool", tensorstore),
+        ),
+    )
+
+
+def _count(data: Data) -> Case:
+    array = mask(data)
+    path = packed_zarr(data, array)
+    opened = packstore.open_array(path)
+    return Case(
+        np.count_nonzero(array),
+        lambda: lambda: opened.count_nonzero(),
+        (Peer("unpack, then np.count_nonzero", lambda: lambda: np.count_nonzero(opened[...]), floor=2),),
+    )
+
+
+def _count_dask(data: Data) -> Case:
+    import dask.array as da
+
+    array = mask(data)
+    path = packed_zarr(data, array)
+    opened = packstore.open_array(path)
+    return Case(
+        np.count_nonzero(array, axis=1),
+        lambda: lambda: opened.count_nonzero(axis=1),
+        (
+            Peer(
+                "da.count_nonzero(from_file)",
+                lambda: lambda: da.count_nonzero(packstore.from_file(path), axis=1).compute(),
+                floor=2,
+            ),
+        ),
+    )
+
+
+SCENARIOS = (
+    Scenario("packed-crops", "packed zarr, 200 crops, open_array", _crops("open_array")),
+    Scenario("packed-crops-codec", "packed zarr, 200 crops, plain zarr + our codec", _crops("zarr")),
+    Scenario("packed-crops-codec-fused", "the same, zarr's fused pipeline", _crops_fused),
+    Scenario("packed-zstd-crops", "packed + zstd zarr, 200 crops, open_array", _crops_zstd),
+    Scenario("packed-any", "packed zarr, any() under dask", _any),
+    Scenario("packed-full", "packed zarr, read whole", _full),
+    Scenario("packed-count", "packed zarr, count_nonzero()", _count),
+    Scenario("packed-count-axis", "packed zarr, count_nonzero(axis=1)", _count_dask),
+)
