@@ -15,6 +15,9 @@ __all__ = ["Blob", "FileBlob", "MemoryBlob"]
 
 U8 = npt.NDArray[np.uint8]
 
+# Without O_NONBLOCK, opening a pipe in the place of a chunk would wait for its writer.
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
 # Reading this many bytes more costs less than a second system call.
 GAP_NBYTES = 1 << 15
 SMALL_NBYTES = 1 << 18

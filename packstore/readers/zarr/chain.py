@@ -122,10 +122,6 @@ class Chain:
         part = self.serializer.read(blob, box, whole, out)
         return part if order is None else part.transpose(self._inverse)
 
-    def payload(self, blob: Blob) -> Blob:
-        """What the byte codecs give, kept for the next crop."""
-        return self._decoded(blob, True, None, scratch=False)
-
     def count_nonzero(self, blob: Blob, box: Box, keep: int) -> Array:
         """Non-zero elements of `box` for each index along its first `keep` axes, as an int64 array."""
         if self.order is not None and keep:

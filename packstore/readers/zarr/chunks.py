@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.boxes import Box, Touched, box_shape, cpu_count, run_all, touched
-from packstore.codecs._bits import unpack_bools
 from packstore.errors import CorruptDataError, PackstoreError, message
-from packstore.readers.zarr.blobs import FileBlob
+from packstore.readers.zarr.blobs import OPEN_FLAGS, FileBlob
+from packstore.readers.zarr.crops import Cropper
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import Node
-from packstore.readers.zarr.serializers import PackedBits, PlainBytes
+from packstore.readers.zarr.serializers import PackedBits
 from packstore.readers.zarr.shards import Sharded
 
 __all__ = ["ChunkReader"]
@@ -28,11 +28,10 @@ Array = npt.NDArray[Any]
 
 # Decoded bytes from which several chunks are worth several threads: compressed, and not.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
-# Boxes up to this many unpacked bytes are put together packed.
+# Boxes of at most this many bytes are crops: what is left to save is the cost of each call.
 CROP_NBYTES = 1 << 20
 # Files looked at for a token; beyond it, directories; beyond that, nothing.
 MAX_TOKEN_FILES = 4096
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class ChunkReader:
@@ -56,9 +55,7 @@ class ChunkReader:
         self.layout = layout
         chain = layout.chain
         self._uses_cache = bool(chain.byte_codecs) or isinstance(chain.serializer, Sharded)
-        packed = isinstance(chain.serializer, PackedBits) and chain.order is None
-        # Crops of packed masks are put together packed, and unpacked once, where no byte spans two chunks.
-        self._packed_rows = chain.serializer.packed_rows if packed else None
+        self._cropper = Cropper.of(node.path, layout)
 
     def read(self, selection: Box) -> Array:
         """Elements of `selection`."""
@@ -68,8 +65,10 @@ class ChunkReader:
         if 0 in shape:
             return np.empty(shape, layout.dtype)
         nbytes = math.prod(shape) * layout.dtype.itemsize
-        if self._packed_rows is not None and nbytes <= CROP_NBYTES and all([s.step == 1 for s in selection]):
-            return self._packed_crop(self._packed_rows, selection, shape)
+        if nbytes <= CROP_NBYTES and self._cropper is not None:
+            found = self._cropper.read(selection)
+            if found is not None:
+                return found
         items = list(touched(selection, layout.grid_chunk_shape))
         parallel = nbytes >= (PARALLEL_NBYTES if self._is_compressed else PARALLEL_PLAIN_NBYTES)
         if parallel and isinstance(layout.chain.serializer, Sharded) and len(items) < 4 * cpu_count():
@@ -123,42 +122,6 @@ class ChunkReader:
         for item, part in zip(items, found, strict=True):
             counts[(*item.outer[:keep], ...)] += part
         return counts
-
-    def _packed_crop(self, rows: PlainBytes, box: Box, shape: tuple[int, ...]) -> Array:
-        last = box[-1]
-        lead = last.start & 7
-        row = slice(last.start >> 3, (last.stop + 7) >> 3, 1)
-        chain = self.layout.chain
-        serializer = chain.serializer
-        assert isinstance(serializer, PackedBits)
-        expected = serializer.nbytes
-        packed: Any = None
-        items = list(touched((*box[:-1], row), rows.shape))
-        for coords, inner, outer in items:
-            blob = self._open(coords)
-            if blob is None:
-                part: Any = 0xFF if self.layout.fill_value else 0
-            else:
-                fd = blob.fd
-                try:
-                    payload = chain.payload(blob) if chain.byte_codecs else blob
-                    if payload.nbytes != expected:
-                        # Raises, with the text of the general case.
-                        serializer.read(payload, inner, False, None)
-                    part = rows.rows(payload, rows.offset, inner)
-                except PackstoreError as error:
-                    raise self._at(error, coords) from error
-                finally:
-                    os.close(fd)
-                if len(items) == 1:
-                    packed = part
-                    break
-            if packed is None:
-                packed = np.empty((*shape[:-1], row.stop - row.start), np.uint8)
-            packed[outer] = part
-        width = 8 * (row.stop - row.start)
-        bits = unpack_bools(packed.reshape(-1), math.prod(shape[:-1]) * width, bitorder=serializer.bitorder)
-        return bits.reshape(*shape[:-1], width)[..., lead : lead + shape[-1]]
 
     @property
     def counts_packed(self) -> bool:
@@ -234,7 +197,7 @@ class ChunkReader:
     def _open(self, coords: tuple[int, ...]) -> FileBlob | None:
         path = f"{self.node.path}/{self.layout.chunk_key(coords)}"
         try:
-            fd = os.open(path, _OPEN_FLAGS)
+            fd = os.open(path, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:

@@ -50,10 +50,13 @@ class Node:
 
     def check(self) -> None:
         """Raise StaleFileError where the metadata changed; its chunks may then mean something else."""
+        found: tuple[int, ...] | None = None
         try:
-            found: tuple[int, ...] | None = _stamp(os.stat(f"{self.path}/{self.document}"))
+            now = os.stat(f"{self.path}/{self.document}")
         except OSError:
-            found = None
+            pass
+        else:
+            found = (now.st_mtime_ns, now.st_size, now.st_ino)
         if found != self.stamp[0]:
             raise StaleFileError(
                 message(

@@ -76,7 +76,7 @@ class PlainBytes:
         return Limit(self.nbytes, True)
 
     @cached_property
-    def _strides(self) -> tuple[int, ...]:
+    def strides(self) -> tuple[int, ...]:
         strides = [self.stored.itemsize] * len(self.shape)
         for i in range(len(self.shape) - 2, -1, -1):
             strides[i] = strides[i + 1] * self.shape[i + 1]
@@ -114,7 +114,7 @@ class PlainBytes:
 
         The result may be a view of `blob`; its elements are of the stored type.
         """
-        strides = self._strides[axis:]
+        strides = self.strides[axis:]
         wanted = box_shape(box)
         lo = sum([s.start * k for s, k in zip(box, strides, strict=True)])
         steps = [s.step * k for s, k in zip(box, strides, strict=True)]
