@@ -114,16 +114,17 @@ def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool) 
 
     def drain() -> None:
         nonlocal failed
-        while not failed:
-            with lock:
-                item = next(rest, lock)
-            if item is lock:
-                return
-            try:
+        try:
+            while not failed:
+                with lock:
+                    item = next(rest, lock)
+                if item is lock:
+                    return
                 work(item)  # type: ignore[arg-type]  # the lock, as the end mark, is gone
-            except BaseException:
-                failed = True
-                raise
+        except BaseException:
+            # Ctrl-C between two items stops the other threads, too.
+            failed = True
+            raise
 
     with ThreadPoolExecutor(threads - 1) as pool:
         others = [pool.submit(drain) for _ in range(threads - 1)]

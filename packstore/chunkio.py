@@ -14,17 +14,21 @@ import numpy.typing as npt
 
 from packstore.boxes import Box, Touched, box_shape, run_all, touched
 from packstore.cache import ByteLRU
+from packstore.codecs._axes import unpack_axis
 from packstore.errors import CorruptDataError, PackstoreError, TruncatedFileError, message
 from packstore.filters import decode_chunk
 from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
 from packstore.source import ByteSpace, FileSource
 
-__all__ = ["contiguous_view", "read_box", "read_chunk"]
+__all__ = ["contiguous_view", "packed_bytes", "read_box", "read_chunk"]
 
 Array = npt.NDArray[Any]
 
 # A box of at least this many decoded bytes over several chunks is decoded by several threads.
 PARALLEL_NBYTES = 4 << 20
+# Packed bits are unpacked at several GB/s a core, so it takes more of them to be worth other threads; in pieces that fit
+# the second-level cache.
+PARALLEL_PACKED_NBYTES, _PIECE_NBYTES = 16 << 20, 1 << 20
 # Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
 CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
 
@@ -180,25 +184,64 @@ def _pread_rows(space: ByteSpace, offset: int, dtype: np.dtype[Any], shape: tupl
 # -- packed bits ------------------------------------------------------------------------------------------------------
 
 
-def _read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Array:
+def packed_bytes(array: ManifestArray, storage: PackedManifest, box: Box) -> Array:
+    """The stored bytes of `box`, which is one of the array of bytes; a read-only view where they can be mapped."""
+    packed, bits = _packed_array(array, storage)
+    return _read_packed_bytes(packed, bits, box)
+
+
+def _packed_array(array: ManifestArray, storage: PackedManifest) -> tuple[ManifestArray, ContiguousManifest]:
+    """The packed bytes as an array of their own."""
     shape = storage.byte_shape(array.shape)
     bits = ContiguousManifest(storage.space, storage.offset, np.dtype(np.uint8))
-    packed = ManifestArray(shape, np.dtype(np.uint8), tuple(max(n, 1) for n in shape), bits)
+    return ManifestArray(shape, np.dtype(np.uint8), tuple([max(n, 1) for n in shape]), bits), bits
+
+
+def _read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Array:
+    packed, bits = _packed_array(array, storage)
     if 0 in box_shape(box):
         _check_extent(packed, bits)
         return np.empty(box_shape(box), np.bool_)
     if storage.axis is None:
         return _read_packed_flat(array, storage, packed, box)
-    axis = storage.axis
+    if math.prod(box_shape(box)) < PARALLEL_PACKED_NBYTES:
+        return _read_packed_part(packed, storage, storage.axis, box)
+    return _read_packed_pieces(packed, storage, storage.axis, box)
+
+
+def _read_packed_part(packed: ManifestArray, storage: PackedManifest, axis: int, box: Box) -> Array:
+    bits = packed.storage
+    assert isinstance(bits, ContiguousManifest)
     along = box[axis]
     first, last = along.start // 8, -(-along.stop // 8)
     byte_box = tuple(slice(first, last, 1) if i == axis else s for i, s in enumerate(box))
     raw = _read_packed_bytes(packed, bits, byte_box)
     if along.step >= 8:
         return _pick_bits(raw, np.arange(along.start - 8 * first, along.stop - 8 * first, along.step), axis, storage)
-    mask = np.unpackbits(raw, axis=axis, bitorder=storage.bitorder)
-    trim = slice(along.start - 8 * first, along.stop - 8 * first, along.step)
-    return mask[(slice(None),) * axis + (trim,)].view(np.bool_)
+    mask = unpack_axis(raw, axis, storage.bitorder, along.stop - 8 * first)
+    return mask[(slice(None),) * axis + (slice(along.start - 8 * first, None, along.step),)]
+
+
+def _read_packed_pieces(packed: ManifestArray, storage: PackedManifest, axis: int, box: Box) -> Array:
+    """A large box by several threads, in pieces along its slowest axis."""
+    shape = box_shape(box)
+    out = np.empty(shape, np.bool_)
+    cut = next(i for i, n in enumerate(shape) if n > 1)
+    rows = max(_PIECE_NBYTES // (math.prod(shape) // shape[cut]), 1)
+    if cut == axis:
+        # Pieces of whole bytes, so that none is unpacked twice.
+        rows = -(-rows // 8) * 8
+    start, stop, step = box[cut].start, box[cut].stop, box[cut].step
+
+    def fill(at: int) -> None:
+        lo, hi = max(at, 0), min(at + rows, shape[cut])
+        piece = slice(start + lo * step, min(start + (hi - 1) * step + 1, stop), step)
+        part = _read_packed_part(packed, storage, axis, (*box[:cut], piece, *box[cut + 1 :]))
+        out[(*(slice(None),) * cut, slice(lo, hi))] = part
+
+    # The first piece is shorter where that makes the others begin at a byte.
+    run_all(fill, range(-(start % 8) if step == 1 else 0, shape[cut], rows), parallel=True)
+    return out
 
 
 def _read_packed_bytes(packed: ManifestArray, bits: ContiguousManifest, box: Box) -> Array:
@@ -211,7 +254,8 @@ def _pick_bits(raw: Array, index: npt.NDArray[np.intp], axis: int, storage: Pack
     """Single bits along `axis`: far cheaper than unpacking all between them, in memory too."""
     shift = (index % 8 if storage.bitorder == "little" else 7 - index % 8).astype(np.uint8)
     shift = shift.reshape((-1,) + (1,) * (raw.ndim - 1 - axis))
-    picked = (np.take(raw, index // 8, axis=axis) >> shift) & 1
+    # Not np.take, which first copies what is not contiguous.
+    picked = (raw[(slice(None),) * axis + (index // 8,)] >> shift) & 1
     return picked.view(np.bool_)
 
 

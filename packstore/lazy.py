@@ -127,8 +127,39 @@ class LazyArray:
             return out if after is None else out[after]
         return self._advanced(key)
 
+    def count_nonzero(self, axis: int | tuple[int, ...] | None = None) -> Any:
+        """How many elements are not zero (or not empty), as `numpy.count_nonzero` has it.
+
+        Parameters
+        ----------
+        axis
+            Along which to count; None: the whole array.
+
+        Returns
+        -------
+        int or ndarray of int64
+            The count, or the counts along the axes that are left.
+
+        Raises
+        ------
+        SelectionError
+            An axis that is not there.
+
+        Notes
+        -----
+        Packed masks are counted as they are stored. ``packstore.dask_io.count_nonzero`` does it with dask.
+        """
+        from packstore.counting import count_nonzero
+
+        return count_nonzero(self.array, axis)
+
     def _advanced(self, key: Any) -> Any:
         """Numpy's advanced indexing, by reading the bounding box of what is asked for."""
+        if self.dtype.names is not None and (
+            isinstance(key, str) or (isinstance(key, list) and key and isinstance(key[0], str))
+        ):
+            # Fields of a structured dtype.
+            return np.asarray(self)[key]
         keys = list(key) if isinstance(key, tuple) else [key]
         keys = [_index_array(k) for k in keys]
         if is_basic(tuple(keys)):

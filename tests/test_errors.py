@@ -37,7 +37,11 @@ def test_all_classes_are_listed() -> None:
     [
         (("reading",), {}, "reading."),
         (("reading", "a.npy"), {"got": 0}, "reading a.npy: got 0."),
-        (("reading", "a.npz", "g/x"), {"expected": "8 bytes", "got": 7}, "reading a.npz[g/x]: expected 8 bytes, got 7."),
+        (
+            ("reading", "a.npz", "g/x"),
+            {"expected": "8 bytes", "got": 7},
+            "reading a.npz[g/x]: expected 8 bytes, got 7.",
+        ),
         (("reading", "a.npz", "x", (0, 1)), {"expected": "y."}, "reading a.npz[x] chunk (0, 1): expected y."),
         (("reading", None, None, ()), {"hint": "Save it again"}, "reading chunk (). Save it again."),
         (("reading", "a", ""), {"expected": 0, "got": 1, "hint": "Go."}, "reading a[]: expected 0, got 1. Go."),

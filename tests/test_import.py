@@ -20,7 +20,9 @@ def run(code: str) -> str:
 
 
 def loaded(code: str) -> list[str]:
-    return list(json.loads(run(f"{code}\nimport sys, json; print(json.dumps([n for n in {HEAVY} if n in sys.modules]))")))
+    return list(
+        json.loads(run(f"{code}\nimport sys, json; print(json.dumps([n for n in {HEAVY} if n in sys.modules]))"))
+    )
 
 
 def test_import_is_cheap() -> None:

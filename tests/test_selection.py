@@ -74,9 +74,7 @@ def test_numpy_bounds() -> None:
 
 
 def test_box_is_the_result_of_plain_slices() -> None:
-    assert basic_selection((slice(0, 5, 2), ...), (6, 3)) == BasicSelection(
-        (slice(0, 5, 2), slice(0, 3, 1)), None
-    )
+    assert basic_selection((slice(0, 5, 2), ...), (6, 3)) == BasicSelection((slice(0, 5, 2), slice(0, 3, 1)), None)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,12 @@ def test_exact_reads(path: Path, i: int) -> None:
 
 
 def test_segments_read_zeros_where_there_is_nothing(path: Path) -> None:
-    pieces = [(None, 0, 3), (FileSource(path), 250, 10), (InlineBytes(b"ab", "y"), 5, 4), (InlineBytes(b"cd", "z"), 0, 2)]
+    pieces = [
+        (None, 0, 3),
+        (FileSource(path), 250, 10),
+        (InlineBytes(b"ab", "y"), 5, 4),
+        (InlineBytes(b"cd", "z"), 0, 2),
+    ]
     space = Segments(pieces, "x")
     expected = bytes(3) + DATA[250:] + bytes(4) + bytes(4) + b"cd"
     for start in range(19):

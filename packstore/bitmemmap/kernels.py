@@ -7,34 +7,12 @@ import math
 import numpy as np
 
 from packstore.bitmemmap.geometry import BitOrder, Bools, Bytes
+from packstore.codecs._axes import unpack_axis as unpack
 
 __all__ = ["pack", "popcount", "unpack"]
 
-_UP = np.arange(8, dtype=np.uint8)
 # Below this many contiguous bytes behind the packed axis, numpy's own loop over lanes is the faster one.
 _MIN_INNER = 16
-
-
-def _shifts(bitorder: BitOrder, ndim_after: int) -> Bytes:
-    shifts = _UP if bitorder == "little" else _UP[::-1]
-    return shifts.reshape(8, *(1,) * ndim_after)
-
-
-def unpack(packed: Bytes, axis: int, bitorder: BitOrder, count: int) -> Bools:
-    """The first `count` bits along `axis`, as a new bool array.
-
-    Notes
-    -----
-    `numpy.unpackbits` walks a leading axis lane by lane, 25 times slower than whole rows at a time.
-    """
-    inner = packed.shape[axis + 1 :]
-    if math.prod(inner) < _MIN_INNER:
-        return np.unpackbits(packed, axis=axis, count=count, bitorder=bitorder).view(np.bool_)
-    planes = np.empty((*packed.shape[: axis + 1], 8, *inner), np.uint8)
-    np.right_shift(np.expand_dims(packed, axis + 1), _shifts(bitorder, len(inner)), out=planes)
-    np.bitwise_and(planes, np.uint8(1), out=planes)
-    bits = planes.reshape(*packed.shape[:axis], packed.shape[axis] * 8, *inner)
-    return bits[(slice(None),) * axis + (slice(count),)].view(np.bool_)
 
 
 def pack(mask: Bools, axis: int, bitorder: BitOrder) -> Bytes:

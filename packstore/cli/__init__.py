@@ -1,18 +1,54 @@
-"""The console script: ``packstore info | convert | verify | bench``.
+"""The console script: ``packstore info | convert | verify | bench``, also as ``python -m packstore``.
 
-Exit codes: 0 done (verify: equal), 1 verify found a difference, 2 bad input or usage, 130 interrupted. Errors are one
-line on stderr; with ``--json`` also an object on stdout.
+Exit codes
+----------
+0
+    Done; `verify`: equal.
+1
+    `verify` found a difference.
+2
+    Bad input or usage, or the system refused (disk full, no permission).
+3
+    A fault of packstore's own; the environment variable ``PACKSTORE_TRACEBACK=1`` shows where.
+130, 143, 129
+    Interrupted (Ctrl-C), terminated, hung up. Nothing is left half-written.
+141
+    Whoever read the output went away (``| head``).
+
+Errors are one line on stderr; with ``--json`` also an object with ``error`` and ``message`` on stdout.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from typing import Any
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the console script and exit with its code."""
-    from packstore.cli.app import run
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # A hang-up that the caller ignores (nohup) stays ignored.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+    try:
+        from packstore.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _stop(number: int, frame: Any) -> None:
+    """End as an exception does, so that temporary files go."""
+    raise SystemExit(128 + number)

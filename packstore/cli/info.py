@@ -6,101 +6,150 @@ import math
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 from rich.tree import Tree
 
-from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
-from packstore.readers import find_array, locate
+from packstore.cli.show import human, plain
+from packstore.cli.stored import size_on_disk, stored
+from packstore.manifests import ManifestArray, ManifestGroup
+from packstore.readers import Location, find_array, locate
+from packstore.source import DirectorySource
 from packstore.zarr_metadata import array_reason
 
-__all__ = ["describe", "describe_array", "human", "render"]
-
-
-def human(nbytes: float) -> str:
-    """Bytes for people.
-
-    Examples
-    --------
-    >>> human(1234567), human(12)
-    ('1.23 MB', '12 B')
-    """
-    if nbytes < 1000:
-        return f"{nbytes:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        nbytes /= 1000
-        if nbytes < 1000 or unit == "TB":
-            return f"{nbytes:.3g} {unit}"
-    return ""
-
-
-def stored_nbytes(array: ManifestArray) -> int | None:
-    """Bytes the elements take in the file; None where only reading would tell."""
-    storage = array.storage
-    if isinstance(storage, ContiguousManifest):
-        return array.size * storage.stored.itemsize
-    if isinstance(storage, PackedManifest):
-        return math.prod(storage.byte_shape(array.shape))
-    if isinstance(storage, ChunkedManifest):
-        return int(storage.nbytes[storage.offsets != MISSING].sum())
-    return None
+__all__ = ["describe", "describe_array", "render"]
 
 
 def describe_array(array: ManifestArray) -> dict[str, Any]:
     """Shape, dtype, chunks, filters, size and ratio of one array."""
-    storage = array.storage
-    filters = [f.name or f"filter {f.id}" for f in storage.filters] if isinstance(storage, ChunkedManifest) else []
-    if isinstance(storage, PackedManifest):
-        filters = [f"packed bits ({storage.bitorder}, axis {storage.axis})"]
-    stored = stored_nbytes(array)
+    how = stored(array)
     return {
         "shape": list(array.shape),
-        "dtype": str(array.dtype),
+        "dtype": _dtype(array),
         "chunks": list(array.chunk_shape),
-        "filters": filters,
-        "nbytes": array.nbytes,
-        "stored_nbytes": stored,
-        "ratio": round(array.nbytes / stored, 3) if stored else None,
-        "zarr": array_reason(array) if array.zarr_reason is None else array.zarr_reason,
-        "attributes": len(array.attributes),
+        "shards": None if array.shard_shape is None else list(array.shard_shape),
+        "layout": how.layout,
+        "filters": list(how.filters),
+        "nbytes": None if array.dtype.hasobject else array.nbytes,
+        "stored_nbytes": how.nbytes,
+        "ratio": _ratio(array, how.nbytes),
+        "chunk_count": math.prod(array.grid_shape),
+        "missing_chunks": how.missing,
+        "fill_value": None if array.fill_value is None else str(array.fill_value),
+        "dimension_names": None if array.dimension_names is None else list(array.dimension_names),
+        "attributes": dict(array.attributes),
+        "zarr_reason": array.zarr_reason if array.zarr_reason is not None else array_reason(array),
     }
+
+
+def _dtype(array: ManifestArray) -> str:
+    if array.zarr_kind is not None:
+        return f"variable-length {array.zarr_kind}"
+    return str(array.dtype)
+
+
+def _ratio(array: ManifestArray, nbytes: int | None) -> float | None:
+    if not nbytes or array.dtype.hasobject:
+        return None
+    return round(array.nbytes / nbytes, 3)
 
 
 def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """All of the file, or one array of it."""
+    """All of the file, or one array or group of it.
+
+    Raises
+    ------
+    ComponentNotFoundError
+        Nothing of that name.
+    """
     location = locate(path, **options)
-    manifest = location.manifest()
-    arrays = manifest.arrays
-    unsupported = dict(manifest.unsupported)
-    if component is not None:
-        name, array = find_array(location, component)
-        arrays, unsupported = {name: array}, {}
+    found = _below(location, component)
+    directory = isinstance(location.source(), DirectorySource)
+    nbytes = size_on_disk(location.fingerprint.path) if directory else location.fingerprint.nbytes
+    arrays = {name: describe_array(array) for name, array in sorted(found.arrays.items())}
+    if list(arrays) == [""] and arrays[""]["stored_nbytes"] is None and component is None:
+        # The file is the array.
+        arrays[""].update(stored_nbytes=nbytes, ratio=_ratio(found.arrays[""], nbytes))
     return {
         "path": path,
         "format": location.format,
-        "nbytes": location.fingerprint.nbytes,
-        "arrays": {name: describe_array(array) for name, array in sorted(arrays.items())},
-        "unsupported": unsupported,
+        "nbytes": nbytes,
+        "arrays": arrays,
+        "groups": {name: dict(attributes) for name, attributes in sorted(found.groups.items())},
+        "unsupported": dict(sorted(found.unsupported.items())),
     }
+
+
+def _below(location: Location, component: str | None) -> ManifestGroup:
+    """The part of the tree that is asked for."""
+    wanted = (component or "").strip("/")
+    whole = location.manifest()
+    if not wanted:
+        return whole
+
+    def part(found: Any) -> dict[str, Any]:
+        return {
+            name: value for name, value in found.items() if name == wanted or name.startswith((f"{wanted}/", f"{wanted}@"))
+        }
+
+    kept = ManifestGroup(part(whole.arrays), part(whole.groups), part(whole.unsupported))
+    if kept.arrays or kept.groups or kept.unsupported:
+        return kept
+    # Reached by another name (a link), or not at all.
+    name, array = find_array(location, wanted)
+    return ManifestGroup({name: array})
 
 
 def render(console: Console, result: dict[str, Any]) -> None:
     """The tree."""
-    tree = Tree(f"[bold]{result['path']}[/] {result['format']}, {human(result['nbytes'])}")
+    size = "" if result["nbytes"] is None else f", {human(result['nbytes'])}"
+    tree = Tree(Text.assemble((plain(result["path"]), "bold"), f" {result['format']}{size}"))
     nodes = {"": tree}
 
-    def node(path: str) -> Tree:
-        if path not in nodes:
-            parent, _, name = path.rpartition("/")
-            nodes[path] = node(parent).add(f"[bold]{name}[/]/")
-        return nodes[path]
+    def group(path: str) -> Tree:
+        missing = []
+        while path not in nodes:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for name in reversed(missing):
+            label = Text.assemble((plain(name.rpartition("/")[2]), "bold"), "/")
+            count = len(result["groups"].get(name, ()))
+            label.append(f" {count} attributes" if count else "")
+            nodes[name] = nodes[name.rpartition("/")[0]].add(label)
+        return nodes[path if not missing else missing[0]]
 
-    for name, a in result["arrays"].items():
-        parts = [f"{tuple(a['shape'])} {a['dtype']}", f"chunks {tuple(a['chunks'])}"]
-        parts += [" + ".join(a["filters"])] if a["filters"] else []
-        parts.append(human(a["nbytes"]) + (f", ratio {a['ratio']}" if a["ratio"] else ""))
-        parts += [f"[yellow]not as zarr: {a['zarr']}[/]"] if a["zarr"] else []
+    for name in result["groups"]:
+        if name:
+            group(name)
+    for name, found in result["arrays"].items():
         parent, _, leaf = name.rpartition("/")
-        node(parent).add(f"[cyan]{leaf or '(the array)'}[/] " + ", ".join(parts))
-    for name, reason in sorted(result["unsupported"].items()):
+        label = Text.assemble((plain(leaf) or "(the array)", "cyan"), " ", ", ".join(_parts(found)))
+        if found["zarr_reason"]:
+            label.append(f", not as zarr: {plain(found['zarr_reason'])}", "yellow")
+        group(parent).add(label)
+    for name, reason in result["unsupported"].items():
         parent, _, leaf = name.rpartition("/")
-        node(parent).add(f"[red]{leaf}[/] not supported: {reason}")
+        group(parent).add(Text.assemble((plain(leaf) or "(the array)", "red"), f" not supported: {plain(reason)}"))
+    if not (result["arrays"] or result["unsupported"]):
+        tree.add(Text("no arrays"))
     console.print(tree, soft_wrap=True)
+
+
+def _parts(found: dict[str, Any]) -> list[str]:
+    """What is said of an array, in order."""
+    parts = [f"{tuple(found['shape'])} {plain(found['dtype'])}"]
+    if found["chunk_count"] > 1 or found["layout"] == "chunked":
+        shards = "" if found["shards"] is None else f" in shards {tuple(found['shards'])}"
+        parts.append(f"chunks {tuple(found['chunks'])}{shards}")
+    if found["filters"]:
+        parts.append(" + ".join(plain(f) for f in found["filters"]))
+    else:
+        parts.append(found["layout"])
+    if found["nbytes"] is not None:
+        parts.append(human(found["nbytes"]))
+    if found["ratio"]:
+        parts.append(f"ratio {found['ratio']:g}")
+    if found["missing_chunks"]:
+        parts.append(f"{found['missing_chunks']} of {found['chunk_count']} chunks never written")
+    if found["attributes"]:
+        parts.append(f"{len(found['attributes'])} attributes")
+    return parts

@@ -66,6 +66,9 @@ READERS: dict[str, Reader] = {
         "packstore.readers.text",
         options=("delimiter", "dtype", "skiprows", "comments", "max_rows", "usecols", "ndmin", "encoding"),
     ),
+    "pickle": Reader("packstore.readers.pickle"),
+    "npy_stack": Reader("packstore.readers.stack"),
+    "folder": Reader("packstore.readers.folder"),
     "raw": Reader(
         "packstore.readers.raw",
         options=("dtype", "shape", "offset", "order", "packed_axis", "bitorder"),

@@ -135,7 +135,7 @@ def _pieces(source: Source) -> Iterator[bytes]:
         yield source.pread(at, min(PIECE_NBYTES, source.nbytes - at))
 
 
-def _kept_axes(shape: tuple[int, int], ndmin: int) -> tuple[int, ...]:
+def _kept_axes(shape: tuple[int, ...], ndmin: int) -> tuple[int, ...]:
     """The axes of (rows, columns) that ``np.loadtxt`` keeps: those longer than 1, and others up to `ndmin`."""
     kept = [axis for axis in (0, 1) if shape[axis] != 1]
     if ndmin > 2:

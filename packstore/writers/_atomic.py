@@ -5,62 +5,148 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
+import re
 import secrets
 import shutil
+import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from packstore.errors import TargetExistsError, WriteError, message
+from packstore.errors import PackstoreError, TargetExistsError, WriteError, message
 
-__all__ = ["atomic_target", "preallocate", "sync_tree"]
+__all__ = ["allocate", "atomic_target", "preallocate", "spool_beside", "sync_tree"]
+
+# What a save may leave when it is killed: ".<name>.<host>-<pid>-<random>.tmp", with ".old" or ".spool" behind it.
+_SPOOL, _ASIDE = ".spool", ".old"
+_NAME_NBYTES = 100  # of the target's name in that; file systems take 255 bytes
+_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
 @contextlib.contextmanager
-def atomic_target(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+
+    Parameters
+    ----------
+    folder
+        Whether a folder is going to be written. Only a zarr store or an empty folder is ever replaced by one, and a
+        folder never by a file.
 
     Raises
     ------
     TargetExistsError
-        `path` exists and `overwrite` is false.
+        `path` exists and `overwrite` is false, or it is a folder that must not be replaced.
     WriteError
         The operating system refused: disk full, file size limit, no permission. `path` is as it was.
 
     Notes
     -----
-    A directory in the place of an existing one takes two renames: a crash between them leaves neither under `path`.
+    A symbolic link stays one: what it points to is replaced. What earlier saves to the same path left behind when
+    they were killed is removed first. A folder and what it replaces change places in one step where the system has
+    one (Linux); elsewhere a crash between two renames leaves the old one under a name that ends in ``.old``.
     """
-    target = Path(os.path.abspath(os.fspath(path)))
-    _check_free(target, overwrite)
+    target = Path(os.path.realpath(os.fspath(path)))
+    _check_free(target, overwrite, folder)
     if not target.parent.is_dir():
         raise WriteError(
             errno.ENOENT, message("writing", target, expected="an existing folder", got=f"no folder {target.parent}")
         )
-    temporary = target.parent / f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    _remove_debris(target)
+    temporary = target.parent / f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         yield temporary
+        _keep_mode(temporary, target)
         sync_tree(temporary)
-        _check_free(target, overwrite)
+        _check_free(target, overwrite, folder)
         _replace(temporary, target)
     except OSError as error:
-        if isinstance(error, (TargetExistsError, WriteError)):
+        if isinstance(error, PackstoreError) or _elsewhere(error, temporary):
             raise
-        raise WriteError(
-            error.errno or errno.EIO,
-            message("writing", target, got=error.strerror or str(error), hint=_hint(error.errno)),
-        ) from error
+        code = _code(error)
+        text = os.strerror(code) if code else error.strerror or str(error)
+        raise WriteError(code or errno.EIO, message("writing", target, got=text, hint=_hint(code))) from error
     finally:
         _remove(temporary)
+        _remove(spool_beside(temporary))
 
 
-def _check_free(target: Path, overwrite: bool) -> None:
-    if not overwrite and os.path.lexists(target):
+def spool_beside(temporary: Path) -> Path:
+    """Where a writer may keep bytes that it needs again; removed with `temporary`."""
+    return temporary.with_name(temporary.name + _SPOOL)
+
+
+def _prefix(target: Path) -> str:
+    """How the temporary names of one target start: process ids mean something on one machine only."""
+    name = os.fsdecode(os.fsencode(target.name)[:_NAME_NBYTES])
+    return f".{name}.{zlib.crc32(platform.node().encode()):08x}-"
+
+
+def _remove_debris(target: Path) -> None:
+    """Remove what killed processes of this machine left of the same target."""
+    pattern = re.compile(re.escape(_prefix(target)) + r"(\d+)-[0-9a-f]{8}\.tmp(\.spool|\.old)?")
+    # A folder that may be written but not listed has no debris that could be found.
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(target.parent)):
+            found = pattern.fullmatch(entry.name)
+            if found is None or _alive(int(found[1])):
+                continue
+            if found[2] == _ASIDE and not os.path.lexists(target):
+                # The only copy there is, from a crash between two renames.
+                os.rename(entry.path, target)
+            else:
+                _remove(Path(entry.path))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _check_free(target: Path, overwrite: bool, folder: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
         raise TargetExistsError(
             message("writing", target, expected="no such file yet", got="an existing one", hint="Pass overwrite=True")
         )
+    if target.is_dir() and not folder:
+        raise TargetExistsError(
+            message("writing", target, expected="a file to replace", got="a folder", hint="Remove it yourself")
+        )
+    if target.is_dir() and not any((target / n).exists() for n in _ZARR_FILES) and any(os.scandir(target)):
+        raise TargetExistsError(
+            message(
+                "writing",
+                target,
+                expected="a zarr store to replace",
+                got="a folder of other files",
+                hint="Remove it yourself",
+            )
+        )
 
 
-def _hint(code: int | None) -> str | None:
+def _elsewhere(error: OSError, temporary: Path) -> bool:
+    """Whether the error names a file that is not being written: one that the data comes from."""
+    named = error.filename
+    return isinstance(named, (str, bytes)) and not os.fsdecode(named).startswith(os.fspath(temporary))
+
+
+def _code(error: OSError) -> int | None:
+    """The system's error number; libhdf5 has it only in its text."""
+    if error.errno:
+        return error.errno
+    found = re.search(r"\berrno = (\d+)", str(error))
+    return int(found[1]) if found else None
+
+
+def _hint(code: int | None) -> str:
     return {
         errno.ENOSPC: "The disk is full; nothing was changed",
         errno.EFBIG: "The file would pass the allowed size; nothing was changed",
@@ -68,26 +154,48 @@ def _hint(code: int | None) -> str | None:
     }.get(code or 0, "Nothing was changed")
 
 
+def _keep_mode(temporary: Path, target: Path) -> None:
+    """Give a file the permissions of the one that it replaces."""
+    with contextlib.suppress(OSError):
+        if target.is_file() and temporary.is_file():
+            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+
+
 def _replace(temporary: Path, target: Path) -> None:
-    if target.is_dir() and not target.is_symlink():
-        aside = target.parent / f"{temporary.name}.old"
-        os.rename(target, aside)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            os.rename(aside, target)
-            raise
-        shutil.rmtree(aside)
+    if temporary.is_dir() and os.path.lexists(target):
+        if not _exchange(temporary, target):
+            aside = target.with_name(temporary.name + _ASIDE)
+            os.rename(target, aside)
+            try:
+                os.rename(temporary, target)
+            except OSError:
+                os.rename(aside, target)
+                raise
+            _remove(aside)
+        # After an exchange `temporary` is what was replaced; the caller removes it.
     else:
-        if temporary.is_dir() and target.exists():
-            os.unlink(target)
         os.replace(temporary, target)
     _sync_folder(target.parent)
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system cannot."""
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    at_fdcwd, exchange = -100, 2
+    return rename is not None and (
+        rename(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), exchange) == 0
+    )
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        # A thread or worker that was still writing may add a file while this runs.
+        for _ in range(5):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                break
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -122,10 +230,19 @@ def preallocate(path: Path, nbytes: int) -> None:
     """Make a file of `nbytes` zeros whose blocks exist, so that a full disk shows now and not in a later write."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
-        if nbytes:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(fd, 0, nbytes)
-            else:
-                os.ftruncate(fd, nbytes)
+        allocate(fd, nbytes)
     finally:
         os.close(fd)
+
+
+def allocate(fd: int, nbytes: int) -> None:
+    """Extend an open file to `nbytes`, with blocks behind them where the file system can."""
+    if not nbytes:
+        return
+    try:
+        os.posix_fallocate(fd, 0, nbytes)
+    except (AttributeError, OSError) as error:
+        # Not every system or file system has it; then a full disk shows when the bytes are written.
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.ftruncate(fd, nbytes)

@@ -1,27 +1,39 @@
-"""What is written, block by block: arrays in memory, lazy ones and dask arrays behind one interface."""
+"""Writing block by block: in parallel, a bounded number of blocks at a time."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from packstore.errors import DtypeError, OptionError, message
+from packstore.errors import OptionError, message
+from packstore.writers._items import Box, Item
 
-__all__ = ["BLOCK_NBYTES", "Item", "NoProgress", "Progress", "block_boxes", "items_of", "slabs", "write_blocks"]
+__all__ = [
+    "BLOCK_NBYTES",
+    "NoProgress",
+    "Progress",
+    "Put",
+    "block_boxes",
+    "chunk_option",
+    "fitting_chunks",
+    "grown",
+    "map_ordered",
+    "run_parallel",
+    "workers",
+    "write_blocks",
+]
 
 BLOCK_NBYTES = 16 << 20
 
-Box = tuple[slice, ...]
-Put = Callable[[Box, npt.NDArray[Any]], None]
+Put = Callable[[Box, npt.NDArray[Any]], Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Progress(Protocol):
@@ -38,104 +50,81 @@ class NoProgress:
         """Nothing to show."""
 
 
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One array to write.
-
-    Parameters
-    ----------
-    name
-        "" for a file that is one array.
-    data
-        Anything with ``shape``, ``dtype`` and basic slicing.
-    """
-
-    name: str
-    data: Any
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def is_dask(self) -> bool:
-        """Whether it is computed while it is written."""
-        return hasattr(self.data, "__dask_graph__")
-
-    @property
-    def fortran(self) -> bool:
-        """Whether it lies in memory in Fortran order, which npy can keep."""
-        flags = getattr(self.data, "flags", None)
-        return isinstance(self.data, np.ndarray) and bool(flags is not None and flags.fnc)
-
-    def get(self, box: Box) -> npt.NDArray[Any]:
-        """The elements of `box` in memory."""
-        return np.asarray(self.data[box])
-
-
-def items_of(data: Any) -> tuple[list[Item], bool]:
-    """The arrays in `data` and whether it was one array.
-
-    Raises
-    ------
-    DtypeError
-        Object arrays (they would need pickle), or something that is no array.
-    OptionError
-        Names that are no strings or that clash.
-    """
-    if isinstance(data, Mapping):
-        named = list(data.items())
-        single = False
-    elif isinstance(data, (list, tuple)) and any(hasattr(x, "dtype") and getattr(x, "ndim", 0) for x in data):
-        # np.savez's names for arrays without one.
-        named = [(f"arr_{i}", x) for i, x in enumerate(data)]
-        single = False
-    else:
-        named = [("", data)]
-        single = True
-    items = [_item(name, value) for name, value in named]
-    names = {i.name for i in items}
-    for item in items:
-        for other in names:
-            if other.startswith(item.name + "/") and not single:
-                raise OptionError(
-                    message("saving", expected="names that do not nest", got=f"{item.name!r} and {other!r}")
-                )
-    return items, single
-
-
-def _item(name: Any, value: Any) -> Item:
-    if not isinstance(name, str):
-        raise OptionError(message("saving", expected="names to be str", got=repr(name)))
-    if name.startswith("/") or "\\" in name or "\0" in name or any(p.strip(".") == "" for p in name.split("/") if name):
-        raise OptionError(message("saving", expected="names of plain parts joined by /", got=repr(name)))
-    if not (hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")) or isinstance(
-        value, np.generic
-    ):
-        value = np.asarray(value)
-    dtype = np.dtype(value.dtype)
-    if dtype.hasobject:
-        raise DtypeError(
-            message("saving", None, name or None, expected="elements of a fixed size", got=f"dtype {dtype}")
-        )
-    attributes = getattr(value, "attrs", None)
-    plain = dict(attributes) if attributes is not None and hasattr(attributes, "keys") else {}
-    return Item(name, value, tuple(int(n) for n in value.shape), dtype, plain)
+def workers() -> int:
+    """Threads that this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, 16)
 
 
 def block_boxes(shape: Sequence[int], block: Sequence[int]) -> Iterator[Box]:
     """Boxes of at most `block` that tile `shape`, in C order; one empty box for a 0-d array, none for an empty one."""
     if 0 in shape:
         return
-    axes = [[slice(a, min(a + b, n), 1) for a in range(0, n, b)] for n, b in zip(shape, block, strict=True)]
-    yield from itertools.product(*axes)
+    ranges = [range(0, n, b) for n, b in zip(shape, block, strict=True)]
+    # Lazily: an array may have millions of blocks.
+    for index in np.ndindex(*(len(r) for r in ranges)) if ranges else [()]:
+        starts = [r[i] for r, i in zip(ranges, index, strict=True)]
+        yield tuple(slice(a, min(a + b, n), 1) for a, b, n in zip(starts, block, shape, strict=True))
 
 
-def write_blocks(item: Item, block: tuple[int, ...], put: Put, progress: Progress, *, whole_chunks: bool) -> None:
+def grown(shape: Sequence[int], itemsize: int, unit: Sequence[int], nbytes: int) -> tuple[int, ...]:
+    """A multiple of `unit` of about `nbytes`, grown along the last axes first and not past `shape`."""
+    out = list(unit)
+    for axis in range(len(out) - 1, -1, -1):
+        factor = max(nbytes // max(math.prod(out) * itemsize, 1), 1)
+        out[axis] = unit[axis] * min(factor, max(-(-shape[axis] // unit[axis]), 1))
+    return tuple(out)
+
+
+def chunk_option(path: object, item: Item, option: Any) -> tuple[int, ...] | None:
+    """The chunk shape that a ``chunks=`` option means for one array; None for the default.
+
+    Raises
+    ------
+    OptionError
+        No shape of positive lengths (-1 or None: the whole axis) with the array's number of axes.
+    """
+    if isinstance(option, dict):
+        option = option.get(item.name)
+    if option is None or (isinstance(option, str) and option == "auto"):
+        return None
+    if isinstance(option, (int, np.integer)) and not isinstance(option, bool) and len(item.shape) == 1:
+        option = (option,)
+    expected = f"{len(item.shape)} positive lengths"
+    if isinstance(option, str) or not isinstance(option, Sequence) or len(option) != len(item.shape):
+        raise OptionError(message("chunking", path, item.name or None, expected=expected, got=repr(option)))
+    out = []
+    for c, n in zip(option, item.shape, strict=True):
+        if c is None or c == -1:
+            c = max(n, 1)
+        if isinstance(c, bool) or not isinstance(c, (int, np.integer)) or c < 1:
+            raise OptionError(message("chunking", path, item.name or None, expected=expected, got=repr(option)))
+        out.append(int(c))
+    return tuple(out)
+
+
+def fitting_chunks(item: Item, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """`wanted`, or for a dask array the nearest lengths that divide its own chunks, so that none is cut."""
+    if not item.is_dask:
+        return wanted
+    out = []
+    for lengths, w in zip(item.data.chunks, wanted, strict=True):
+        inner = math.gcd(*lengths[:-1]) if len(lengths) > 1 else 0
+        divisors = (d for d in range(min(w, inner), w // 2, -1) if inner % d == 0)
+        # Chunks shorter than wanted are merged, unless they are of a sensible size themselves.
+        out.append(next(divisors, w) if inner else w)
+    return tuple(out)
+
+
+def write_blocks(
+    item: Item,
+    block: tuple[int, ...],
+    put: Put,
+    progress: Progress,
+    *,
+    whole_chunks: bool,
+    collect: Callable[[Any], None] | None = None,
+) -> None:
     """Hand every block of `item` to `put`, in parallel and in any order.
 
     Parameters
@@ -147,24 +136,30 @@ def write_blocks(item: Item, block: tuple[int, ...], put: Put, progress: Progres
     whole_chunks
         Two writers must not share a block (chunked targets): a dask array is then rechunked to whole blocks. Otherwise
         its own chunks are written as they are.
+    collect
+        Given what `put` returns, one at a time, in this process.
     """
     if item.is_dask:
-        _write_dask(item, block, put, progress, whole_chunks)
+        from packstore.writers._dask import write_dask
+
+        write_dask(item, block if whole_chunks else None, put, progress, collect)
         return
 
-    def work(box: Box) -> None:
+    def work(box: Box) -> tuple[int, Any]:
         values = item.get(box)
-        put(box, values)
-        progress.advance(values.nbytes)
+        return values.nbytes, put(box, values)
 
-    run_parallel(work, block_boxes(item.shape, block))
+    for nbytes, result in map_ordered(work, block_boxes(item.shape, block)):
+        if collect is not None:
+            collect(result)
+        progress.advance(nbytes)
 
 
-def run_parallel(work: Callable[[Any], Any], tasks: Iterator[Any], workers: int | None = None) -> None:
-    """Run `work` on each task with a bounded number in flight; the first error stops the rest and is raised."""
-    count = workers or min(os.cpu_count() or 1, 16)
+def run_parallel(work: Callable[[T], object], tasks: Iterable[T]) -> None:
+    """Run `work` on each task, a bounded number at a time; the first error stops the rest and is raised."""
+    count = workers()
     with ThreadPoolExecutor(count) as pool:
-        running: set[Future[Any]] = set()
+        running: set[Future[object]] = set()
         try:
             for task in tasks:
                 running.add(pool.submit(work, task))
@@ -174,18 +169,22 @@ def run_parallel(work: Callable[[Any], Any], tasks: Iterator[Any], workers: int 
                         future.result()
             for future in running:
                 future.result()
-        except BaseException:
+        finally:
             # Interrupted or failed: what has not started must not start.
             for future in running:
                 future.cancel()
-            raise
 
 
-def map_ordered(work: Callable[[Any], Any], tasks: Iterator[Any], workers: int | None = None) -> Iterator[Any]:
-    """Results of `work` in the order of the tasks, computed ahead by several threads, a bounded number of them."""
-    count = workers or min(os.cpu_count() or 1, 16)
+def map_ordered(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    """Results of `work` in the order of the tasks, computed ahead by several threads, a bounded number of them.
+
+    Notes
+    -----
+    Iterate inside ``contextlib.closing`` where an error of the consumer must stop the threads at once.
+    """
+    count = workers()
     with ThreadPoolExecutor(count) as pool:
-        window: list[Future[Any]] = []
+        window: list[Future[R]] = []
         try:
             for task in tasks:
                 window.append(pool.submit(work, task))
@@ -196,70 +195,3 @@ def map_ordered(work: Callable[[Any], Any], tasks: Iterator[Any], workers: int |
         finally:
             for future in window:
                 future.cancel()
-
-
-def _write_dask(item: Item, block: tuple[int, ...], put: Put, progress: Progress, whole_chunks: bool) -> None:
-    import dask
-    from dask.callbacks import Callback
-
-    array = item.data
-    if whole_chunks:
-        array = _align(array, block)
-    parts = array.to_delayed()
-    edges = [np.concatenate([[0], np.cumsum(c)]).astype(int).tolist() for c in array.chunks]
-    write = dask.delayed(_put_block, pure=False, traverse=False)
-    tasks = []
-    for index in np.ndindex(parts.shape):
-        box = tuple(slice(e[i], e[i + 1], 1) for e, i in zip(edges, index, strict=True))
-        if all(s.stop > s.start for s in box):
-            tasks.append(write(parts[index], box, put))
-    lock = threading.Lock()
-    each = item.nbytes // max(len(tasks), 1)
-    wanted = {t.key for t in tasks}
-
-    def posttask(key: Any, *_: Any) -> None:
-        if key in wanted:
-            with lock:
-                progress.advance(each)
-
-    with Callback(posttask=posttask):
-        dask.compute(*tasks)
-
-
-def _put_block(values: Any, box: Box, put: Put) -> None:
-    put(box, np.asarray(values))
-
-
-def _align(array: Any, block: tuple[int, ...]) -> Any:
-    """Rechunk so that each chunk is made of whole blocks, as near to the array's own chunks as that allows."""
-    wanted = []
-    for lengths, b in zip(array.chunks, block, strict=True):
-        inner = lengths[:-1]
-        if all(n % b == 0 for n in inner):
-            wanted.append(lengths)
-        else:
-            size = max(-(-max(lengths) // b), 1) * b
-            total = sum(lengths)
-            wanted.append(tuple(min(size, total - a) for a in range(0, total, size)))
-    return array.rechunk(tuple(wanted))
-
-
-def slabs(item: Item, rows: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Whole runs of rows along axis 0, in order: ``(first row, values)``.
-
-    A dask array is computed a chunk of rows at a time, so it may be larger than memory; anything else gives `rows`
-    rows a time. A 0-d array gives one slab.
-    """
-    if not item.shape:
-        value = item.data.compute() if item.is_dask else item.data[()]
-        yield 0, np.asarray(value, item.dtype)
-        return
-    if not item.is_dask:
-        for start in range(0, item.shape[0], max(rows, 1)):
-            yield start, item.get((slice(start, min(start + max(rows, 1), item.shape[0])),))
-        return
-    start = 0
-    for length in item.data.chunks[0]:
-        if length:
-            yield start, np.asarray(item.data[start : start + length].compute())
-        start += length

@@ -82,8 +82,9 @@ def test_delimiters_are_recognised(tmp_path: Path, delimiter: str, suffix: str) 
 @pytest.mark.parametrize(
     "content",
     [
-        "", "7", "7\n", "1 2 3", "1\n2\n3", "1 2\n3 4", "\n\n1 2\n\n3 4\n\n", "1 2\r\n3 4\r\n", "# head\n1 2 # tail\n3 4\n#",
-        "   1    2 \n\t3\t4\n   \n", "1e5 -inf\nnan 0x1p3\n".replace("0x1p3", "8"), "#\n#\n", "1 2\f\n3 4",
+        "", "7", "7\n", "1 2 3", "1\n2\n3", "1 2\n3 4", "\n\n1 2\n\n3 4\n\n", "1 2\r\n3 4\r\n",
+        "# head\n1 2 # tail\n3 4\n#",
+        "   1    2 \n\t3\t4\n   \n", "1e5 -inf\nnan 8\n", "#\n#\n", "1 2\f\n3 4",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("ndmin", [0, 1, 2])
@@ -195,7 +196,7 @@ def test_any_layout_of_lines(data: st.DataObject) -> None:
 @pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
 def test_wrong_rows_are_named_by_line(tmp_path: Path, content: str, match: str, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
-    (gzip.open if suffix.endswith("gz") else open)(path, "wt").write(content)  # noqa: SIM115
+    (gzip.open if suffix.endswith("gz") else open)(path, "wt").write(content)
     array = packstore.open_array(path)
     with pytest.raises(FormatError, match=match.replace("txt", suffix[1:].replace(".", r"\."))):
         array[...]
@@ -246,7 +247,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[-6] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(CorruptDataError, match="expected gzip data, got .*incorrect"):
+    with pytest.raises(CorruptDataError, match=r"expected gzip data, got .*incorrect"):
         packstore.open_array(path)
 
 

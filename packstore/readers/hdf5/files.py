@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 import h5py
+from h5py import h5f, h5fd, h5p
 
 from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
 from packstore.source import FileSource, Fingerprint, RemoteSource, Source
@@ -34,6 +35,9 @@ H5_ERRORS = (
     MemoryError,
     SystemError,
 )
+
+
+CACHE_NBYTES = 4 << 20
 
 
 class _Bytes:
@@ -102,6 +106,19 @@ class _Bytes:
         return None
 
 
+def _open(file: _Bytes) -> h5py.h5f.FileID:
+    """What ``h5py.File(file, "r")`` does, with a smaller cache in libhdf5: an index is read once, front to back."""
+    fapl = h5p.create(h5p.FILE_ACCESS)
+    fapl.set_fclose_degree(h5f.CLOSE_STRONG)
+    fapl.set_fileobj_driver(h5fd.fileobj_driver, file)
+    cache = fapl.get_mdc_config()
+    cache.max_size = CACHE_NBYTES
+    cache.min_size = min(cache.min_size, CACHE_NBYTES)
+    cache.initial_size = min(cache.initial_size, CACHE_NBYTES)
+    fapl.set_mdc_config(cache)
+    return h5f.open(repr(file).encode("ascii", "replace"), h5f.ACC_RDONLY, fapl=fapl)
+
+
 class Session:
     """One HDF5 file, open for as long as it is indexed or read from.
 
@@ -119,7 +136,7 @@ class Session:
         self.users = 0
         self._bytes = _Bytes(source)
         try:
-            self.file = h5py.File(self._bytes, "r")
+            self.file = h5py.File(_open(self._bytes))
             fcpl = self.file.id.get_create_plist()
             self.offset_nbytes, self.length_nbytes = (int(n) for n in fcpl.get_sizes())
             self.userblock = int(fcpl.get_userblock())

@@ -26,13 +26,21 @@ SMALL_NBYTES = 1 << 18
 class Blob(Protocol):
     """Addressable bytes."""
 
-    nbytes: int
-    # Bytes worth reading over to save a read.
-    gap_nbytes: int
-    # Identifies this state of these bytes; None: not to be cached.
-    key: Hashable | None
-    # Whether what `pread` gives without `out` belongs to the caller alone.
-    fresh: bool
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def gap_nbytes(self) -> int:
+        """Bytes worth reading over to save a read."""
+
+    @property
+    def key(self) -> Hashable | None:
+        """Identifies this state of these bytes; None: not to be cached."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what `pread` gives without `out` belongs to the caller alone."""
 
     def pread(self, offset: int, nbytes: int, out: U8 | None = None) -> U8:
         """Exactly `nbytes` bytes at `offset`; in `out`, of that size, if there is one and they are not at hand."""

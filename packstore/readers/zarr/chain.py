@@ -106,7 +106,7 @@ class Chain:
         cache
             Keep what was decompressed, for the next box of the same chunk.
         """
-        whole = all([s.start == 0 and s.stop == n and s.step == 1 for s, n in zip(box, self.shape, strict=True)])
+        whole = all(s.start == 0 and s.stop == n and s.step == 1 for s, n in zip(box, self.shape, strict=True))
         order = self.order
         if order is not None:
             box = tuple([box[i] for i in order])
@@ -127,7 +127,7 @@ class Chain:
         if self.order is not None and keep:
             axes = tuple(range(keep, len(box)))
             return np.asarray(np.count_nonzero(self.read(blob, box), axis=axes), np.int64)
-        whole = all([s.start == 0 and s.stop == n and s.step == 1 for s, n in zip(box, self.shape, strict=True)])
+        whole = all(s.start == 0 and s.stop == n and s.step == 1 for s, n in zip(box, self.shape, strict=True))
         if self.order is not None:
             box = tuple([box[i] for i in self.order])
         if self.byte_codecs:
@@ -145,6 +145,7 @@ class Chain:
     def _decoded(self, blob: Blob, cache: bool, target: U8 | None, *, scratch: bool) -> Blob:
         """What the byte codecs give, in memory."""
         key = blob.key
+        cache = cache and key is not None
         if key is not None:
             found = PAYLOADS.get(key, self)
             if found is not None:
@@ -157,7 +158,6 @@ class Chain:
                     got=f"{blob.nbytes}",
                 )
             )
-        cache = cache and key is not None
         scratch = scratch and not cache and not self.serializer.nested
         last = len(self.byte_codecs) - 1
         # A checksum gives a view of what it is given; what the last compressor gives must live as long as the result.
@@ -176,5 +176,5 @@ class Chain:
         if cache:
             if data.base is not None and data.size * 2 < data.base.nbytes:
                 data = data.copy()
-            PAYLOADS.put(key, self, data)  # type: ignore[arg-type]  # cache is False without a key
+            PAYLOADS.put(key, self, data)
         return MemoryBlob(data, key if cache else None)

@@ -8,7 +8,7 @@ import os
 import stat as stat_module
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,6 @@ Array = npt.NDArray[Any]
 
 # Decoded bytes from which several chunks are worth several threads: compressed, and not.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
-# Boxes of at most this many bytes are crops: what is left to save is the cost of each call.
-CROP_NBYTES = 1 << 20
 # Files looked at for a token; beyond it, directories; beyond that, nothing.
 MAX_TOKEN_FILES = 4096
 
@@ -60,15 +58,15 @@ class ChunkReader:
     def read(self, selection: Box) -> Array:
         """Elements of `selection`."""
         self.node.check()
+        if self._cropper is not None:
+            found = self._cropper.read(selection)
+            if found is not None:
+                return found
         layout = self.layout
         shape = box_shape(selection)
         if 0 in shape:
             return np.empty(shape, layout.dtype)
         nbytes = math.prod(shape) * layout.dtype.itemsize
-        if nbytes <= CROP_NBYTES and self._cropper is not None:
-            found = self._cropper.read(selection)
-            if found is not None:
-                return found
         items = list(touched(selection, layout.grid_chunk_shape))
         parallel = nbytes >= (PARALLEL_NBYTES if self._is_compressed else PARALLEL_PLAIN_NBYTES)
         if parallel and isinstance(layout.chain.serializer, Sharded) and len(items) < 4 * cpu_count():
@@ -80,7 +78,8 @@ class ChunkReader:
         out = np.empty(shape, layout.dtype)
 
         def fill(item: Touched) -> None:
-            target = out[(*item.outer, ...)]
+            # The Ellipsis makes a view of a 0-d result, too.
+            target = out[cast(Any, (*item.outer, ...))]
             if self._part(item.coords, item.inner, target) is None:
                 target[...] = layout.fill_value
 
@@ -120,7 +119,7 @@ class ChunkReader:
 
         run_all(count, range(len(items)), parallel=math.prod(shape) >= PARALLEL_PLAIN_NBYTES)
         for item, part in zip(items, found, strict=True):
-            counts[(*item.outer[:keep], ...)] += part
+            counts[cast(Any, (*item.outer[:keep], ...))] += part
         return counts
 
     @property
@@ -150,18 +149,16 @@ class ChunkReader:
         inner_shape = serializer.inner.shape
         if self.layout.chain.order is not None:
             inner_shape = tuple(inner_shape[self.layout.chain.order.index(i)] for i in range(len(inner_shape)))
-        for axis, (s, n) in enumerate(zip(item.inner, inner_shape, strict=True)):
-            first, last = s.start // n, -(-s.stop // n)
-            if last - first > 1:
-                break
-        else:
+        counts = [-(-s.stop // n) - s.start // n for s, n in zip(item.inner, inner_shape, strict=True)]
+        axis = next((i for i, count in enumerate(counts) if count > 1), None)
+        if axis is None:
             yield item
             return
+        s = item.inner[axis]
         # About sixteen pieces, whole inner chunks each.
-        width = max(-(-(last - first) // 16), 1) * n
-        cuts = [(item.inner[axis],), (width,)]
-        for _, part, where in touched(cuts[0], cuts[1]):
-            at = item.inner[axis].start + where[0].start * s.step
+        width = -(-counts[axis] // 16) * inner_shape[axis]
+        for _, part, where in touched((s,), (width,)):
+            at = s.start + where[0].start * s.step
             stop = at + (part[0].stop - part[0].start)
             base = item.outer[axis].start
             yield Touched(
@@ -183,10 +180,8 @@ class ChunkReader:
         try:
             # What a scan uses up at once need not be kept.
             cache = self._uses_cache and any(
-                [
-                    s.step != 1 or s.start != 0 or s.stop < min(c, n - i * c)
-                    for s, c, n, i in zip(box, layout.grid_chunk_shape, layout.shape, coords, strict=True)
-                ]
+                s.step != 1 or s.start != 0 or s.stop < min(c, n - i * c)
+                for s, c, n, i in zip(box, layout.grid_chunk_shape, layout.shape, coords, strict=True)
             )
             return layout.chain.read(blob, box, out=out, cache=cache)
         except PackstoreError as error:

@@ -23,6 +23,9 @@ __all__ = ["Cropper"]
 
 Array = npt.NDArray[Any]
 
+# Stored bytes beyond which other costs than those of the calls count.
+CROP_NBYTES = 1 << 18
+
 
 class Cropper:
     """Reads small boxes.
@@ -67,11 +70,12 @@ class Cropper:
             self.fill = 0xFF if layout.fill_value else 0
 
     def read(self, box: Box) -> Array | None:
-        """Elements of a non-empty `box`; None for one that is not for this reader."""
+        """Elements of `box`; None for one that is not for this reader: large, empty or with steps."""
         bitorder = self.bitorder
         per_axis = []
         wanted = []
         last = len(box) - 1
+        nbytes = self.itemsize
         for axis, (s, c) in enumerate(zip(box, self.shape, strict=True)):
             start, stop = s.start, s.stop
             if s.step != 1:
@@ -79,10 +83,14 @@ class Cropper:
             if bitorder is not None and axis == last:
                 lead = start & 7
                 start, stop = start >> 3, (stop + 7) >> 3
-            wanted.append(stop - start)
+            n = stop - start
+            wanted.append(n)
+            nbytes *= n
+            if not 0 < nbytes <= CROP_NBYTES:
+                return None
             i = start // c
             if stop <= (i + 1) * c:
-                per_axis.append([(str(i), start - i * c, stop - start, 0)])
+                per_axis.append([(str(i), start - i * c, n, 0)])
                 continue
             runs = []
             at = start
@@ -104,9 +112,11 @@ class Cropper:
                 out = np.empty(wanted, self.dtype)
             out[tuple([slice(at, at + n) for _, _, n, at in combo])] = part
         if bitorder is None:
-            return out if out.flags.writeable else out.copy()
+            plain: Array = out if out.flags.writeable else out.copy()
+            return plain
         bits = np.unpackbits(out, axis=-1, bitorder=bitorder)
-        return bits[..., lead : lead + box[last].stop - box[last].start].view(np.bool_)
+        mask: Array = bits[..., lead : lead + box[last].stop - box[last].start].view(np.bool_)
+        return mask
 
     def _part(self, combo: tuple[tuple[str, int, int, int], ...]) -> Array | None:
         """The part of one chunk, possibly as a view of bytes."""

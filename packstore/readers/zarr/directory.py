@@ -41,9 +41,7 @@ class DirectoryStore(LocalStore):
     supports_writes: bool = False
     supports_deletes: bool = False
 
-    def __init__(
-        self, root: Any, *, read_only: bool = True, unsupported: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, root: Any, *, read_only: bool = True, unsupported: Mapping[str, str] | None = None) -> None:
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         super().__init__(os.fspath(root), read_only=True)
@@ -62,7 +60,7 @@ class DirectoryStore(LocalStore):
         return f"DirectoryStore('{self}')"
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        """A store of the same directory, not yet open; only ``read_only=True`` can be had (else NotImplementedError)."""
+        """A store of the same directory, not yet open; only ``read_only=True`` can be had."""
         if not read_only:
             raise NotImplementedError(f"with_read_only is not implemented for the {type(self)} store type.")
         return type(self)(self.root, unsupported=self.unsupported)

@@ -159,7 +159,7 @@ def _parse_v2(document: Json, attributes: Json) -> Layout:
     axes = tuple(reversed(range(len(shape)))) if order == "F" and len(shape) > 1 else None
     stored_shape = chunk_shape[::-1] if axes else chunk_shape
     serializer: Serializer = PlainBytes(stored_shape, dtype, dtype)
-    filters = document["filters"] or ()
+    filters: Any = document["filters"] or ()
     for config in filters:
         _need(config["id"] in _V2_FILTERS, f"the filter {config['id']!r}")
     if len(filters) == 1 and filters[0]["id"] in ("bitpack", "packbits"):
@@ -171,8 +171,7 @@ def _parse_v2(document: Json, attributes: Json) -> Layout:
     if compressor is not None:
         codecs = (_byte_codec(compressor["id"], compressor, v2=True),)
     chain = Chain(chunk_shape, axes, serializer, codecs)
-    scalar = "0"
-    key = ("", separator, scalar)
+    key = ("", separator, "0")
     return Layout(shape, dtype, chunk_shape, chunk_shape, _fill(fill, dtype), chain, key, attributes)
 
 
@@ -226,8 +225,8 @@ def _stored_dtype(dtype: np.dtype[Any], config: Json) -> np.dtype[Any]:
     if little == dtype.newbyteorder(">"):
         return dtype
     if dtype.fields is not None:
-        # zarr's releases differ in what they make of the byte order of structs; little-endian is common ground.
-        _need(endian == "little" and dtype == little, "the byte order of a struct")
+        # zarr's releases differ in what they make of a big-endian struct; without byte order it is little for all.
+        _need(endian != "big" and dtype == little, "the byte order of a struct")
         return dtype
     _need(endian is not None, "a missing byte order")
     return little if endian == "little" else dtype.newbyteorder(">")

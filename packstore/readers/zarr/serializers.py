@@ -211,7 +211,7 @@ class PackedBits:
         bounds = [(s.start, s.stop - (s.stop - s.start - 1) % s.step) for s in box]
         plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
         values = unpack_box(blob.pread(plan.offset, plan.nbytes), plan)
-        if any([s.step != 1 for s in box]):
+        if any(s.step != 1 for s in box):
             values = values[tuple([slice(None, None, s.step) for s in box])]
         return values
 
@@ -231,7 +231,7 @@ class PackedBits:
 
     def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
         """Population count where the elements are bits: nothing is unpacked but ragged ends."""
-        if not self.layout.is_bool or any([s.step != 1 for s in box]):
+        if not self.layout.is_bool or any(s.step != 1 for s in box):
             return int(np.count_nonzero(self.read(blob, box, whole, None)))
         self._check_size(blob)
         if 0 in box_shape(box):
@@ -247,7 +247,7 @@ class PackedBits:
         check_padding_bits(data, plan.padding, self.bitorder)
         if not plan.runs:
             return count_nonzero_packed(data, plan.run, plan.first % 8, bitorder=self.bitorder)
-        if any([stride % 8 for stride in plan.strides]):
+        if any(stride % 8 for stride in plan.strides):
             return int(np.count_nonzero(unpack_box(data, plan)))
         # Runs that begin at the same bit: whole bytes are counted packed, the one at either end is unpacked.
         lead, tail = plan.first % 8, (plan.first + plan.run) % 8

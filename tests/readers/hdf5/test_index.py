@@ -198,7 +198,7 @@ def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> A
         ([info((0, 0), 100), info((0, 3), 2**64 - 8)], "outside the file"),
         ([info((0, 0), 100), info((0, 3), 200, 23)], "that do not have 24 bytes"),
         ([info((0, 0), 100), info((0, 3), None)], "without an address or size"),
-        ([info((0,), 100), info((0,), 200)], "coordinates of 1 dimensions instead of 2"),
+        ([info((0,), 100), info((0,), 200)], "coordinates that are not of 2 dimensions"),
     ],
 )
 def test_each_check(entries: list[Any], why: str) -> None:

@@ -128,9 +128,7 @@ def _lookup3(data: bytes) -> int:
 
     a = b = c = (0xDEADBEEF + len(data)) & mask
     while len(data) > 12:
-        a, b, c = (
-            (v + int.from_bytes(data[i : i + 4], "little")) & mask for v, i in ((a, 0), (b, 4), (c, 8))
-        )
+        a, b, c = ((v + int.from_bytes(data[i : i + 4], "little")) & mask for v, i in ((a, 0), (b, 4), (c, 8)))
         for k in (4, 6, 8, 16, 19, 4):
             # One step of the mix, then the three values change places.
             a = (a - c & mask) ^ rot(c, k)
@@ -258,4 +256,3 @@ def test_references_and_null_spaces_are_named(tmp_path: Path) -> None:
     assert set(found.arrays) == {"x"}
     assert "a null dataspace" in found.unsupported["null"]
     assert "reference" in found.unsupported["reference"]
-

@@ -34,9 +34,16 @@ def sources(tmp_path: Path) -> Path:
 
 
 def virtual(
-    file: h5py.File, name: str, shape: tuple[int, ...], maps: list[Any], *, dtype: Any = "<i8", fill: Any = None, maxshape: Any = None
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    maps: list[Any],
+    *,
+    dtype: Any = "<i8",
+    fill: Any = None,
+    maxshape: Any = None,
 ) -> None:
-    """Maps are (virtual slab, file, dataset, source shape, source slab); slabs are h5py's (start, count, stride, block)."""
+    """Maps are (virtual slab, file, dataset, source shape, source slab); a slab is (start, count, stride, block)."""
     dcpl = h5p.create(h5p.DATASET_CREATE)
     if fill is not None:
         dcpl.set_fill_value(np.array([fill], dtype))
@@ -109,9 +116,7 @@ def test_unlimited_mappings_are_as_long_as_their_sources(sources: Path, check: A
     path = sources / "v.h5"
     one, every = (1, 1), (UNLIMITED, 1)
     with h5py.File(path, "w", libver="latest") as f:
-        maps = [
-            (((0, i), every, one, one), f"s{i}.h5", "d", (10,), ((0,), (UNLIMITED,), (1,), (1,))) for i in range(3)
-        ]
+        maps = [(((0, i), every, one, one), f"s{i}.h5", "d", (10,), ((0,), (UNLIMITED,), (1,), (1,))) for i in range(3)]
         virtual(f, "columns", (0, 3), maps, maxshape=(None, 3), fill=-5)
         maps = [(((1,), (UNLIMITED,), (5,), (3,)), "s1.h5", "d", (10,), ((1,), (UNLIMITED,), (4,), (3,)))]
         virtual(f, "blocks", (0,), maps, maxshape=(None,))
@@ -131,7 +136,8 @@ def test_numbered_sources(sources: Path, check: Any, present: int) -> None:
     with h5py.File(path, "w", libver="latest") as f:
         to = ((0, 0), (UNLIMITED, 1), (1, 1), (1, 10))
         virtual(f, "files", (1, 10), [(to, "s%b.h5", "d", (10,), None)], maxshape=(None, 10))
-        virtual(f, "arrays", (1, 3), [(((0, 0), (UNLIMITED, 1), (2, 1), (2, 3)), "s1.h5", "n%b", (2, 3), None)], dtype="<f8", maxshape=(None, 3))
+        to = ((0, 0), (UNLIMITED, 1), (2, 1), (2, 3))
+        virtual(f, "arrays", (1, 3), [(to, "s1.h5", "n%b", (2, 3), None)], dtype="<f8", maxshape=(None, 3))
         f["beside"] = 1
     for i in range(present, 3):
         (sources / f"s{i}.h5").unlink()
@@ -151,7 +157,8 @@ def test_missing_sources_are_the_fill_value(sources: Path, check: Any) -> None:
     path = sources / "v.h5"
     with h5py.File(path, "w", libver="latest") as f:
         virtual(f, "file", (10,), [(None, "no.h5", "d", (10,), None)], fill=8)
-        virtual(f, "both", (20,), [(((0,), (10,)), "no.h5", "d", (10,), None), (((10,), (10,)), "s1.h5", "d", (10,), None)])
+        halves = [(((10 * i,), (10,)), name, "d", (10,), None) for i, name in enumerate(["no.h5", "s1.h5"])]
+        virtual(f, "both", (20,), halves)
         virtual(f, "array", (10,), [(None, "s1.h5", "no", (10,), None)], fill=8)
     check(path, allow_external=True)
     # What does not exist need not be allowed.
@@ -200,7 +207,17 @@ def test_loops_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stored", "seen"),
-    [("<i4", ">i4"), ("<i2", "<i8"), ("<i8", "<i2"), ("<i4", "<u1"), ("<u8", "<i4"), ("<i4", "<f4"), ("<f4", "<f8"), ("<f8", "<f4"), ("S3", "S5")],
+    [
+        ("<i4", ">i4"),
+        ("<i2", "<i8"),
+        ("<i8", "<i2"),
+        ("<i4", "<u1"),
+        ("<u8", "<i4"),
+        ("<i4", "<f4"),
+        ("<f4", "<f8"),
+        ("<f8", "<f4"),
+        ("S3", "S5"),
+    ],
 )
 def test_sources_of_other_types(tmp_path: Path, check: Any, stored: str, seen: str) -> None:
     values = np.array([0, 1, -2, 127, 70000, -70000, 2**31 - 1], object)
@@ -255,7 +272,8 @@ def test_any_pair_of_regular_selections(tmp_path_factory: pytest.TempPathFactory
     def slab(counts: list[int], blocks: list[int]) -> tuple[SLAB, tuple[int, ...]]:
         start = tuple(data.draw(st.integers(0, 3)) for _ in counts)
         stride = tuple(b + data.draw(st.integers(0, 3)) for b in blocks)
-        shape = tuple(s + (c - 1) * d + b + data.draw(st.integers(0, 2)) for s, c, d, b in zip(start, counts, stride, blocks, strict=True))
+        ends = [s + (c - 1) * d + b for s, c, d, b in zip(start, counts, stride, blocks, strict=True)]
+        shape = tuple(end + data.draw(st.integers(0, 2)) for end in ends)
         return (start, tuple(counts), stride, tuple(blocks)), shape
 
     counts = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))

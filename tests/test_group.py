@@ -1,0 +1,120 @@
+"""packstore.Group: members of its own classes, and reasons for those that are missing."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import packstore
+from packstore.errors import ComponentNotFoundError, FormatError, MissingFileError, UnsupportedError
+
+ARRAYS = {"a": np.arange(6).reshape(2, 3), "g/b": np.arange(4.0), "g/h/c": np.array(3.5)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "x.npz", bad=np.array([{}]), **ARRAYS)
+    return tmp_path / "x.npz"
+
+
+def test_members_are_packstores(path: Path) -> None:
+    group = packstore.open_group(path)
+    assert isinstance(group, packstore.Group)
+    found = dict(group.members(max_depth=None))
+    assert {name: type(node) for name, node in found.items()} == {
+        "a": packstore.Array,
+        "g": packstore.Group,
+        "g/b": packstore.Array,
+        "g/h": packstore.Group,
+        "g/h/c": packstore.Array,
+    }
+    for name, data in ARRAYS.items():
+        for node in (found[name], group[name]):
+            assert node.lazy is not None
+            np.testing.assert_array_equal(node[...], data)
+    assert [type(node) for _, node in group.arrays()] == [packstore.Array]
+    assert [type(node) for node in group.array_values()] == [packstore.Array]
+    assert [type(node) for _, node in group.groups()] == [packstore.Group]
+    assert [type(node) for node in group.group_values()] == [packstore.Group]
+    assert isinstance(group["g"]["h"]["c"], packstore.Array)
+
+
+def test_what_zarr_groups_do(path: Path) -> None:
+    group = packstore.open_group(path)
+    assert sorted(group) == ["a", "g"]
+    assert sorted(group.array_keys()) == ["a"]
+    assert sorted(group.group_keys()) == ["g"]
+    assert (len(group), group.nmembers(None)) == (2, 5)
+    assert "g/b" in group
+    assert dict(group.attrs) == {}
+    text = str(group.tree())
+    assert all(name in text for name in ("a (2, 3) int64", "b (4,) float64", "c () float64"))
+    assert "Read-only" in str(group.info)
+    assert group == packstore.open_group(path)
+    with pytest.raises(ValueError, match="read-only"):
+        group.create_group("new")
+
+
+def test_unsupported_members_say_why(path: Path) -> None:
+    group = packstore.open_group(path)
+    assert list(group.unsupported) == ["bad"]
+    assert "pickled" in group.unsupported["bad"]
+    assert "bad" not in group
+    with pytest.raises(UnsupportedError, match=r"opening .*x\.npz\[bad\]: .*pickled"):
+        group["bad"]
+    with pytest.raises(UnsupportedError):
+        packstore.open(path, "bad")
+
+
+def test_missing_members(path: Path) -> None:
+    group = packstore.open_group(path)
+    with pytest.raises(KeyError):
+        group["none"]
+    assert group.get("none", 5) == 5
+    assert isinstance(group.get("a"), packstore.Array)
+    with pytest.raises(ComponentNotFoundError, match=r"x\.npz\[none\]: expected an array or group, got nothing"):
+        packstore.open(path, "none")
+    with pytest.raises(MissingFileError):
+        packstore.open(path.parent / "absent.npz")
+
+
+def test_pickle(path: Path) -> None:
+    group = pickle.loads(pickle.dumps(packstore.open_group(path, "g")))
+    assert group.path == "g"
+    np.testing.assert_array_equal(group["b"][1:], ARRAYS["g/b"][1:])
+    assert isinstance(group["b"], packstore.Array)
+
+
+def test_open_gives_what_is_there(path: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", ARRAYS["a"])
+    assert isinstance(packstore.open(tmp_path / "x.npy"), packstore.Array)
+    assert isinstance(packstore.open(path), packstore.Group)
+    assert isinstance(packstore.open(path, "g"), packstore.Group)
+    assert isinstance(packstore.open(path, "/g/h/c"), packstore.Array)
+    for component in (None, ""):
+        with pytest.raises(FormatError, match=r"expected a group, got one array\. Use packstore\.open_array\."):
+            packstore.open_group(tmp_path / "x.npy", component)
+    with pytest.raises(FormatError, match="got one array"):
+        packstore.open_group(path, "a")
+
+
+def test_an_empty_archive_is_an_empty_group(tmp_path: Path) -> None:
+    np.savez(tmp_path / "e.npz")
+    group = packstore.open(tmp_path / "e.npz")
+    assert isinstance(group, packstore.Group)
+    assert list(group) == []
+
+
+def test_zarr_directory(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "z.zarr")
+    root.create_array("m", data=np.arange(6), chunks=(4,))
+    root.create_group("g").attrs["title"] = "below"
+    group = packstore.open(tmp_path / "z.zarr")
+    assert isinstance(group, packstore.Group)
+    assert isinstance(group["m"], packstore.Array)
+    np.testing.assert_array_equal(group["m"][1:5], np.arange(1, 5))
+    assert dict(group["g"].attrs) == {"title": "below"}
