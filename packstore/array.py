@@ -70,22 +70,6 @@ class Array(zarr.Array[Any]):
             return self._lazy.__array__(dtype, copy)
         return np.asarray(super().__array__(dtype, copy))
 
-    def count_nonzero(self, axis: int | tuple[int, ...] | None = None) -> Any:
-        """How many elements are not zero, as `numpy.count_nonzero`; see `packstore.LazyArray.count_nonzero`.
-
-        Examples
-        --------
-        >>> import numpy as np, packstore, pathlib, tempfile
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.bits"
-        >>> np.packbits(np.eye(16, dtype=bool), axis=0).tofile(path)
-        >>> packstore.open_array(path, format="raw", shape=(16, 16), packed_axis=0).count_nonzero()
-        16
-        """
-        if self._same_dtype and self._lazy is not None:
-            return self._lazy.count_nonzero(axis)
-        counts = np.count_nonzero(np.asarray(self[...]), axis=axis)
-        return counts if isinstance(counts, np.ndarray) else int(counts)
-
     def with_config(self, config: Any) -> Self:
         """As `zarr.Array.with_config`; in F order all is read through zarr, which lays out its results like that."""
         new = super().with_config(config)

@@ -11,9 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["Box", "Touched", "box_shape", "cpu_count", "may_use_threads", "run_all", "touched"]
+__all__ = ["Box", "Touched", "as_index", "box_shape", "cpu_count", "may_use_threads", "run_all", "touched"]
 
 Box = tuple[slice, ...]
 T = TypeVar("T")
@@ -47,6 +47,11 @@ def box_shape(box: Box) -> tuple[int, ...]:
     (3, 4)
     """
     return tuple([max(-((s.start - s.stop) // s.step), 0) for s in box])
+
+
+def as_index(box: Box) -> tuple[Any, ...]:
+    """`box` as an index: the Ellipsis keeps a 0-d result an array, as numpy's scalars lose the byte order."""
+    return (*box, ...)
 
 
 def touched(box: Box, chunk_shape: Sequence[int]) -> Iterator[Touched]:

@@ -20,7 +20,7 @@ class ByteLRU:
     Parameters
     ----------
     max_nbytes
-        An array larger than a quarter of it is not kept at all.
+        An array larger than half of it is not kept at all.
 
     Notes
     -----
@@ -59,7 +59,7 @@ class ByteLRU:
 
     def put(self, key: Hashable, owner: object, array: npt.NDArray[Any]) -> None:
         """Keep `array`, dropping the least recently used ones beyond the bound."""
-        if array.nbytes > self.max_nbytes // 4:
+        if array.nbytes > self.max_nbytes // 2:
             return
         array.flags.writeable = False
         with self._lock:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from packstore.boxes import Box, box_shape, run_all
 from packstore.chunkio import packed_bytes, read_box
 from packstore.codecs._bits import count_nonzero_packed
-from packstore.errors import SelectionError, message
+from packstore.errors import OptionError, message
 from packstore.manifests import DelegatedManifest, ManifestArray, PackedManifest
 
 if TYPE_CHECKING:
     from packstore.lazy import LazyArray
 
-__all__ = ["BlockCounts", "count_box", "count_nonzero", "normalize_axes"]
+__all__ = ["BlockCounts", "count_box", "count_nonzero", "reduced_axes"]
 
 Counts = npt.NDArray[np.int64]
 
@@ -28,17 +28,17 @@ PIECE_NBYTES = 8 << 20
 _PACKED_PIECE_NBYTES = 1 << 18
 
 
-def normalize_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+def reduced_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     """The axes that a reduction removes, in ascending order.
 
     Raises
     ------
-    SelectionError
+    OptionError
         Out of range, repeated, or no integer.
 
     Examples
     --------
-    >>> normalize_axes(None, 3), normalize_axes((-1, 0), 3)
+    >>> reduced_axes(None, 3), reduced_axes((-1, 0), 3)
     ((0, 1, 2), (0, 2))
     """
     if axis is None:
@@ -46,18 +46,20 @@ def normalize_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, 
     try:
         given = [operator.index(i) for i in (axis if isinstance(axis, tuple) else (axis,))]
     except TypeError as error:
-        raise SelectionError(message("counting", expected="an axis, a tuple of them or None", got=repr(axis))) from error
+        raise OptionError(message("counting", expected="an axis, a tuple of them or None", got=repr(axis))) from error
     found = sorted(i + ndim if i < 0 else i for i in given)
     if any(not 0 <= i < ndim for i in found) or len(set(found)) < len(found):
-        raise SelectionError(message("counting", expected=f"different axes of {ndim}", got=repr(axis)))
+        raise OptionError(message("counting", expected=f"different axes of {ndim}", got=repr(axis)))
     return tuple(found)
 
 
-def count_nonzero(array: ManifestArray, axis: int | tuple[int, ...] | None = None) -> Any:
+def count_nonzero(lazy: LazyArray, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
     """As `numpy.count_nonzero` of the whole array: an int, or an int64 array where axes are left."""
-    axes = normalize_axes(axis, len(array.shape))
-    counts = count_box(array, tuple(slice(0, n, 1) for n in array.shape), axes)
-    return counts if len(axes) < len(array.shape) else int(counts)
+    axes = reduced_axes(axis, lazy.ndim)
+    counts = count_box(lazy.array, tuple(slice(0, n, 1) for n in lazy.shape), axes)
+    if keepdims:
+        return np.expand_dims(counts, axes)
+    return counts if len(axes) < lazy.ndim else int(counts)
 
 
 def count_box(array: ManifestArray, box: Box, axes: tuple[int, ...]) -> Counts:

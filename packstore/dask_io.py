@@ -95,49 +95,6 @@ def _read_0d(array: LazyArray, key: Any, asarray: bool = True, lock: Any = False
     return array[...]
 
 
-def count_nonzero(array: Any, axis: int | tuple[int, ...] | None = None, chunks: Any = "auto") -> da.Array:
-    """`packstore.Array.count_nonzero` as a dask array.
-
-    Parameters
-    ----------
-    array : LazyArray or packstore.Array
-        What to count in.
-    axis
-        As for `numpy.count_nonzero`.
-    chunks
-        The blocks that are counted at a time; as `from_file`.
-
-    Returns
-    -------
-    dask.array.Array
-        int64; 0-d where nothing is left of the shape.
-
-    Examples
-    --------
-    >>> import numpy as np, packstore, pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
-    >>> np.save(path, np.arange(10) % 3)
-    >>> int(count_nonzero(packstore.open_array(path)).compute())
-    6
-    """
-    import dask.array as da
-
-    from packstore.counting import BlockCounts, normalize_axes
-
-    lazy = array if isinstance(array, LazyArray) else getattr(array, "lazy", None)
-    if lazy is None or getattr(array, "_same_dtype", True) is False:
-        # What only zarr can read is counted by dask.
-        return da.count_nonzero(da.from_zarr(array), axis=axis)
-    axes = normalize_axes(axis, lazy.ndim)
-    blocks = from_lazy(lazy, chunks).chunks
-    counts = BlockCounts(lazy, blocks, axes)
-    if not axes or 0 in lazy.shape:
-        return da.asarray(lazy.count_nonzero(axis))
-    pieces = tuple((1,) * len(c) if i in axes else c for i, c in enumerate(blocks))
-    meta = np.empty((0,) * lazy.ndim, np.int64)
-    return da.from_array(counts, chunks=pieces, meta=meta, asarray=True, fancy=False, inline_array=True).sum(axis=axes)
-
-
 def from_file(
     path: Any,
     component: str | None = None,

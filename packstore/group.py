@@ -10,7 +10,7 @@ from zarr.abc.store import Store
 
 from packstore.array import Array, array_at, component_error, store_of, unsupported_error
 from packstore.errors import FormatError, message
-from packstore.readers import Location, locate
+from packstore.readers import Location, component_name, locate
 
 __all__ = ["Group", "open", "open_group"]
 
@@ -139,7 +139,7 @@ def open(
     (3,)
     """
     location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    name = (component or "").strip("/")
+    name = component_name("" if component is None else component)
     manifest = location.manifest()
     if name in manifest.arrays or name in manifest.unsupported:
         return array_at(location, name)

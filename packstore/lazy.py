@@ -142,7 +142,7 @@ class LazyArray:
 
         Raises
         ------
-        SelectionError
+        OptionError
             An axis that is not there.
 
         Notes
@@ -151,7 +151,7 @@ class LazyArray:
         """
         from packstore.counting import count_nonzero
 
-        return count_nonzero(self.array, axis)
+        return count_nonzero(self, axis)
 
     def _advanced(self, key: Any) -> Any:
         """Numpy's advanced indexing, by reading the bounding box of what is asked for."""

@@ -80,6 +80,18 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
             forward.append(slice(start, stop if stop > start else start, 1))
         else:
             return BasicSelection(tuple(forward), None)
+    if type(key) is tuple and len(key) == len(shape) and shape:
+        # What nearly all crops are: slices from an index to an index.
+        found = []
+        for k, n in zip(key, shape, strict=True):
+            if type(k) is not slice or k.step is not None:
+                break
+            start, stop = k.start, k.stop
+            if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= n:
+                break
+            found.append(slice(start, stop, 1))
+        else:
+            return BasicSelection(tuple(found), None)
     keys = key if isinstance(key, tuple) else (key,)
     used = 0
     ellipses = 0

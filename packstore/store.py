@@ -26,6 +26,7 @@ from packstore.joined import MultiLocation, join_files
 from packstore.keys import ZARR_JSON, chunk_key, parent_paths, parse_chunk_key, path_reason
 from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray
 from packstore.readers import Location, locate
+from packstore.source import FileSource, InlineBytes
 
 if TYPE_CHECKING:
     from typing import Self
@@ -173,9 +174,15 @@ class ManifestStore(Store):
 
     @staticmethod
     def _is_view(array: ManifestArray) -> bool:
-        """Whether its chunks are views: nothing to wait for."""
+        """Whether its chunks are runs of mapped bytes: nothing to decode, copy or wait for."""
         storage = array.storage
-        return isinstance(storage, ContiguousManifest) and storage.convert is None and storage.space.view() is not None
+        if not isinstance(storage, ContiguousManifest) or storage.convert is not None:
+            return False
+        # Not whatever has a view: that of a compressed member decodes it.
+        if not isinstance(storage.space, (FileSource, InlineBytes)) or array.dtype.names is not None:
+            return False
+        fast = slice(0, -1) if storage.order == "F" else slice(1, None)
+        return array.chunk_shape[fast] == array.shape[fast]
 
     def _chunk_bytes(self, array: ManifestArray, coords: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
         chunk = read_chunk(array, coords)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore import zarr_types
+from packstore import zarr_dtypes, zarr_types
 from packstore.manifests import ContiguousManifest, ManifestArray
 
 __all__ = ["array_metadata", "array_reason", "element_nbytes", "encode_chunk", "to_zarr"]
@@ -16,7 +16,7 @@ __all__ = ["array_metadata", "array_reason", "element_nbytes", "encode_chunk", "
 
 def array_reason(array: ManifestArray) -> str | None:
     """Why zarr has no data type for the array; None where it has."""
-    if array.zarr_kind is not None:
+    if array.zarr_kind in ("string", "bytes"):
         return None
     return zarr_types.reason(array.dtype)
 
@@ -39,7 +39,7 @@ def _zdtype(array: ManifestArray) -> tuple[Any, Any, str]:
         data = VariableLengthBytes()
         return data.to_json(zarr_format=3), data, "vlen-bytes"
     json_type, zdtype = zarr_types.metadata(array.dtype)
-    return json_type, zdtype, "bytes"
+    return json_type, zdtype, zarr_dtypes.SERIALIZER if array.zarr_kind == "vlen" else "bytes"
 
 
 def array_metadata(array: ManifestArray) -> dict[str, Any]:
@@ -49,13 +49,18 @@ def array_metadata(array: ManifestArray) -> dict[str, Any]:
     if _is_fortran(array):
         order = list(range(len(array.shape)))[::-1]
         codecs.append({"name": "transpose", "configuration": {"order": order}})
-    if serializer == "bytes":
+    if serializer == "bytes" and zarr_dtypes.is_described(array.dtype):
+        # The data type says how elements lie in memory, byte order included.
+        codecs.append({"name": "bytes"})
+    elif serializer == "bytes":
         endian = "big" if _is_big_endian(array.dtype) else "little"
         codecs.append({"name": "bytes", "configuration": {"endian": endian}})
     else:
         codecs.append({"name": serializer, "configuration": {}})
     fill = array.fill_value
-    if fill is None and array.zarr_kind is None:
+    if zarr_dtypes.is_described(array.dtype) and array.zarr_kind != "string":
+        fill = 0 if fill is None else fill
+    elif fill is None and array.zarr_kind is None:
         # Not zarr's default, which is NaT for datetimes: the direct path reads zeros where nothing is stored.
         fill = np.zeros((), zarr_types.packed(array.dtype))[()]
     elif fill is None:
@@ -113,6 +118,8 @@ def encode_chunk(array: ManifestArray, chunk: npt.NDArray[Any]) -> npt.NDArray[n
         blobs = np.empty(chunk.size, dtype=object)
         blobs[:] = [b"" if v is None or isinstance(v, int) else bytes(v) for v in chunk.ravel().tolist()]
         return np.frombuffer(VLenBytes().encode(blobs), np.uint8)
+    if array.zarr_kind == "vlen":
+        return zarr_dtypes.elements.encode(chunk, array.dtype)
     packed = zarr_types.packed(array.dtype)
     if packed != chunk.dtype:
         chunk = chunk.astype(packed)
@@ -134,6 +141,9 @@ def to_zarr(array: ManifestArray, part: Any, dtype: Any) -> Any:
         values = np.asarray(part, dtype=object)
         texts = np.array([_text(v) for v in values.ravel().tolist()], dtype=dtype).reshape(values.shape)
         return texts if isinstance(part, np.ndarray) else texts[()]
+    if array.zarr_kind == "vlen":
+        # One element of an object array is itself an ndarray, of another dtype.
+        return part
     if isinstance(part, (np.ndarray, np.generic)):
         if array.dtype.fields is not None:
             out = np.asarray(part).astype(dtype)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from packstore import zarr_dtypes
 from packstore.errors import DtypeError, message
 
 if TYPE_CHECKING:
     from zarr.dtype import ZDType
 
-__all__ = ["metadata", "packed", "reason"]
+__all__ = ["metadata", "own_reason", "packed", "reason"]
 
 DType = np.dtype[Any]
 # Types of the zarr v3 core, which need no asking.
@@ -28,7 +29,7 @@ _probing = threading.Lock()
 
 
 def reason(dtype: DType) -> str | None:
-    """Why zarr v3 has no data type for `dtype`, or None where it has one.
+    """Why zarr v3 has no data type for `dtype`, or None where zarr or packstore (`packstore.zarr_dtypes`) has one.
 
     Notes
     -----
@@ -38,9 +39,22 @@ def reason(dtype: DType) -> str | None:
 
     Examples
     --------
-    >>> reason(np.dtype(">f4")) is None
-    True
-    >>> reason(np.dtype([("a", "f4", (3,))]))
+    >>> reason(np.dtype(">f4")) is None, reason(np.dtype([("a", "f4", (3,))])) is None
+    (True, True)
+    >>> reason(np.dtype(object))
+    'zarr has no data type for Python objects'
+    """
+    if _is_described(dtype):
+        return zarr_dtypes.reason(dtype)
+    return own_reason(dtype)
+
+
+def own_reason(dtype: DType) -> str | None:
+    """Why zarr on its own has no data type for `dtype`: readers without packstore could not open the array.
+
+    Examples
+    --------
+    >>> own_reason(np.dtype([("a", "f4", (3,))]))
     "zarr structs have no array members ('a' has shape (3,))"
     """
     if dtype.char in CORE and dtype.isbuiltin != 2:
@@ -72,25 +86,29 @@ def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
     why = reason(dtype)
     if why is not None:
         raise DtypeError(message("naming a zarr data type", expected="a dtype that zarr has", got=f"{dtype}: {why}"))
+    if _is_described(dtype):
+        zdtype = zarr_dtypes.data_type(dtype)
+        return zdtype.to_json(zarr_format=3), zdtype
     zdtype = parse_dtype(packed(dtype), zarr_format=3)
     return zdtype.to_json(zarr_format=3), zdtype
 
 
 def packed(dtype: DType) -> DType:
-    """`dtype` as zarr's ``bytes`` codec lays it out: structs without padding and little-endian, all else as it is.
+    """`dtype` as zarr's ``bytes`` codec lays it out: zarr's structs packed and little-endian, all else as it is.
 
     Examples
     --------
     >>> packed(np.dtype({"names": ["a", "b"], "formats": [">i2", "f8"], "offsets": [8, 0], "itemsize": 16}))
     dtype([('a', '<i2'), ('b', '<f8')])
     """
-    return dtype if dtype.names is None else _packed_struct(dtype)
+    return dtype if dtype.names is None or _is_described(dtype) else _packed_struct(dtype)
+
+
+def _is_described(dtype: DType) -> bool:
+    return not _is_string_object(dtype) and zarr_dtypes.is_described(dtype)
 
 
 def _packed_struct(dtype: DType) -> DType:
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return np.dtype((_packed_struct(base), shape))
     if dtype.names is None:
         return dtype.newbyteorder("<") if dtype.kind not in "VO" else dtype
     # zarr writes no field offsets and no byte order per field.

@@ -51,7 +51,7 @@ def test_selections_that_zarr_answers(array: packstore.Array) -> None:
 
 def test_selections_that_numpy_has_and_zarr_has_not(array: packstore.Array) -> None:
     np.testing.assert_array_equal(array[::-2, None, ..., -1], DATA[::-2, None, ..., -1])
-    with pytest.raises(IndexError, match="out of bounds|within"):
+    with pytest.raises(IndexError, match=r"out of bounds|within"):
         array[5]
 
 
@@ -142,13 +142,13 @@ def test_empty(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 
 def test_arrays_that_zarr_has_not(tmp_path: Path) -> None:
-    data = np.zeros(3, np.longdouble)
-    np.savez(tmp_path / "x.npz", long=data, fine=np.arange(2))
+    data = np.arange(3).astype("M8")
+    np.savez(tmp_path / "x.npz", bare=data, fine=np.arange(2))
     with pytest.raises(
-        UnsupportedError, match=r"opening .*x\.npz\[long\].*packstore\.from_file may read it all the same"
+        UnsupportedError, match=r"opening .*x\.npz\[bare\].*packstore\.from_file may read it all the same"
     ):
-        packstore.open_array(tmp_path / "x.npz", "long")
-    np.testing.assert_array_equal(packstore.from_file(tmp_path / "x.npz", "long").compute(), data)
+        packstore.open_array(tmp_path / "x.npz", "bare")
+    np.testing.assert_array_equal(packstore.from_file(tmp_path / "x.npz", "bare").compute(), data)
 
 
 def test_names(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_replaced_entries_count_once() -> None:
 
 def test_large_arrays_are_not_kept() -> None:
     cache, owner = ByteLRU(400), Owner()
-    cache.put("a", owner, block(1, 101))
+    cache.put("a", owner, block(1, 201))
     assert cache.get("a", owner) is None
     assert cache.nbytes == 0
 

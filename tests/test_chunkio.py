@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from packstore import boxes, chunkio
+from packstore import boxes, chunkio, packedio
 from packstore.chunkio import read_box, read_chunk
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
 from packstore.filters import FilterSpec
@@ -277,3 +277,31 @@ def test_cached_chunks_still_notice_a_changed_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"other")
     with pytest.raises(StaleFileError):
         read_box(array, box)
+
+
+@pytest.mark.parametrize("piece_nbytes", [1, 8, 20, 100])
+@given(st.data(), shapes_st(min_dims=1, max_side=30, max_dims=3))
+def test_packed_in_pieces(piece_nbytes: int, draw: st.DataObject, shape: tuple[int, ...]) -> None:
+    """Large boxes are unpacked piece by piece, in threads: the same at every place a piece may begin."""
+    mask = np.random.default_rng(len(shape)).random(shape) < 0.5
+    axis = draw.draw(st.integers(0, len(shape) - 1))
+    space = InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits")
+    array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(space, 0, axis, "big"))
+    box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packedio, "PARALLEL_PACKED_NBYTES", 2)
+        patch.setattr(packedio, "_PIECE_NBYTES", piece_nbytes)
+        np.testing.assert_array_equal(read_box(array, box), mask[(*box, ...)])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("start", range(9))
+def test_packed_pieces_of_single_rows(axis: int, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packedio, "PARALLEL_PACKED_NBYTES", 2)
+    monkeypatch.setattr(packedio, "_PIECE_NBYTES", 1)
+    mask = np.random.default_rng(start).random((30, 30)) < 0.5
+    storage = PackedManifest(InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits"), 0, axis, "big")
+    array = ManifestArray(mask.shape, np.dtype(bool), mask.shape, storage)
+    for stop in (start + 1, start + 5, 30):
+        box = (slice(start, stop, 1), slice(0, 30, 1))
+        np.testing.assert_array_equal(read_box(array, box), mask[box])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import packstore
 from packstore import dask_io
-from packstore.errors import SelectionError
+from packstore.errors import OptionError
 
 
 def _written(kind: str, mask: np.ndarray[Any, Any], folder: Path, axis: int, bitorder: str) -> packstore.Array:
@@ -90,5 +90,5 @@ def test_empty_and_0d(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", [2, -3, (0, 0), "0"])
 def test_wrong_axis(axis: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 3)))
-    with pytest.raises(SelectionError, match="axes of 2|an axis, a tuple"):
+    with pytest.raises(OptionError, match="axes of 2|an axis, a tuple"):
         packstore.open_array(tmp_path / "x.npy").count_nonzero(axis)

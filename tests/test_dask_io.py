@@ -17,7 +17,6 @@ from hypothesis import given
 from numpy.lib import format as npy_format
 
 import packstore
-from packstore import chunkio
 from packstore.dask_io import MAX_CHUNK_NBYTES, MIN_CHUNK_NBYTES, auto_chunks, from_lazy
 from packstore.errors import StaleFileError
 from packstore.lazy import open_lazy
@@ -48,7 +47,6 @@ def no_reads(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("data was read")
 
     monkeypatch.setattr(FileSource, "view", refuse)
-    monkeypatch.setattr(chunkio, "_pread_box", refuse)
 
 
 def test_values_and_meta(path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
 import packstore
-from packstore.errors import ComponentNotFoundError, FormatError, MissingFileError, UnsupportedError
+from packstore.errors import ComponentNotFoundError, FormatError, MissingFileError, OptionError, UnsupportedError
 
 ARRAYS = {"a": np.arange(6).reshape(2, 3), "g/b": np.arange(4.0), "g/h/c": np.array(3.5)}
 
@@ -118,3 +119,10 @@ def test_zarr_directory(tmp_path: Path) -> None:
     assert isinstance(group["m"], packstore.Array)
     np.testing.assert_array_equal(group["m"][1:5], np.arange(1, 5))
     assert dict(group["g"].attrs) == {"title": "below"}
+
+
+@pytest.mark.parametrize("component", [0, b"a", ("a",)])
+def test_components_are_names(path: Path, component: Any) -> None:
+    for call in (packstore.open, packstore.open_array, packstore.from_file):
+        with pytest.raises(OptionError, match="expected component= to be a str"):
+            call(path, component)

@@ -23,6 +23,8 @@ from packstore.lazy import LazyArray, open_lazy
 from packstore.selection import basic_selection
 from packstore.testing.strategies import PLAIN_DTYPES, basic_indices, chunk_shapes, shapes_st
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
+
 BATCHED = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 FUSED = "zarr.core.codec_pipeline.FusedCodecPipeline"
 PIPELINES = [BATCHED, *([FUSED] if hasattr(zarr.core.codec_pipeline, "FusedCodecPipeline") else [])]

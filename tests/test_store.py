@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import h5py
 import numpy as np
 import pytest
 import zarr
@@ -22,6 +23,8 @@ from packstore.readers import READERS, Location, Reader, locate
 from packstore.source import Source
 from packstore.store import ManifestStore
 from packstore.testing.store import ReadOnlyStoreTests
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
 
 
 class TestNpy(ReadOnlyStoreTests):
@@ -82,6 +85,26 @@ class TestPacked(ReadOnlyStoreTests):
     def location(self, tmp_path: Path) -> Location:
         np.packbits(np.random.default_rng(0).random((13, 20)) < 0.5, axis=1).tofile(tmp_path / "x.bits")
         return locate(tmp_path / "x.bits", format="raw", shape=(13, 20), packed_axis=1, chunks=(5, 8))
+
+
+class TestHdf5(ReadOnlyStoreTests):
+    """Groups with attributes, chunks behind filters, chunks never written, strings, what is not served."""
+
+    @pytest.fixture
+    def location(self, tmp_path: Path) -> Location:
+        with h5py.File(tmp_path / "x.h5", "w") as f:
+            f.attrs["title"] = "all sorts"
+            f["g/contiguous"] = np.arange(12, dtype=">i2").reshape(3, 4)
+            f.create_dataset(
+                "g/packed", data=np.arange(35.0).reshape(5, 7), chunks=(2, 3), compression="gzip", shuffle=True
+            )
+            sparse = f.create_dataset("sparse", (6, 6), "i4", chunks=(2, 2), fillvalue=7)
+            sparse[2:4, 4:6] = 1
+            f["names"] = ["a", "bcd", "\u00e9"]
+            f["scalar"] = 4.5
+            f["reference"] = np.array([f["g"].ref], dtype=h5py.ref_dtype)
+            f["empty"] = h5py.Empty("f4")
+        return locate(tmp_path / "x.h5")
 
 
 class TestRemote(ReadOnlyStoreTests):

@@ -1,213 +1,260 @@
-"""Arguments of the commands, and how their results and errors are shown."""
+"""The commands' arguments, and what becomes of their results and errors."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from packstore.errors import OptionError, PackstoreError, message
+from packstore.cli import options as given
+from packstore.cli.show import emit, one_line
+from packstore.errors import PackstoreError
 
 __all__ = ["app", "run"]
 
+DIFFERENT, BAD_INPUT, FAULT, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Saved arrays as zarr stores and dask arrays. Exit codes: 0 done, 1 different, 2 bad input, 130 interrupted.",
+    help="Saved arrays as zarr stores and dask arrays. Exit codes: 0 done, 1 different, 2 bad input, 3 a fault of "
+    "packstore's own, 130 interrupted.",
 )
 
-EXIT_DIFFERENT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Component = Annotated[str | None, typer.Option("--component", "-c", help="The array in the file.")]
-Format = Annotated[str | None, typer.Option("--format", help="npy, npz, hdf5, zarr, raw …; recognised where left out.")]
-Dtype = Annotated[str | None, typer.Option(help="Raw files: the element type, as numpy names it.")]
-Shape = Annotated[str | None, typer.Option(help="Raw files: lengths joined by commas, for instance 100,512,512.")]
-Offset = Annotated[int | None, typer.Option(help="Raw files: bytes before the first element.")]
-Order = Annotated[str | None, typer.Option(help="Raw files: C or F.")]
-PackedAxis = Annotated[int | None, typer.Option(help="Raw files of packed bits: the packed axis.")]
-BitOrder = Annotated[str | None, typer.Option(help="Raw files of packed bits: big or little.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="Any readable file, directory or URL.", show_default=False)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
-def reader_options(
-    format: str | None,
-    dtype: str | None,
-    shape: str | None,
-    offset: int | None,
-    order: str | None,
-    packed_axis: int | None,
-    bitorder: str | None,
-) -> dict[str, Any]:
-    """The options that were given, as `open_store` takes them."""
-    given = {
-        "format": format,
-        "dtype": dtype,
-        "shape": None if shape is None else lengths(shape),
-        "offset": offset,
-        "order": order,
-        "packed_axis": packed_axis,
-        "bitorder": bitorder,
-    }
-    return {k: v for k, v in given.items() if v is not None}
+def _version(value: bool) -> None:
+    if value:
+        from packstore import __version__
+
+        print(f"packstore {__version__}")
+        raise typer.Exit
 
 
-def lengths(text: str) -> tuple[int, ...]:
-    """A tuple of ints from ``"1,2,3"``.
-
-    Raises
-    ------
-    OptionError
-        Not ints joined by commas.
-
-    Examples
-    --------
-    >>> lengths("100,512,-1")
-    (100, 512, -1)
-    """
-    try:
-        return tuple(int(t) for t in text.replace("x", ",").split(",") if t.strip())
-    except ValueError:
-        raise OptionError(message("reading lengths", expected="ints joined by commas", got=repr(text))) from None
-
-
-def show(result: dict[str, Any], as_json: bool, render: Any) -> None:
-    """Print a result: as JSON, or by `render` on a console."""
-    if as_json:
-        print(json.dumps(result, default=str, allow_nan=True))
-    else:
-        render(Console(), result)
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def info(
-    file: Annotated[str, typer.Argument(help="Any readable file, directory or URL.")],
-    component: Component = None,
-    format: Format = None,
-    dtype: Dtype = None,
-    shape: Shape = None,
-    offset: Offset = None,
-    order: Order = None,
-    packed_axis: PackedAxis = None,
-    bitorder: BitOrder = None,
-    as_json: Json = False,
+    file: File,
+    component: given.Component = None,
+    format: given.Format = None,
+    dtype: given.Dtype = None,
+    shape: given.Shape = None,
+    offset: given.Offset = None,
+    order: given.Order = None,
+    packed_axis: given.PackedAxis = None,
+    bitorder: given.BitOrder = None,
+    option: given.Extra = None,
+    as_json: given.Json = False,
 ) -> None:
     """What is in FILE: the tree, shapes, dtypes, chunks, filters, ratio, and what is not supported and why."""
     from packstore.cli import info as command
 
-    options = reader_options(format, dtype, shape, offset, order, packed_axis, bitorder)
-    show(command.describe(file, component, options), as_json, command.render)
+    options = given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option)
+    emit(command.describe(file, component, options), as_json, command.render)
 
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="Any readable file.")],
-    target: Annotated[str, typer.Argument(help="A new .zarr, .npy, .npz, .h5 or raw file.")],
-    component: Component = None,
-    to: Annotated[str | None, typer.Option("--to", help="Target format where the suffix does not tell.")] = None,
-    pack: Annotated[bool, typer.Option("--pack/--no-pack", help="One bit an element for bool arrays.")] = True,
-    chunks: Annotated[str | None, typer.Option(help="Chunk shape of the target, joined by commas.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing target, once all is written.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
-    format: Format = None,
-    dtype: Dtype = None,
-    shape: Shape = None,
-    offset: Offset = None,
-    order: Order = None,
-    packed_axis: PackedAxis = None,
-    bitorder: BitOrder = None,
-    as_json: Json = False,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Any readable file.", show_default=False)],
+    target: Annotated[
+        str, typer.Argument(metavar="DST", help="A new .zarr, .npy, .npz, .h5, .raw or .bits.", show_default=False)
+    ],
+    component: Annotated[
+        list[str] | None, typer.Option("--component", "-c", help="An array or group in SRC; may be given again.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="zarr, npy, npz, hdf5 or raw; else by suffix.")] = None,
+    pack: Annotated[
+        bool | None,
+        typer.Option(
+            "--pack/--no-pack", help="One bit an element for bool arrays. Default: for zarr and .bits, not for HDF5."
+        ),
+    ] = None,
+    chunks: Annotated[
+        str | None, typer.Option("--chunks", help="Chunk shape of DST, as 1,512,512; -1: the whole axis.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST, once all is written.")] = False,
+    skip: Annotated[bool, typer.Option("--skip-unsupported", help="Leave out what cannot be converted.")] = False,
+    quiet: Quiet = False,
+    format: given.Format = None,
+    dtype: given.Dtype = None,
+    shape: given.Shape = None,
+    offset: given.Offset = None,
+    order: given.Order = None,
+    packed_axis: given.PackedAxis = None,
+    bitorder: given.BitOrder = None,
+    option: given.Extra = None,
+    as_json: given.Json = False,
 ) -> None:
-    """Copy SOURCE to TARGET in another format, block by block. An interrupted run leaves nothing: start it again."""
+    """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again."""
     from packstore.cli import convert as command
 
-    options = reader_options(format, dtype, shape, offset, order, packed_axis, bitorder)
+    options = given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option)
     result = command.convert(
         source,
         target,
-        component,
+        component or [],
         options,
         to=to,
         pack=pack,
-        chunks=None if chunks is None else lengths(chunks),
+        chunks=None if chunks is None else given.lengths(chunks),
         overwrite=overwrite,
-        progress=not (quiet or as_json) and sys.stderr.isatty(),
+        skip=skip,
+        progress=_progress(quiet),
     )
-    show(result, as_json, command.render)
+    emit(result, as_json, command.render)
 
 
 @app.command()
 def verify(
-    a: Annotated[str, typer.Argument(help="Any readable file.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
-    component: Component = None,
-    component_b: Annotated[str | None, typer.Option(help="The array in B, where it has another name.")] = None,
-    format: Format = None,
-    dtype: Dtype = None,
-    shape: Shape = None,
-    offset: Offset = None,
-    order: Order = None,
-    packed_axis: PackedAxis = None,
-    bitorder: BitOrder = None,
-    as_json: Json = False,
+    a: Annotated[str, typer.Argument(metavar="A", help="Any readable file.", show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    component: given.Component = None,
+    component_b: Annotated[
+        str | None, typer.Option("--component-b", help="The array in B, where it has another name.")
+    ] = None,
+    quiet: Quiet = False,
+    format: given.Format = None,
+    dtype: given.Dtype = None,
+    shape: given.Shape = None,
+    offset: given.Offset = None,
+    order: given.Order = None,
+    packed_axis: given.PackedAxis = None,
+    bitorder: given.BitOrder = None,
+    option: given.Extra = None,
+    format_b: given.FormatB = None,
+    dtype_b: given.DtypeB = None,
+    shape_b: given.ShapeB = None,
+    offset_b: given.OffsetB = None,
+    order_b: given.OrderB = None,
+    packed_axis_b: given.PackedAxisB = None,
+    bitorder_b: given.BitOrderB = None,
+    option_b: given.ExtraB = None,
+    as_json: given.Json = False,
 ) -> None:
-    """Whether A and B hold equal values, chunk by chunk; the first difference is located. Raw options are for A, and for B where it is raw too."""
+    """Whether A and B hold equal values, chunk by chunk; the first difference is located (exit code 1).
+
+    NaN equals NaN. Dtypes may differ where values can be equal, which a note says. --format, --dtype and the like are
+    for A; where B is raw bytes too and has none of its own, they count for both.
+    """
     from packstore.cli import verify as command
 
-    options = reader_options(format, dtype, shape, offset, order, packed_axis, bitorder)
-    result = command.compare(a, b, component, component_b, options)
-    show(result, as_json, command.render)
+    result = command.compare(
+        a,
+        b,
+        component,
+        component_b,
+        given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option),
+        given.reader_options(format_b, dtype_b, shape_b, offset_b, order_b, packed_axis_b, bitorder_b, option_b),
+        progress=_progress(quiet),
+    )
+    emit(result, as_json, command.render)
     if not result["equal"]:
-        raise typer.Exit(EXIT_DIFFERENT)
+        raise typer.Exit(DIFFERENT)
 
 
 @app.command()
 def bench(
-    file: Annotated[str, typer.Argument(help="Any readable file.")],
-    component: Component = None,
-    crops: Annotated[int, typer.Option(help="Random crops a format.")] = 100,
-    rounds: Annotated[int, typer.Option(help="Rounds; the median counts.")] = 3,
-    folder: Annotated[str | None, typer.Option(help="Where the copies go; default: beside FILE, then removed.")] = None,
-    format: Format = None,
-    dtype: Dtype = None,
-    shape: Shape = None,
-    offset: Offset = None,
-    order: Order = None,
-    packed_axis: PackedAxis = None,
-    bitorder: BitOrder = None,
-    as_json: Json = False,
+    file: File,
+    component: given.Component = None,
+    formats: Annotated[
+        str | None,
+        typer.Option("--formats", help="Only these, as the table names them: npy,npz,zarr …"),
+    ] = None,
+    crops: Annotated[int, typer.Option("--crops", min=1, help="Random crops a format and round.")] = 100,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Interleaved rounds; the best counts.")] = 3,
+    seconds: Annotated[float, typer.Option("--seconds", help="Start no further round after so long.")] = 60,
+    max_size: Annotated[
+        float, typer.Option("--max-size", help="MB of the array that are measured; the first ones of a larger one.")
+    ] = 256,
+    folder: Annotated[
+        str | None, typer.Option("--folder", help="Where the copies go until they are removed; default: beside FILE.")
+    ] = None,
+    quiet: Quiet = False,
+    format: given.Format = None,
+    dtype: given.Dtype = None,
+    shape: given.Shape = None,
+    offset: given.Offset = None,
+    order: given.Order = None,
+    packed_axis: given.PackedAxis = None,
+    bitorder: given.BitOrder = None,
+    option: given.Extra = None,
+    as_json: given.Json = False,
 ) -> None:
-    """This array in each format: bytes, write, full read, random crops; and which is best for what."""
+    """This array in each format: bytes, write, full read, random crops; and which is best for what, and why."""
     from packstore.cli import bench as command
+    from packstore.cli import bench_report
 
-    options = reader_options(format, dtype, shape, offset, order, packed_axis, bitorder)
-    result = command.measure(file, component, options, crops=crops, rounds=rounds, folder=folder)
-    show(result, as_json, command.render)
+    options = given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option)
+    result = command.measure(
+        file,
+        component,
+        options,
+        formats=None if formats is None else formats.split(","),
+        crops=crops,
+        rounds=rounds,
+        seconds=seconds,
+        max_nbytes=int(max_size * 1e6),
+        folder=folder,
+        progress=_progress(quiet),
+    )
+    emit(result, as_json, bench_report.render)
+
+
+def _progress(quiet: bool) -> bool:
+    return not quiet and sys.stderr.isatty()
 
 
 def run(arguments: list[str]) -> int:
     """Run the script; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names in files are not always text that the terminal's encoding has.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=arguments, standalone_mode=False)
-        return int(code or 0)
-    except PackstoreError as error:
-        kind, text = type(error).__name__, str(error)
+        code = app(args=arguments or ["--help"], prog_name="packstore", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0) if arguments else BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read it has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
         print("packstore: interrupted; nothing was left half-written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except typer.Exit as stop:
         return stop.exit_code
-    except OSError as error:
-        kind, text = type(error).__name__, str(error)
+    except (PackstoreError, OSError, MemoryError) as error:
+        # An OSError of ours shows its number before the sentence.
+        text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
+        return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
     except Exception as error:
-        # click's own usage errors know how to show themselves; anything else is a fault of ours and keeps its trace.
-        if not hasattr(error, "format_message"):
+        # The usage errors of typer, whichever module they live in, know how to show themselves.
+        shown: Any = getattr(error, "format_message", None)
+        if shown is not None:
+            return _report(arguments, "UsageError", shown(), BAD_INPUT)
+        # A fault of ours must not drown its one line in a trace, unless somebody looks for it.
+        if os.environ.get("PACKSTORE_TRACEBACK"):
             raise
-        kind, text = "UsageError", error.format_message()
-    print("packstore: " + " ".join(text.split()), file=sys.stderr)
+        text = f"internal error, {type(error).__name__}: {error}. Set PACKSTORE_TRACEBACK=1 to see where."
+        return _report(arguments, "InternalError", text, FAULT)
+
+
+def _report(arguments: list[str], kind: str, text: str, code: int) -> int:
+    text = one_line(text)
+    print(f"packstore: {text}", file=sys.stderr)
     if "--json" in arguments:
         print(json.dumps({"error": kind, "message": text}))
-    return EXIT_BAD_INPUT
+    return code

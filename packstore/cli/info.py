@@ -87,9 +87,8 @@ def _below(location: Location, component: str | None) -> ManifestGroup:
         return whole
 
     def part(found: Any) -> dict[str, Any]:
-        return {
-            name: value for name, value in found.items() if name == wanted or name.startswith((f"{wanted}/", f"{wanted}@"))
-        }
+        inside = (f"{wanted}/", f"{wanted}@")
+        return {name: value for name, value in found.items() if name == wanted or name.startswith(inside)}
 
     kept = ManifestGroup(part(whole.arrays), part(whole.groups), part(whole.unsupported))
     if kept.arrays or kept.groups or kept.unsupported:
@@ -113,7 +112,7 @@ def render(console: Console, result: dict[str, Any]) -> None:
         for name in reversed(missing):
             label = Text.assemble((plain(name.rpartition("/")[2]), "bold"), "/")
             count = len(result["groups"].get(name, ()))
-            label.append(f" {count} attributes" if count else "")
+            label.append(f" {_count(count, 'attribute')}" if count else "")
             nodes[name] = nodes[name.rpartition("/")[0]].add(label)
         return nodes[path if not missing else missing[0]]
 
@@ -151,5 +150,9 @@ def _parts(found: dict[str, Any]) -> list[str]:
     if found["missing_chunks"]:
         parts.append(f"{found['missing_chunks']} of {found['chunk_count']} chunks never written")
     if found["attributes"]:
-        parts.append(f"{len(found['attributes'])} attributes")
+        parts.append(_count(len(found["attributes"]), "attribute"))
     return parts
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -76,6 +76,9 @@ _OPTIONS = re.compile(
     r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|allow_external|delimiter|encoding)=(\"(\w+)\")?"
 )
 
+# The name under which a target is written until it is whole.
+_TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}-\d+-[0-9a-f]{8}\.tmp\b")
+
 
 def one_line(text: str) -> str:
     """An error's text on one line, its hints spelled as options of the commands.
@@ -93,6 +96,7 @@ def one_line(text: str) -> str:
         return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
     text = " ".join(text.split()).replace("overwrite=True", "--overwrite")
+    text = _TEMPORARY.sub(r"\1", text)
     return plain(_OPTIONS.sub(option, text))
 
 

@@ -12,6 +12,8 @@ from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, Ma
 
 __all__ = ["Stored", "size_on_disk", "stored"]
 
+# What zip calls them by number.
+ZIP = {8: "deflate", 12: "bzip2", 14: "lzma"}
 # Files looked at below one array before its size is left open.
 MAX_FILES = 500_000
 
@@ -75,10 +77,10 @@ def stored(array: ManifestArray) -> Stored:
 def _contiguous(array: ManifestArray, storage: ContiguousManifest) -> Stored:
     member = getattr(storage.space, "member", None)
     if member is not None:
-        from packstore.readers._zip import METHODS
-
-        # The header of the member is compressed with it.
-        return Stored("compressed member", (METHODS.get(member.method, f"method {member.method}"),), member.stored_nbytes)
+        # Its header is compressed with it.
+        return Stored(
+            "compressed member", (ZIP.get(member.method, f"zip method {member.method}"),), member.stored_nbytes
+        )
     order = " F" if storage.order == "F" and len(array.shape) > 1 else ""
     return Stored(f"contiguous{order}", (), array.size * storage.stored.itemsize)
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from packstore.filters._base import Bytes
 
-__all__ = ["take"]
+__all__ = ["KEEP_NBYTES", "take"]
 
-_KEEP_NBYTES = 16 << 20
+KEEP_NBYTES = 16 << 20
 
 
 class _Buffers(threading.local):
@@ -25,9 +25,9 @@ def take(slot: int, nbytes: int) -> Bytes:
     """Lend memory until the calling thread asks for the same slot again; above 16 MiB it is not kept.
 
     Slots 0 and 1 are the pipeline's, which alternates between them; 2 is bitshuffle's, 8 shuffle's; 3 to 5 belong to
-    the zarr reader.
+    the zarr reader, 6 to the chunks of HDF5.
     """
-    if nbytes > _KEEP_NBYTES:
+    if nbytes > KEEP_NBYTES:
         return np.empty(nbytes, np.uint8)
     held = _buffers.held.get(slot)
     if held is None or held.size < nbytes:

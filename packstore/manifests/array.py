@@ -42,7 +42,8 @@ class ManifestArray:
     zarr_reason
         Why zarr cannot hold this array, although it can be read; None where it can.
     zarr_kind
-        For object arrays: what all elements are, str ("string": variable-length UTF-8 in zarr) or bytes ("bytes").
+        For dtypes with objects: what all elements are, str ("string": variable-length UTF-8 in zarr), bytes ("bytes"), or
+        what h5py's metadata on `dtype` says ("vlen": sequences, and structs with variable-length members).
     version
         What identifies the array's state besides the file's fingerprint (the time of a nested metadata file), or None.
     """
@@ -56,7 +57,7 @@ class ManifestArray:
     dimension_names: tuple[str | None, ...] | None = None
     shard_shape: tuple[int, ...] | None = None
     zarr_reason: str | None = None
-    zarr_kind: Literal["string", "bytes"] | None = None
+    zarr_kind: Literal["string", "bytes", "vlen"] | None = None
     version: tuple[Any, ...] | None = None
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,3 +54,8 @@ class ChunkedManifest:
     filters: tuple[FilterSpec, ...]
     stored: np.dtype[Any]
     convert: Convert | None = None
+
+    @cached_property
+    def decoded_nbytes(self) -> int:
+        """Bytes of a chunk of which all filters are undone."""
+        return math.prod(self.chunk_shape) * self.stored.itemsize

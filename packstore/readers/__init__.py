@@ -251,6 +251,13 @@ def open_manifest(path: Any, component: str | None = None, **kwargs: Any) -> tup
     return location, location.manifest(component)
 
 
+def component_name(component: str) -> str:
+    """`component` without slashes around it."""
+    if not isinstance(component, str):
+        raise OptionError(message("opening", expected="component= to be a str", got=repr(component)))
+    return component.strip("/")
+
+
 def find_array(location: Location, component: str | None) -> tuple[str, ManifestArray]:
     """The named array, or the only one where `component` is None.
 
@@ -261,7 +268,7 @@ def find_array(location: Location, component: str | None) -> tuple[str, Manifest
     UnsupportedError
         It exists and is not served; the text says why.
     """
-    wanted = None if component is None else component.strip("/")
+    wanted = None if component is None else component_name(component)
     manifest = location.manifest(wanted)
     arrays = manifest.arrays
     if wanted is None:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from packstore.errors import PackstoreError
 from packstore.filters import _probe
-from packstore.readers._inflate import CACHE, DecodedMember, check_crc, corrupt, feed_decoder
+from packstore.readers._inflate import CACHE, DecodedMember, check_crc, corrupt, crc32, feed_decoder
 from packstore.readers._zip import DEFLATED, ZipMember
 from packstore.source import ByteSpace, Source
 
@@ -172,7 +172,7 @@ class IndexedMember(_BlockedMember):
                 raise corrupt(self, f"a deflate block of {nbytes} bytes", str(error)) from None
         if out.nbytes != nbytes:
             raise corrupt(self, f"{nbytes} bytes in block {i}", str(out.nbytes))
-        check_crc(self, zlib.crc32(out), self.index.crcs[i])
+        check_crc(self, crc32(out), self.index.crcs[i])
         return out
 
 

@@ -24,7 +24,7 @@ from packstore.filters import _probe
 from packstore.readers._zip import BZIP2, DEFLATED, LZMA, ZipMember
 from packstore.source import ByteSpace, Source
 
-__all__ = ["CACHE", "DecodedMember", "MemberCache", "check_crc", "corrupt", "decompressor", "feed_decoder"]
+__all__ = ["CACHE", "DecodedMember", "MemberCache", "check_crc", "corrupt", "crc32", "decompressor", "feed_decoder"]
 
 U8 = npt.NDArray[np.uint8]
 CACHE_NBYTES = 1 << 30
@@ -159,7 +159,7 @@ class DecodedMember:
         stored = self.member.stored_nbytes
         data = raw[self.start : self.start + stored] if raw is not None else self.source.pread(self.start, stored)
         out = _inflate(data, self) if self.member.method == DEFLATED else _expand(data, self)
-        check_crc(self, zlib.crc32(out), self.member.crc)
+        check_crc(self, crc32(out), self.member.crc)
         return out
 
     def beginning(self) -> ByteSpace:
@@ -291,6 +291,12 @@ def corrupt(space: DecodedMember, expected: str, got: str) -> CorruptDataError:
             hint="The archive is damaged; copy or save it again",
         )
     )
+
+
+def crc32(data: U8) -> int:
+    """CRC-32 by libdeflate where it is there: four times as fast as zlib's."""
+    fast = _probe.imagecodecs_function("deflate", "crc32")
+    return zlib.crc32(data) if fast is None or not data.size else int(fast(data))
 
 
 def check_crc(space: DecodedMember, got: int, expected: int) -> None:

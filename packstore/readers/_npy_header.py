@@ -5,6 +5,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -32,6 +33,7 @@ MAGIC = b"\x93NUMPY"
 # numpy stops at 10 000 characters because it evaluates the header; a plain parser can afford wide structured types.
 MAX_HEADER_NBYTES = 1 << 20
 PEEK_NBYTES = 1024
+MAX_CACHED_TEXT = 512
 KEYS = {"descr", "fortran_order", "shape"}
 PICKLED = "its elements are pickled Python objects, and packstore never unpickles"
 
@@ -97,7 +99,18 @@ def read_header(
         text = head[base : base + length].decode("utf-8" if version[0] == 3 else "latin-1")
     except UnicodeDecodeError as error:
         raise _bad(path, component, expected="UTF-8", got=str(error)) from None
+    if len(text) <= MAX_CACHED_TEXT:
+        try:
+            return _interpret_cached(text)._replace(nbytes=base + length)
+        except FormatError:
+            pass  # told again below, with the path
     return _interpret(text, base + length, path, component)
+
+
+@functools.lru_cache(maxsize=1024)
+def _interpret_cached(text: str) -> NpyHeader:
+    """Thousands of files in a row have the same header."""
+    return _interpret(text, 0, "", None)
 
 
 def _interpret(text: str, nbytes: int, path: str, component: str | None) -> NpyHeader:

@@ -11,67 +11,16 @@ import io
 import pickletools
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import IO, Any, ClassVar, cast
 
 from packstore.errors import FormatError, TruncatedFileError, UnsupportedError, message
+from packstore.readers._pickle_values import MAX_TEXT_NBYTES, Blob, Call, Cursor, Global, Opaque, Pairs, ShortText
 from packstore.source import ByteSpace
 
-__all__ = ["Blob", "Call", "Global", "Opaque", "Pairs", "run"]
+__all__ = ["parses", "run"]
 
 MAX_OPCODES = 5_000_000
-# Longer texts are kept as blobs: they are array data of protocols 0 to 2.
-MAX_TEXT_NBYTES = 1 << 12
-WINDOW_NBYTES = 1 << 16
-
-
-@dataclass(frozen=True)
-class Blob:
-    """Bytes in the file. `coding` says how they become the pickled ones ("raw": as they are), `old` marks Python 2's str."""
-
-    offset: int
-    nbytes: int
-    coding: Literal["raw", "utf-8", "raw-unicode-escape", "repr"] = "raw"
-    old: bool = False
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name that a pickle would import."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False)
-class Call:
-    """What calling `func` with `args` would give, `state` the argument of its BUILD."""
-
-    func: Any
-    args: Any
-    state: Any = None
-    built: bool = False
-    # Of an OrderedDict or defaultdict.
-    items: list[tuple[Any, Any]] = field(default_factory=list)
-    # Set for joblib's array wrappers: where the elements start, once the bytes behind them are known.
-    data: int | None = None
-
-
-@dataclass(eq=False)
-class Opaque:
-    """Something that no array is made of; `what` names it."""
-
-    what: str
-
-
-@dataclass(eq=False)
-class Pairs:
-    """A dict; a list of pairs, because keys may be anything."""
-
-    items: list[tuple[Any, Any]] = field(default_factory=list)
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
 class _Mark:
@@ -79,56 +28,6 @@ class _Mark:
 
 
 _MARK = _Mark()
-
-
-class Cursor:
-    """Sequential reading by windows, as the argument readers of `pickletools` want it; can skip."""
-
-    def __init__(self, space: ByteSpace, position: int) -> None:
-        self.space = space
-        self.position = position
-        self._window = b""
-        self._start = position
-
-    def read(self, nbytes: int) -> bytes:
-        if nbytes > self.space.nbytes - self.position:
-            raise EOFError
-        at = self.position - self._start
-        if at < 0 or at + nbytes > len(self._window):
-            self._start = self.position
-            size = min(max(nbytes, WINDOW_NBYTES), self.space.nbytes - self.position)
-            self._window = bytes(self.space.pread(self.position, size))
-            at = 0
-        self.position += nbytes
-        return self._window[at : at + nbytes]
-
-    def skip(self, nbytes: int) -> int:
-        """Pass over `nbytes` without reading them; where they start."""
-        at = self.position
-        if nbytes < 0 or nbytes > self.space.nbytes - at:
-            raise EOFError
-        self.position += nbytes
-        return at
-
-    def readline(self) -> bytes:
-        """Up to and with the next line end; only for short lines."""
-        start, nbytes = self.line()
-        if nbytes > MAX_TEXT_NBYTES:
-            raise ValueError(f"a line of {nbytes} bytes")
-        self.position = start
-        return self.read(nbytes + 1)
-
-    def line(self) -> tuple[int, int]:
-        """Pass over a line; its start and its length without the line end."""
-        start = at = self.position
-        while at < self.space.nbytes:
-            piece = bytes(self.space.pread(at, min(WINDOW_NBYTES, self.space.nbytes - at)))
-            end = piece.find(b"\n")
-            if end >= 0:
-                self.position = at + end + 1
-                return start, at + end - start
-            at += len(piece)
-        raise EOFError
 
 
 def run(
@@ -166,7 +65,16 @@ def run(
         raise TruncatedFileError(
             message("reading the pickle", path, expected="a STOP opcode", got="the end of the file")
         ) from None
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError, UnicodeError, struct.error, RecursionError) as error:
+    except (
+        IndexError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        UnicodeError,
+        struct.error,
+        RecursionError,
+    ) as error:
         if isinstance(error, FormatError):
             raise
         # An empty stack, an unknown memo key, an argument that does not parse: all that a wrong byte can do.
@@ -196,7 +104,7 @@ class _Machine:
         for _ in range(MAX_OPCODES):
             self.at = self.cursor.position
             code = self.cursor.read(1).decode("latin-1")
-            info = pickletools.code2op.get(code)
+            info = _OPCODES.get(code)
             if info is None:
                 raise ValueError(f"byte {ord(code):#04x}")
             self.opcode = info.name
@@ -211,7 +119,8 @@ class _Machine:
             if self.opcode in ("UNICODE", "STRING"):
                 self.line_argument()
                 continue
-            argument = info.arg.reader(self.cursor) if info.arg is not None else None
+            # The readers of pickletools only call read and readline.
+            argument = info.arg.reader(cast(IO[bytes], self.cursor)) if info.arg is not None else None
             handler = self.HANDLERS.get(self.opcode)
             if handler is not None:
                 handler(self, argument)
@@ -245,9 +154,11 @@ class _Machine:
         width, what = kind
         nbytes = int.from_bytes(self.cursor.read(width), "little")
         if what == "text" and nbytes <= MAX_TEXT_NBYTES:
-            self.stack.append(_Text(self.cursor.read(nbytes).decode("utf-8", "surrogatepass"), self.cursor, nbytes))
+            self.stack.append(ShortText(self.cursor.read(nbytes).decode("utf-8", "surrogatepass"), self.cursor, nbytes))
         else:
-            self.stack.append(Blob(self.cursor.skip(nbytes), nbytes, "utf-8" if what == "text" else "raw", what == "old"))
+            self.stack.append(
+                Blob(self.cursor.skip(nbytes), nbytes, "utf-8" if what == "text" else "raw", what == "old")
+            )
 
     def line_argument(self) -> None:
         start, nbytes = self.cursor.line()
@@ -256,7 +167,7 @@ class _Machine:
         elif nbytes <= MAX_TEXT_NBYTES:
             raw = bytes(self.cursor.space.pread(start, nbytes))
             text = raw.decode("raw-unicode-escape")
-            self.stack.append(_Text(text, self.cursor, nbytes, start, "raw-unicode-escape"))
+            self.stack.append(ShortText(text, self.cursor, nbytes, start, "raw-unicode-escape"))
         else:
             self.stack.append(Blob(start, nbytes, "raw-unicode-escape"))
 
@@ -300,9 +211,10 @@ class _Machine:
         if len(items) % 2:
             raise ValueError("a key without a value")
         pairs = list(zip(items[::2], items[1::2], strict=True))
-        if isinstance(target, Pairs):
-            target.items += pairs
-        elif isinstance(target, Call) and isinstance(target.func, Global) and target.func.module == "collections":
+        in_collections = (
+            isinstance(target, Call) and isinstance(target.func, Global) and target.func.module == "collections"
+        )
+        if isinstance(target, Pairs) or in_collections:
             target.items += pairs
         elif not isinstance(target, (Call, Opaque)):
             raise TypeError(f"items for a {type(target).__name__}")
@@ -428,25 +340,6 @@ class _Machine:
         "NEXT_BUFFER": lambda m, a: m.push(Opaque("a buffer kept outside of the file")),
         "READONLY_BUFFER": lambda m, a: m.read_only(),
     }
-
-
-class _Text(str):
-    """A short text that remembers where it was stored: it may be array data after all."""
-
-    blob: Blob
-
-    def __new__(
-        cls, text: str, cursor: Cursor, nbytes: int, start: int | None = None, coding: str = "utf-8"
-    ) -> _Text:
-        self = super().__new__(cls, text)
-        at = cursor.position - nbytes if start is None else start
-        self.blob = Blob(at, nbytes, coding)  # type: ignore[arg-type]  # one of the literals
-        return self
-
-
-def text_blob(value: Any) -> Blob | None:
-    """Where a text's bytes are; None for what is no text."""
-    return value.blob if isinstance(value, _Text) else value if isinstance(value, Blob) else None
 
 
 def parses(head: bytes, count: int = 12) -> bool:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from packstore.errors import CorruptDataError, FormatError, TruncatedFileError, message
 from packstore.readers._inflate import MemberCache
 from packstore.readers._npy_header import check_shape, unsupported_dtype
-from packstore.readers._pickle_machine import Blob, Call, Cursor, Global, Opaque, Pairs, run, text_blob
+from packstore.readers._pickle_machine import run
+from packstore.readers._pickle_values import Blob, Call, Cursor, Global, Opaque, Pairs, text_blob
 from packstore.source import ByteSpace, Source
 
 __all__ = ["DecodedText", "Elements", "Refused", "array_of", "dtype_of", "follow_joblib", "plain_text", "what_is"]
@@ -29,7 +30,12 @@ _CORE = ("numpy.core.multiarray", "numpy._core.multiarray")
 _FUNCTIONS = {(m, n) for m in _CORE for n in ("_reconstruct", "scalar")} | {
     (m, "_frombuffer") for m in ("numpy.core.numeric", "numpy._core.numeric")
 }
-_ARRAY_TYPES = {("numpy", "ndarray"), ("numpy", "memmap"), ("numpy.core.memmap", "memmap"), ("numpy._core.memmap", "memmap")}
+_ARRAY_TYPES = {
+    ("numpy", "ndarray"),
+    ("numpy", "memmap"),
+    ("numpy.core.memmap", "memmap"),
+    ("numpy._core.memmap", "memmap"),
+}
 _JOBLIB = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _CODE = re.compile(r"[?bhilqpuBHILQPefdgFDGSaUVOMmcs][0-9]{0,9}\Z")
 _LATIN1 = ("latin1", "latin-1")
@@ -109,7 +115,7 @@ def _decode(raw: bytes, coding: str) -> bytes:
         text = raw.strip()
         if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
             raise ValueError("no quoted string")
-        return codecs.escape_decode(text[1:-1])[0]  # type: ignore[attr-defined, no-any-return]  # unknown to typeshed
+        return codecs.escape_decode(text[1:-1])[0]
     return raw.decode(coding, "surrogatepass" if coding == "utf-8" else "strict").encode("latin-1")
 
 
@@ -187,13 +193,14 @@ def dtype_of(value: Any, source: ByteSpace, depth: int = 0) -> np.dtype[Any]:
             dtype = _datetime(dtype, state, source)
         elif dtype.kind in "SUV" and type(state[5]) is int and state[5] >= 0:
             dtype = np.dtype(f"{dtype.kind}{state[5] // 4 if dtype.kind == 'U' else state[5]}")
-        return dtype.newbyteorder(order) if order in ("<", ">") else dtype  # type: ignore[arg-type]  # order is no literal
+        # Any other byte order ("=", "|") leaves the dtype as it is.
+        return dtype.newbyteorder("<" if order == "<" else ">") if order in ("<", ">") else dtype
     except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise Refused(f"a dtype {code!r} whose state makes no sense ({error})") from None
 
 
 def _plain_ints(values: Any) -> bool:
-    """Whether `values` is a tuple of few integers: a hostile pickle may nest what it likes, so nothing else is shown."""
+    """Whether `values` is a tuple of few integers; hostile pickles nest what they like, so nothing else is shown."""
     return isinstance(values, tuple) and len(values) <= 64 and all(type(n) is int for n in values)
 
 
@@ -281,13 +288,13 @@ def array_of(value: Any, source: ByteSpace, path: str) -> Elements | None:
         state = {str(k): v for k, v in value.state.items if isinstance(k, str)}
         dtype = dtype_of(state.get("dtype"), source)
         shape = state["shape"]
-        order = "F" if plain_text(state.get("order"), source) == "F" else "C"
+        order: Literal["C", "F"] = "F" if plain_text(state.get("order"), source) == "F" else "C"
         _check_type(state.get("subclass"))
         return _elements(shape, dtype, order, Blob(value.data, math.prod(shape) * dtype.itemsize), path)
-    if key == _JOBLIB or (key is not None and key not in _FUNCTIONS):
-        raise Refused("dtype object: its elements are pickled Python objects" if key == _JOBLIB else what_is(value))
-    if key is None:
-        raise Refused(what_is(value))
+    if key == _JOBLIB:
+        raise Refused("dtype object: its elements are pickled Python objects")
+    if key is None or key not in _FUNCTIONS:
+        raise Refused(what_is(value) if blob_of(value) is None else "bytes")
     if key[1] == "scalar":
         if len(args) != 2:
             raise Refused(what_is(value))

@@ -10,8 +10,9 @@ from typing import Any
 from packstore.errors import FormatError, MissingFileError, OptionError, PackstoreError, UnsupportedError, message
 from packstore.manifests import ContiguousManifest, DelegatedManifest, ManifestArray, ManifestGroup, regroup
 from packstore.readers._npy_header import fitting_chunks
-from packstore.readers._pickle_machine import Blob, Call, Global, Pairs, parses, run
+from packstore.readers._pickle_machine import parses, run
 from packstore.readers._pickle_numpy import DecodedText, Elements, Refused, array_of, follow_joblib, plain_text, what_is
+from packstore.readers._pickle_values import Blob, Call, Global, Pairs
 from packstore.readers._views import Transposed
 from packstore.source import ByteSpace, DirectorySource, InlineBytes, Source
 

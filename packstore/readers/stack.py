@@ -13,8 +13,9 @@ import numpy as np
 from packstore.errors import DtypeError, FormatError, ShapeError, UnsupportedError, message
 from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup, regroup
 from packstore.readers._npy_header import MAGIC, contiguous_array, read_header
-from packstore.readers._pickle_machine import Pairs, run
+from packstore.readers._pickle_machine import run
 from packstore.readers._pickle_numpy import Refused, dtype_of, plain_text
+from packstore.readers._pickle_values import Pairs
 from packstore.readers._views import Concatenated
 from packstore.source import DirectorySource, FileSource, Source
 
@@ -114,9 +115,7 @@ def _part(path: str, want: tuple[int, ...], dtype: np.dtype[Any]) -> ManifestArr
     return contiguous_array(header, source, 0, source.nbytes, None, path)
 
 
-def _chunk_shape(
-    lengths: tuple[tuple[int, ...], ...], axis: int, dtype: np.dtype[Any], chunks: Any
-) -> tuple[int, ...]:
+def _chunk_shape(lengths: tuple[tuple[int, ...], ...], axis: int, dtype: np.dtype[Any], chunks: Any) -> tuple[int, ...]:
     shape = tuple(sum(n) for n in lengths)
     row = lengths[axis]
     regular = len(set(row[:-1])) <= 1 and bool(row) and row[0] > 0 and row[-1] <= row[0]

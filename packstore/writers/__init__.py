@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from packstore.errors import OptionError, message
-from packstore.writers._atomic import atomic_target
-from packstore.writers._blocks import Item, NoProgress, Progress, items_of
+from packstore.writers._atomic import atomic_target, check_target
+from packstore.writers._blocks import NoProgress, Progress
+from packstore.writers._items import Item, items_of
 
 __all__ = ["WRITERS", "save"]
 
@@ -97,10 +98,16 @@ def save(
     64
     """
     text = os.fspath(path)
-    module = importlib.import_module(WRITERS[format_of(text, format)][0])
-    items, single = items_of(data)
+    name = format_of(text, format)
+    module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)
-    with atomic_target(text, overwrite=overwrite) as target, _progress(progress, items, text) as shown:
+    # Before anything is computed or converted: a target that is in the way.
+    check_target(text, overwrite=overwrite, folder=name == "zarr")
+    items, single = items_of(data)
+    with (
+        atomic_target(text, overwrite=overwrite, folder=name == "zarr") as target,
+        _progress(progress, items, text) as shown,
+    ):
         module.write(target, items, single, shown, **options)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packstore.errors import PackstoreError, TargetExistsError, WriteError, message
 
-__all__ = ["allocate", "atomic_target", "preallocate", "spool_beside", "sync_tree"]
+__all__ = ["allocate", "atomic_target", "check_target", "preallocate", "spool_beside", "sync_tree"]
 
 # What a save may leave when it is killed: ".<name>.<host>-<pid>-<random>.tmp", with ".old" or ".spool" behind it.
 _SPOOL, _ASIDE = ".spool", ".old"
@@ -47,12 +47,7 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
     they were killed is removed first. A folder and what it replaces change places in one step where the system has
     one (Linux); elsewhere a crash between two renames leaves the old one under a name that ends in ``.old``.
     """
-    target = Path(os.path.realpath(os.fspath(path)))
-    _check_free(target, overwrite, folder)
-    if not target.parent.is_dir():
-        raise WriteError(
-            errno.ENOENT, message("writing", target, expected="an existing folder", got=f"no folder {target.parent}")
-        )
+    target = check_target(path, overwrite=overwrite, folder=folder)
     _remove_debris(target)
     temporary = target.parent / f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
@@ -70,6 +65,17 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
     finally:
         _remove(temporary)
         _remove(spool_beside(temporary))
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool = False) -> Path:
+    """The file or folder that `path` means; raises where `atomic_target` would before it starts."""
+    target = Path(os.path.realpath(os.fspath(path)))
+    _check_free(target, overwrite, folder)
+    if not target.parent.is_dir():
+        raise WriteError(
+            errno.ENOENT, message("writing", target, expected="an existing folder", got=f"no folder {target.parent}")
+        )
+    return target
 
 
 def spool_beside(temporary: Path) -> Path:
@@ -184,9 +190,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     at_fdcwd, exchange = -100, 2
-    return rename is not None and (
-        rename(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), exchange) == 0
-    )
+    return rename is not None and (rename(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), exchange) == 0)
 
 
 def _remove(path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = [
     "fitting_chunks",
     "grown",
     "map_ordered",
-    "run_parallel",
+    "square_chunks",
     "workers",
     "write_blocks",
 ]
@@ -73,6 +74,28 @@ def grown(shape: Sequence[int], itemsize: int, unit: Sequence[int], nbytes: int)
     for axis in range(len(out) - 1, -1, -1):
         factor = max(nbytes // max(math.prod(out) * itemsize, 1), 1)
         out[axis] = unit[axis] * min(factor, max(-(-shape[axis] // unit[axis]), 1))
+    return tuple(out)
+
+
+def square_chunks(shape: Sequence[int], elements: int) -> tuple[int, ...]:
+    """About `elements` a chunk: square in the last two axes, the rest along the axes before them.
+
+    Examples
+    --------
+    >>> square_chunks((50, 4096, 4096), 1 << 20), square_chunks((1000, 28, 28), 1 << 20)
+    ((1, 1024, 1024), (1000, 28, 28))
+    """
+    out = [1] * len(shape)
+    square = 1 << (elements.bit_length() - 1) // 2
+    left = elements
+    for axis in range(len(shape) - 1, -1, -1):
+        most = square if len(shape) > 1 and axis >= len(shape) - 2 else left
+        out[axis] = max(min(shape[axis], most, left), 1)
+        left = max(left // out[axis], 1)
+    # A short last axis leaves room in the one before it.
+    if len(shape) > 1 and left > 1:
+        axis = len(shape) - 2
+        out[axis] = max(min(shape[axis], out[axis] * left), 1)
     return tuple(out)
 
 
@@ -149,33 +172,14 @@ def write_blocks(
         values = item.get(box)
         return values.nbytes, put(box, values)
 
-    for nbytes, result in map_ordered(work, block_boxes(item.shape, block)):
-        if collect is not None:
-            collect(result)
-        progress.advance(nbytes)
+    with contextlib.closing(map_ordered(work, block_boxes(item.shape, block))) as results:
+        for nbytes, result in results:
+            if collect is not None:
+                collect(result)
+            progress.advance(nbytes)
 
 
-def run_parallel(work: Callable[[T], object], tasks: Iterable[T]) -> None:
-    """Run `work` on each task, a bounded number at a time; the first error stops the rest and is raised."""
-    count = workers()
-    with ThreadPoolExecutor(count) as pool:
-        running: set[Future[object]] = set()
-        try:
-            for task in tasks:
-                running.add(pool.submit(work, task))
-                if len(running) >= 2 * count:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-            for future in running:
-                future.result()
-        finally:
-            # Interrupted or failed: what has not started must not start.
-            for future in running:
-                future.cancel()
-
-
-def map_ordered(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+def map_ordered(work: Callable[[T], R], tasks: Iterable[T]) -> Generator[R, None, None]:
     """Results of `work` in the order of the tasks, computed ahead by several threads, a bounded number of them.
 
     Notes

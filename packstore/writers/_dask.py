@@ -136,9 +136,7 @@ def _client(array: Any) -> Any:
     return owner if type(owner).__module__.startswith("distributed") else None
 
 
-def _distributed(
-    client: Any, array: Any, item: Item, put: Put, progress: Progress, collect: Collect | None
-) -> None:
+def _distributed(client: Any, array: Any, item: Item, put: Put, progress: Progress, collect: Collect | None) -> None:
     from distributed import as_completed, futures_of
 
     tasks = _tasks(array, item, put, keep=collect is not None)
@@ -177,7 +175,7 @@ def streams_by_rows(item: Item, most_nbytes: int) -> bool:
     count = len(array.chunks[0])
     # Taking a row adds a few tasks of its own.
     one = _tasks_of(array.blocks[count // 2]) - array[:1].npartitions
-    return one * count <= 1.5 * _tasks_of(array)
+    return bool(one * count <= 1.5 * _tasks_of(array))
 
 
 def rows(item: Item) -> Iterator[npt.NDArray[Any]]:

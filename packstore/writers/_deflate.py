@@ -13,6 +13,7 @@ them release the GIL.
 from __future__ import annotations
 
 import functools
+import importlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -106,10 +107,10 @@ def choose(samples: Sequence[U8], level: int, *, blocks: bool, limit: float) -> 
 @functools.cache
 def _zlib_ng() -> Callable[..., Any] | None:
     try:
-        from zlib_ng import zlib_ng
+        module = importlib.import_module("zlib_ng.zlib_ng")
     except ImportError:
         return None
-    found: Callable[..., Any] = zlib_ng.compressobj
+    found: Callable[..., Any] = module.compressobj
     return found
 
 

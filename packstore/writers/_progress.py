@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 __all__ = ["RichProgress"]
 
 
 class RichProgress:
-    """Shows bytes done of `total`; thread safe; gone from the screen when the block ends."""
+    """Shows bytes done of `total` on stderr; thread safe; gone from the screen when the block ends."""
 
     def __init__(self, title: str, total: int) -> None:
         self._bar = Progress(
@@ -20,6 +21,8 @@ class RichProgress:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
+            # Not on stdout, where results go.
+            console=Console(stderr=True),
             transient=True,
         )
         self._task = self._bar.add_task(title, total=total)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,21 +19,13 @@ import numpy.typing as npt
 
 from packstore.errors import OptionError, message
 from packstore.manifests import regroup
-from packstore.readers._blocks import EXTRA_ID, MAX_BLOCKS, BlockIndex
-from packstore.readers._zip import DEFLATED, STORED
+from packstore.readers._blocks import MAX_BLOCKS, BlockIndex
+from packstore.readers._zip import DEFLATED
 from packstore.writers._atomic import preallocate, spool_beside
-from packstore.writers._blocks import (
-    BLOCK_NBYTES,
-    NoProgress,
-    Progress,
-    block_boxes,
-    map_ordered,
-    run_parallel,
-    write_blocks,
-)
+from packstore.writers._blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
 from packstore.writers._deflate import choose, crc32, crc32_combine, encoders
 from packstore.writers._items import Item
-from packstore.writers._zip import ALIGNMENT, Entry, directory, end_records
+from packstore.writers._zip import Entry, directory, end_records
 from packstore.writers.npy import npy_header
 from packstore.writers.raw import RegionSink
 
@@ -41,15 +33,40 @@ __all__ = ["write"]
 
 U8 = npt.NDArray[np.uint8]
 
-# Blocks lose what the ones before could have told the encoder: below 1 % from 256 KiB on. Larger arrays have larger
-# ones, so that the index does not grow as they do.
+# Each block starts without what the ones before could have told the encoder, which costs below 1 % from 256 KiB on.
 MIN_BLOCK_NBYTES, MAX_BLOCK_NBYTES = 256 << 10, 1 << 20
-GROUP_BLOCKS = 4  # that one sample stands for
-SAMPLE_NBYTES = 64 << 10
-# On a sample; the blocks' independence comes on top.
+GROUP_BLOCKS = 4  # that one choice of an encoder holds for
+SAMPLE_NBYTES = 64 << 10  # twice the window of deflate, so that repeats show
+# Allowed on a sample; the blocks' independence comes on top.
 SIZE_LIMIT = 1.038
 # Of a dask array, more at a time than this goes through a temporary file.
 ROWS_NBYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class _Member:
+    entry: Entry
+    item: Item
+    header: bytes
+
+    @property
+    def order(self) -> Literal["C", "F"]:
+        return "F" if self.item.fortran else "C"
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.header) + self.item.nbytes
+
+    @property
+    def block_nbytes(self) -> int:
+        size = MIN_BLOCK_NBYTES
+        while (size < MAX_BLOCK_NBYTES and self.nbytes > 8 * size) or self.nbytes > MAX_BLOCKS * size:
+            size *= 2
+        return size
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.nbytes // self.block_nbytes)
 
 
 def write(
@@ -82,63 +99,55 @@ def write(
     rows would repeat work, its elements go through an uncompressed temporary file beside the target.
     """
     if isinstance(level, bool) or level not in range(1, 10):
-        raise OptionError(message("writing", target, expected="level 1 to 9", got=repr(level), hint=_LEVEL_HINT))
-    named = [(Entry(f"{'arr_0' if single else i.name}.npy"), i) for i in items]
+        hint = "compressed=False stores members as they are"
+        raise OptionError(message("writing", target, expected="level 1 to 9", got=repr(level), hint=hint))
+    members = []
+    for item in items:
+        header = npy_header(item, "F" if item.fortran else "C")
+        entry = Entry(f"{'arr_0' if single else item.name}.npy", nbytes=len(header) + item.nbytes)
+        members.append(_Member(entry, item, header))
     if compressed:
-        _write_compressed(target, named, progress, level)
+        _write_compressed(target, members, progress, level)
     else:
-        _write_stored(target, named, progress)
+        _write_stored(target, members, progress)
 
 
-_LEVEL_HINT = "compressed=False stores members as they are"
-
-
-def _order(item: Item) -> Literal["C", "F"]:
-    return "F" if item.fortran else "C"
+def _end(members: list[_Member], at: int) -> bytes:
+    records = directory([m.entry for m in members])
+    return records + end_records(len(members), at, len(records))
 
 
 # --- stored ---------------------------------------------------------------------------------------------------------
 
 
-def _write_stored(target: Path, named: list[tuple[Entry, Item]], progress: Progress) -> None:
+def _write_stored(target: Path, members: list[_Member], progress: Progress) -> None:
     at = 0
-    headers = []
-    for entry, item in named:
-        header = npy_header(item, _order(item))
-        entry.method = STORED
-        entry.nbytes = entry.stored_nbytes = len(header) + item.nbytes
-        entry.place(at)
+    for member in members:
+        entry = member.entry
+        entry.stored_nbytes, entry.header_offset = entry.nbytes, at
         at = entry.data_offset + entry.nbytes
-        headers.append(header)
-    preallocate(target, at)
-    with open(target, "r+b") as file:
-        for (entry, item), header in zip(named, headers, strict=True):
-            file.seek(entry.data_offset)
-            file.write(header)
-            file.flush()
+    preallocate(target, at + len(_end(members, at)))
+    with open(target, "r+b", buffering=0) as file:
+        for member in members:
+            entry, item = member.entry, member.item
+            os.pwrite(file.fileno(), member.header, entry.data_offset)
             if item.nbytes:
-                start = entry.data_offset + len(header)
-                sink = RegionSink(os.fspath(target), start, item.shape, item.dtype, _order(item))
-                block = regroup(item.shape, item.dtype.itemsize, _order(item), nbytes=BLOCK_NBYTES)
+                start = entry.data_offset + len(member.header)
+                sink = RegionSink(os.fspath(target), start, item.shape, item.dtype, member.order)
+                block = regroup(item.shape, item.dtype.itemsize, member.order, nbytes=BLOCK_NBYTES)
                 write_blocks(item, block, sink, progress, whole_chunks=False)
             entry.crc = _crc_of_range(file.fileno(), entry.data_offset, entry.nbytes)
-            file.seek(entry.header_offset)
-            file.write(entry.local_header())
-        file.seek(at)
-        file.write(directory([entry for entry, _ in named]) + end_records([entry for entry, _ in named], at))
+            os.pwrite(file.fileno(), entry.local_header(), entry.header_offset)
+        os.pwrite(file.fileno(), _end(members, at), at)
 
 
 def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
-    """CRC-32 of bytes that were just written (and are still in memory, as a rule)."""
-    ranges = [(a, min(BLOCK_NBYTES // 4, nbytes - a)) for a in range(0, nbytes, BLOCK_NBYTES // 4)]
+    """CRC-32 of bytes that were just written (and are in memory still, as a rule)."""
+    step = BLOCK_NBYTES // 4
+    ranges = [(a, min(step, nbytes - a)) for a in range(0, nbytes, step)]
 
     def one(part: tuple[int, int]) -> int:
-        at, left, found = part[0], part[1], bytearray()
-        while left:
-            piece = os.pread(fd, left, start + at)
-            found += piece
-            at, left = at + len(piece), left - len(piece)
-        return crc32(np.frombuffer(found, np.uint8))
+        return crc32(np.frombuffer(os.pread(fd, part[1], start + part[0]), np.uint8))
 
     total = 0
     for (_, length), crc in zip(ranges, map_ordered(one, ranges), strict=True):
@@ -149,62 +158,140 @@ def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
 # --- compressed -----------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Group:
     """Some blocks of one member, in a row."""
 
-    number: int
     blocks: list[U8]
+    data_nbytes: int  # without the npy header
     last: bool
-    whole: bool = field(default=False)  # the member is this one block
+    tiny: bool
 
 
-def _write_compressed(target: Path, named: list[tuple[Entry, Item]], progress: Progress, level: int) -> None:
-    headers = [npy_header(item, _order(item)) for _, item in named]
-    for (entry, item), header in zip(named, headers, strict=True):
-        entry.method = DEFLATED
-        entry.nbytes = len(header) + item.nbytes
-        entry.block_nbytes = _block_nbytes(entry.nbytes)
-        blocks = -(-entry.nbytes // entry.block_nbytes)
-        entry.index_nbytes = len(BlockIndex(1, (0,) * blocks, (0,) * blocks).pack()) if blocks > 1 else 0
+@dataclass(frozen=True)
+class _Compressed:
+    pieces: list[bytes]
+    crcs: list[int]
+    nbytes: list[int]
+    data_nbytes: int
 
-    def groups() -> Iterator[_Group]:
-        for number, ((entry, item), header) in enumerate(zip(named, headers, strict=True)):
-            yield from _groups(number, header, item, entry.block_nbytes, target, progress)
 
-    def compress(group: _Group) -> tuple[_Group, list[bytes], list[int]]:
-        if group.whole and group.blocks[0].nbytes <= SAMPLE_NBYTES:
+def _write_compressed(target: Path, members: list[_Member], progress: Progress, level: int) -> None:
+    for member in members:
+        member.entry.method = DEFLATED
+        count = member.blocks
+        if count > 1:
+            member.entry.index_nbytes = len(BlockIndex(1, (0,) * count, (0,) * count).pack())
+
+    def compress(group: _Group) -> _Compressed:
+        if group.tiny:
             encoder = encoders(level, True)[-1]
         else:
             encoder = choose(_samples(group.blocks), level, blocks=True, limit=SIZE_LIMIT)
         final = len(group.blocks) - 1 if group.last else -1
-        done = [encoder.block(block, last=i == final) for i, block in enumerate(group.blocks)]
-        return group, done, [crc32(block) for block in group.blocks]
+        pieces = [encoder.block(block, last=i == final) for i, block in enumerate(group.blocks)]
+        sizes = [block.nbytes for block in group.blocks]
+        return _Compressed(pieces, [crc32(block) for block in group.blocks], sizes, group.data_nbytes)
 
-    with open(target, "xb") as file, contextlib.closing(map_ordered(compress, groups())) as results:
-        for (entry, item), header in zip(named, headers, strict=True):
-            entry.place(file.tell())
+    # One row of tasks through all members: many small ones keep every thread busy, too.
+    tasks = (group for member in members for group in _groups(member, target))
+    with open(target, "xb") as file, contextlib.closing(map_ordered(compress, tasks)) as results:
+        for member in members:
+            entry = member.entry
+            entry.header_offset = file.tell()
             file.write(entry.local_header())
-            sizes: list[int] = []
+            stored: list[int] = []
             crcs: list[int] = []
-            done = 0
-            for group, pieces, sums in results:
-                for block, piece, crc in zip(group.blocks, pieces, sums, strict=True):
+            while len(stored) < member.blocks:
+                done = next(results)
+                for piece, crc, nbytes in zip(done.pieces, done.crcs, done.nbytes, strict=True):
                     file.write(piece)
-                    sizes.append(len(piece))
-                    crcs.append(crc)
-                    entry.crc = crc32_combine(entry.crc, crc, block.nbytes)
-                    done += block.nbytes
-                progress.advance(sum(b.nbytes for b in group.blocks) - (len(header) if group.blocks and done else 0))
-                if group.last:
-                    break
-            entry.stored_nbytes = sum(sizes)
+                    entry.crc = crc32_combine(entry.crc, crc, nbytes)
+                stored += [len(piece) for piece in done.pieces]
+                crcs += done.crcs
+                progress.advance(done.data_nbytes)
+            entry.stored_nbytes = sum(stored)
             if entry.index_nbytes:
-                entry.index = BlockIndex(entry.block_nbytes, tuple(sizes), tuple(crcs)).pack()
+                entry.index = BlockIndex(member.block_nbytes, tuple(stored), tuple(crcs)).pack()
             end = file.tell()
             file.seek(entry.header_offset)
             file.write(entry.local_header())
             file.seek(end)
-        entries = [entry for entry, _ in named]
-        at = file.tell()
-        file.write(directory(entries) + end_records(entries, at))
+        file.write(_end(members, file.tell()))
+
+
+def _samples(blocks: list[U8]) -> list[U8]:
+    """Runs of bytes that stand for all: one from the middle, two where there is much."""
+    much = sum(b.nbytes for b in blocks) >= 2 * MAX_BLOCK_NBYTES
+    chosen = [blocks[0], blocks[len(blocks) // 2]] if much else [blocks[len(blocks) // 2]]
+    starts = [max(b.nbytes - SAMPLE_NBYTES, 0) // 2 for b in chosen]
+    return [b[a : a + SAMPLE_NBYTES] for a, b in zip(starts, chosen, strict=True)]
+
+
+def _groups(member: _Member, target: Path) -> Iterator[_Group]:
+    """The member's bytes in groups of blocks."""
+    group: list[U8] = []
+    header_nbytes = len(member.header)
+    for number, block in enumerate(_reblocked(_runs(member, target), member.block_nbytes), 1):
+        group.append(block)
+        last = number == member.blocks
+        if last or len(group) == GROUP_BLOCKS:
+            data_nbytes = sum(b.nbytes for b in group) - header_nbytes
+            yield _Group(group, data_nbytes, last, member.nbytes <= SAMPLE_NBYTES)
+            group, header_nbytes = [], 0
+
+
+def _reblocked(runs: Iterable[U8], size: int) -> Iterator[U8]:
+    """The bytes of all runs in blocks of `size`, the last one shorter; copied only where a block spans runs."""
+    parts: list[U8] = []
+    held = 0
+    for run in runs:
+        at = 0
+        while at < run.nbytes:
+            part = run[at : at + size - held]
+            at += part.nbytes
+            held += part.nbytes
+            parts.append(part)
+            if held == size:
+                yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                parts, held = [], 0
+    if parts:
+        yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _runs(member: _Member, target: Path) -> Iterator[U8]:
+    """The member's bytes in order, in runs of any length."""
+    item = member.item
+    yield np.frombuffer(member.header, np.uint8)
+    if not item.nbytes:
+        return
+    if item.is_dask:
+        from packstore.writers import _dask
+
+        if _dask.streams_by_rows(item, ROWS_NBYTES):
+            for values in _dask.rows(item):
+                yield _bytes_of(values)
+            return
+        item = _spooled(item, target)
+    data = item.data
+    if isinstance(data, np.ndarray) and (member.order == "F" or data.flags.c_contiguous):
+        yield _bytes_of(data.T if member.order == "F" else data)
+        return
+    block = regroup(item.shape, item.dtype.itemsize, nbytes=BLOCK_NBYTES)
+    with contextlib.closing(map_ordered(item.get, block_boxes(item.shape, block))) as runs:
+        for values in runs:
+            yield _bytes_of(values)
+
+
+def _spooled(item: Item, target: Path) -> Item:
+    """A dask array's elements as a memory map of a temporary file."""
+    path = spool_beside(target)
+    path.unlink(missing_ok=True)
+    preallocate(path, item.nbytes)
+    sink = RegionSink(os.fspath(path), 0, item.shape, item.dtype)
+    write_blocks(item, item.shape, sink, NoProgress(), whole_chunks=False)
+    return Item(item.name, np.memmap(path, item.dtype, "r", 0, item.shape), item.shape, item.dtype)
+
+
+def _bytes_of(values: npt.NDArray[np.generic]) -> U8:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -15,7 +15,8 @@ from packstore.errors import DtypeError, OptionError, message
 from packstore.manifests import PackedManifest, regroup
 from packstore.source import InlineBytes
 from packstore.writers._atomic import preallocate
-from packstore.writers._blocks import BLOCK_NBYTES, Box, Item, Progress, write_blocks
+from packstore.writers._blocks import BLOCK_NBYTES, Progress, write_blocks
+from packstore.writers._items import Box, Item
 
 __all__ = ["PackedSink", "RegionSink", "write"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,34 +13,25 @@ import numpy.typing as npt
 
 from packstore import zarr_types
 from packstore.errors import DtypeError, OptionError, message
-from packstore.writers._blocks import BLOCK_NBYTES, Box, Item, Progress, write_blocks
+from packstore.writers._blocks import (
+    BLOCK_NBYTES,
+    Progress,
+    chunk_option,
+    fitting_chunks,
+    grown,
+    square_chunks,
+    write_blocks,
+)
+from packstore.writers._items import Box, Item
 
 __all__ = ["ZarrSink", "default_chunks", "write"]
 
 CHUNK_ELEMENTS = 1 << 20
-SQUARE = 1024
 
 
-def default_chunks(shape: Sequence[int]) -> tuple[int, ...]:
-    """About a million elements a chunk: square in the last two axes, the rest along the axes before them.
-
-    Examples
-    --------
-    >>> default_chunks((50, 4096, 4096)), default_chunks((1000, 28, 28)), default_chunks((10_000_000,))
-    ((1, 1024, 1024), (1000, 28, 28), (1048576,))
-    """
-    out = [1] * len(shape)
-    left = CHUNK_ELEMENTS
-    for axis in range(len(shape) - 1, -1, -1):
-        most = SQUARE if len(shape) > 1 and axis >= len(shape) - 2 else left
-        out[axis] = max(min(shape[axis], most, left), 1)
-        left = max(left // out[axis], 1)
-    # A short last axis leaves room in the one before it.
-    if len(shape) > 1 and left > 1:
-        axis = len(shape) - 2
-        grown = min(shape[axis], out[axis] * left)
-        out[axis] = max(grown, 1)
-    return tuple(out)
+def default_chunks(item: Item) -> tuple[int, ...]:
+    """About a million elements a chunk; for a dask array lengths that divide its own chunks, where there are any."""
+    return fitting_chunks(item, square_chunks(item.shape, CHUNK_ELEMENTS))
 
 
 @dataclass(frozen=True)
@@ -109,16 +99,25 @@ def write(
     if zarr_format == 2 and shards is not None:
         raise OptionError(message("writing", target, expected="no shards in zarr_format 2", got=repr(shards)))
     for item in items:
-        reason = zarr_types.reason(item.dtype)
+        # Not the data types of packstore alone: what is written must open without it.
+        reason = zarr_types.own_reason(item.dtype)
         if reason is not None:
             raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
     if not single:
         zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
     sinks = []
     for item in items:
-        chunk = _of(chunks, item.name) or default_chunks(item.shape)
-        shard = _of(shards, item.name)
-        chunk = tuple(max(n if c in (-1, None) else int(c), 1) for c, n in zip(chunk, item.shape, strict=True))
+        chunk = chunk_option(target, item, chunks)
+        shard = chunk_option(target, item, shards)
+        if chunk is None:
+            chunk = default_chunks(item)
+            if shard is not None:
+                # Inner chunks have to divide the shard.
+                chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
+        elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
+            raise OptionError(
+                message("writing", target, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
+            )
         options = _codecs(item, zarr_format, pack, compressor)
         zarr.create_array(
             store=os.fspath(target),
@@ -131,18 +130,15 @@ def write(
             attributes=_json(item.attributes),
             **options,
         )
-        sinks.append((item, ZarrSink(os.fspath(target), item.name), tuple(shard or chunk)))
+        sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))
     try:
         for item, sink, unit in sinks:
             if item.nbytes:
-                write_blocks(item, _grown(item, unit), sink, progress, whole_chunks=True)
+                block = unit if item.is_dask else grown(item.shape, item.dtype.itemsize, unit, BLOCK_NBYTES)
+                write_blocks(item, block, sink, progress, whole_chunks=True)
     finally:
         for _, sink, _ in sinks:
             _open.pop((sink.path, sink.component), None)
-
-
-def _of(option: Any, name: str) -> Any:
-    return option.get(name) if isinstance(option, dict) else option
 
 
 def _codecs(item: Item, zarr_format: int, pack: bool, compressor: Any) -> dict[str, Any]:
@@ -160,17 +156,6 @@ def _codecs(item: Item, zarr_format: int, pack: bool, compressor: Any) -> dict[s
 
     chosen = ZstdCodec(level=3) if compressor == "zstd" else compressor
     return {"compressors": chosen, **({"serializer": PackBitsCodec()} if packed else {})}
-
-
-def _grown(item: Item, unit: tuple[int, ...]) -> tuple[int, ...]:
-    """Whole chunks of about `BLOCK_NBYTES` a write: zarr costs a thread handoff each."""
-    out = list(unit)
-    for axis in range(len(out) - 1, -1, -1):
-        size = math.prod(out) * item.dtype.itemsize
-        factor = max(BLOCK_NBYTES // max(size, 1), 1)
-        most = -(-item.shape[axis] // unit[axis])
-        out[axis] = unit[axis] * min(factor, max(most, 1))
-    return tuple(out)
 
 
 def _json(attributes: Any) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def _run(data: Data, options: argparse.Namespace, rounds: int) -> int:
         if wanted(scenario.name):
             print(f"{scenario.name} …", file=sys.stderr, flush=True)
             rows += measure_scenario(scenario, data, rounds, memory=not options.no_memory)
+            # A run that is stopped leaves what it has.
+            write_json(options.out / "ratios.json", rows, [], about)
     figures = [measure_absolute(item, data) for item in ABSOLUTES if wanted(item.name)]
     if not rows and not figures:
         print(f"no scenario has {' or '.join(options.only)} in its name; --list shows them", file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.benchmarks.model import Absolute, Case, Data, Missing, Scenario, equal
 
-__all__ = ["WrongValueError", "measure_absolute", "measure_scenario", "probe"]
+__all__ = ["WrongValueError", "in_fresh_process", "measure_absolute", "measure_scenario", "probe"]
 
 SAMPLE_SECONDS = 0.001
 
@@ -55,7 +55,7 @@ def measure_scenario(scenario: Scenario, data: Data, rounds: int, *, memory: boo
         del theirs
         if memory:
             for side, who in (("ours", None), ("peer", peer.name)):
-                found = _in_fresh_process(_probe_side, (scenario.name, who, str(data.root), data.quick))
+                found = in_fresh_process(_probe_side, (scenario.name, who, str(data.root), data.quick))
                 row |= {f"{side}_{key}": value for key, value in found.items()}
     return rows
 
@@ -89,7 +89,7 @@ def _interleave(case: Case, name: str, ours: Callable[[], Any], theirs: Callable
 def measure_absolute(item: Absolute, data: Data) -> dict[str, Any]:
     """One figure against its limit."""
     if item.fresh:
-        found = _in_fresh_process(_measure_fresh, (item.name, str(data.root), data.quick))
+        found = in_fresh_process(_measure_fresh, (item.name, str(data.root), data.quick))
         value = found.get("value")
     else:
         value = item.measure(data)
@@ -100,7 +100,7 @@ def measure_absolute(item: Absolute, data: Data) -> dict[str, Any]:
 # -- fresh processes --------------------------------------------------------------------------------------------------
 
 
-def _in_fresh_process(work: Callable[..., dict[str, Any]], args: tuple[Any, ...]) -> dict[str, Any]:
+def in_fresh_process(work: Callable[..., dict[str, Any]], args: tuple[Any, ...]) -> dict[str, Any]:
     """Run `work` in a process forked from a clean server: no caches, no memory of earlier scenarios."""
     if not os.path.exists("/proc/self/status"):
         return {}

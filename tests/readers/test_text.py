@@ -197,9 +197,8 @@ def test_any_layout_of_lines(data: st.DataObject) -> None:
 def test_wrong_rows_are_named_by_line(tmp_path: Path, content: str, match: str, suffix: str) -> None:
     path = tmp_path / f"x{suffix}"
     (gzip.open if suffix.endswith("gz") else open)(path, "wt").write(content)
-    array = packstore.open_array(path)
     with pytest.raises(FormatError, match=match.replace("txt", suffix[1:].replace(".", r"\."))):
-        array[...]
+        packstore.open_array(path)[...]
     with pytest.raises(ValueError, match=r"parsing line"):
         packstore.from_file(path).compute(scheduler="synchronous")
 

@@ -412,7 +412,9 @@ def saved(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], dict[str, Any], Any]:
 
 
 @given(saved())
-def test_any_chain(tmp_path_factory: pytest.TempPathFactory, case: tuple[np.ndarray[Any, Any], dict[str, Any], Any]) -> None:
+def test_any_chain(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[np.ndarray[Any, Any], dict[str, Any], Any]
+) -> None:
     values, options, index = case
     path = tmp_path_factory.mktemp("any") / "a.zarr"
     array = zarr.create_array(path, shape=values.shape, dtype=values.dtype.newbyteorder("="), **options)
@@ -433,9 +435,11 @@ def test_counts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -
     )
     reader = reader_of(packstore.open_array(path))
     box = tuple(slice(*sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2))), 1) for n in values.shape)
-    for keep in range(values.ndim + 1):
+    for least, keep in itertools.product((0, 1 << 14), range(values.ndim + 1)):
         axes = tuple(range(keep, values.ndim))
-        np.testing.assert_array_equal(reader.count_nonzero(box, keep), np.count_nonzero(values[box], axis=axes))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("packstore.readers.zarr.chain._MIN_COUNTED", least)
+            np.testing.assert_array_equal(reader.count_nonzero(box, keep), np.count_nonzero(values[box], axis=axes))
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (6, 64, 96)])
@@ -454,7 +458,7 @@ def test_counts_along_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
                 array.count_nonzero(axes, keepdims=True), np.count_nonzero(values, axis=axes, keepdims=True)
             )
     assert count_nonzero(tmp_path / "a.zarr").compute() == array.count_nonzero() == np.count_nonzero(values)
-    with pytest.raises(packstore.errors.OptionError, match=r"axes within \[-"):
+    with pytest.raises(packstore.errors.OptionError, match="different axes of"):
         array.count_nonzero(5)
-    with pytest.raises(packstore.errors.OptionError, match="each axis once"):
+    with pytest.raises(packstore.errors.OptionError, match="different axes of"):
         array.count_nonzero((0, 0))

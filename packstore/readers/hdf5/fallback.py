@@ -7,6 +7,7 @@ datasets whose data lie in other files (virtual, external storage) never come he
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5o, h5s
 
+from packstore.boxes import box_shape, touched
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.types_stored import StoredType
@@ -26,6 +28,8 @@ __all__ = ["H5Fallback"]
 
 Array = npt.NDArray[Any]
 MAX_OPEN = 8
+# A box out of at most this many chunks goes through the cache of decoded chunks.
+FEW_CHUNKS = 16
 
 
 class _Entry:
@@ -93,19 +97,34 @@ class H5Fallback:
         The dataset, by hard links only.
     described
         Its type.
+    dims
+        Its dimensions, without those of an array type.
+    chunk
+        Its chunk shape where chunks are worth keeping once they are decoded.
     plugins
         Whether hdf5plugin must be imported first.
 
     Notes
     -----
     Thread safe; h5py lets one thread work at a time. At most 8 files are open at once, each process has its own.
+    Decoded chunks go to the cache that all arrays share, so that neighbouring crops do not decode them again.
     """
 
-    def __init__(self, source: Source, path: bytes, described: StoredType, ndim: int, *, plugins: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        path: bytes,
+        described: StoredType,
+        dims: tuple[int, ...],
+        chunk: tuple[int, ...] | None = None,
+        *,
+        plugins: bool = False,
+    ) -> None:
         self.source = source
         self.path = path
         self.described = described
-        self.ndim = ndim
+        self.dims = dims
+        self.chunk = chunk
         self.plugins = plugins
 
     def __repr__(self) -> str:
@@ -122,6 +141,41 @@ class H5Fallback:
             libhdf5 does not read it, for instance because a filter fails or a checksum does not match.
         """
         self.source.check()
+        ndim = len(self.dims)
+        outer, inner = selection[:ndim], selection[ndim:]
+        out = self._from_chunks(outer) if self.chunk is not None else None
+        if out is None:
+            out = self._read(outer)
+        return out[(slice(None),) * ndim + inner] if inner else out
+
+    def _from_chunks(self, box: tuple[slice, ...]) -> Array | None:
+        """A small part of few chunks, by way of the cache; None where reading the box in one go is as good."""
+        from packstore.chunkio import CHUNK_CACHE
+
+        assert self.chunk is not None
+        shape = box_shape(box)
+        count = math.prod((s.stop - 1) // c - s.start // c + 1 for s, c in zip(box, self.chunk, strict=True))
+        if 0 in shape or count > FEW_CHUNKS or 2 * math.prod(shape) > count * math.prod(self.chunk):
+            return None
+        parts = []
+        for coords, within, place in touched(box, self.chunk):
+            key = (id(self), coords)
+            part = CHUNK_CACHE.get(key, self)
+            if part is None:
+                whole = tuple(
+                    slice(i * c, min((i + 1) * c, n), 1) for i, c, n in zip(coords, self.chunk, self.dims, strict=True)
+                )
+                part = self._read(whole)
+                CHUNK_CACHE.put(key, self, part)
+            parts.append((place, part[within]))
+        if len(parts) == 1:
+            return parts[0][1]
+        out = np.empty(shape + self.described.extra_shape, self.described.dtype)
+        for place, part in parts:
+            out[place] = part
+        return out
+
+    def _read(self, box: tuple[slice, ...]) -> Array:
         if self.plugins:
             import hdf5plugin  # noqa: F401 (registers its plugins)
         name = self.path.decode("utf-8", "surrogateescape").lstrip("/")
@@ -129,27 +183,21 @@ class H5Fallback:
             # Held until the read is over: the last one to let go of it closes the file.
             entry = _entry(self.source)
             dataset = entry.dataset(self.path)
-            outer, inner = selection[: self.ndim], selection[self.ndim :]
-            out = (
-                self._read_stored(dataset, outer)
-                if self.described.stored is not None
-                else _read_objects(dataset, outer)
-            )
+            stored = self.described.stored is not None
+            out = self._read_stored(dataset, box) if stored else _read_objects(dataset, box)
         except PackstoreError:
             raise
         except H5_ERRORS as why:
             raise CorruptDataError(
                 message("reading through h5py", self.source.name, name, expected="data that libhdf5 reads", got=why)
             ) from why
-        if inner:
-            out = out[(slice(None),) * self.ndim + inner]
         return self._as_described(out, name)
 
     def _read_stored(self, dataset: h5py.Dataset, box: tuple[slice, ...]) -> Array:
         """Elements as they are stored, filters undone, then decoded as on the direct route."""
         stored = self.described.stored
         assert stored is not None
-        shape = tuple(len(range(s.start, s.stop, s.step)) for s in box)
+        shape = box_shape(box)
         out = np.empty(shape + self.described.extra_shape, stored)
         if out.size:
             tid = dataset.id.get_type()
@@ -182,7 +230,7 @@ def _read_objects(dataset: h5py.Dataset, box: tuple[slice, ...]) -> Array:
         out = np.empty((), dataset.dtype if dataset.dtype.names else object)
         out[()] = value
         return out
-    shape = tuple(len(range(s.start, s.stop, s.step)) for s in box)
+    shape = box_shape(box)
     if 0 in shape:
         return np.empty(shape + _inner(dataset), dataset.dtype.base)
     out = dataset[box]

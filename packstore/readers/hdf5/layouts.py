@@ -142,7 +142,8 @@ def finish(ds: Dataset, storage: Storage, chunk_shape: tuple[int, ...]) -> Manif
         dtype=ds.described.dtype,
         chunk_shape=chunk_shape,
         storage=storage,
-        fill_value=ds.fill,
+        # Elements with variable-length parts come from libhdf5, which fills in what is missing.
+        fill_value=None if ds.described.zarr_kind == "vlen" else ds.fill,
         attributes=dict(ds.described.attributes),
         zarr_reason=ds.described.zarr_reason,
         zarr_kind=ds.described.zarr_kind,
@@ -165,11 +166,11 @@ def _by_library(ds: Dataset, filters: tuple[FilterSpec, ...]) -> tuple[Storage, 
             why = unavailable(filters) or f"filters {[f.id for f in filters]} that h5py cannot decode"
             raise ds.refuse(why)
         plugins = any(f.id >= 256 for f in filters)
-    reader = H5Fallback(ds.target.session.source, ds.target.path, ds.described, len(ds.dims), plugins=plugins)
-    if ds.dcpl.get_layout() == h5d.CHUNKED:
-        chunk_shape = tuple(int(n) for n in ds.dcpl.get_chunk()) + ds.described.extra_shape
-    else:
-        chunk_shape = ds.chunks()
+    chunk = tuple(int(n) for n in ds.dcpl.get_chunk()) if ds.dcpl.get_layout() == h5d.CHUNKED else None
+    # Variable-length elements are objects whose size nobody counts: those are not kept.
+    kept = chunk if filters and ds.described.stored is not None else None
+    reader = H5Fallback(ds.target.session.source, ds.target.path, ds.described, ds.dims, kept, plugins=plugins)
+    chunk_shape = ds.chunks() if chunk is None else chunk + ds.described.extra_shape
     return DelegatedManifest(reader), tuple(max(n, 1) for n in chunk_shape)
 
 

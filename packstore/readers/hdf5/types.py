@@ -61,7 +61,7 @@ def describe_type(tid: h5t.TypeID, path: str = "", name: str | None = None) -> S
         found = _known.get(key)
         if found is None:
             found = describe(tid, 0)
-            if found.zarr_kind is None and found.zarr_reason is None:
+            if found.zarr_kind in (None, "vlen") and found.zarr_reason is None:
                 found = replace(found, zarr_reason=reason(found.dtype))
             if len(_known) >= MAX_CACHED:
                 _known.clear()

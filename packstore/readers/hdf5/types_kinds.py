@@ -183,7 +183,7 @@ def _string(tid: h5t.TypeID, depth: int) -> StoredType:
 
 def _vlen(tid: h5t.TypeID, depth: int) -> StoredType:
     base = describe(tid.get_super(), depth + 1)
-    return StoredType(tid.dtype, None, zarr_reason="zarr has no variable-length sequences", attributes=base.attributes)
+    return StoredType(tid.dtype, None, zarr_kind="vlen", attributes=base.attributes)
 
 
 def _array(tid: h5t.TypeID, depth: int) -> StoredType:
@@ -219,8 +219,7 @@ def _compound(tid: h5t.TypeID, depth: int) -> StoredType:
     extras = {n: dict(p.attributes) for n, p in zip(names, parts, strict=True) if p.attributes}
     attributes = {"fields": extras} if extras else {}
     if stored is None:
-        why = next((p.zarr_reason for p in parts if p.zarr_reason), "zarr has no structs with variable-length members")
-        return StoredType(tid.dtype, None, zarr_reason=why, attributes=attributes)
+        return StoredType(tid.dtype, None, zarr_kind="vlen", attributes=attributes)
     if all(p.convert is None for p in parts):
         return StoredType(stored, stored, attributes=attributes)
     dtype = _struct(names, [_member(p.dtype, p) for p in parts], offsets, tid.get_size())

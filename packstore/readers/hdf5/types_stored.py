@@ -36,7 +36,7 @@ class StoredType:
     zarr_reason
         Why zarr has no data type for it, or None.
     zarr_kind
-        "string": zarr serves it as variable-length UTF-8.
+        "string": zarr serves it as variable-length UTF-8. "vlen": as packstore's own variable-length data types.
     attributes
         JSON-able facts that the dtype does not hold, such as the names of an enum.
     """
@@ -46,7 +46,7 @@ class StoredType:
     convert: Convert | None = None
     extra_shape: tuple[int, ...] = ()
     zarr_reason: str | None = None
-    zarr_kind: Literal["string", "bytes"] | None = None
+    zarr_kind: Literal["string", "bytes", "vlen"] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property

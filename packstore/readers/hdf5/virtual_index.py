@@ -16,6 +16,7 @@ from packstore.readers.hdf5.layouts import finish, open_dataset
 from packstore.readers.hdf5.links import LinkFailure, Target, text
 from packstore.readers.hdf5.selections import UNLIMITED, clip_elements, clip_extent, selection_of
 from packstore.readers.hdf5.virtual import Mapping, SourceRef, VirtualReader
+from packstore.zarr_dtypes.elements import zeros
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context
@@ -88,8 +89,11 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
     if ds.fill_by_library:
         raise ds.refuse("a fill value that is no single scalar, in a virtual dataset")
     fill = ds.fill
-    if fill is None and ds.described.dtype.kind == "O":
-        fill = b"" if ds.described.zarr_kind is not None else None
+    if ds.described.zarr_kind == "string" and fill is None:
+        fill = b""
+    elif ds.described.zarr_kind == "vlen":
+        # libhdf5 sets no fill value on these: what no source covers is empty.
+        fill = zeros((), ds.described.dtype)
     reader = VirtualReader(
         f"{where[0]}[{where[1]}]", len(dims), ds.described.extra_shape, ds.described.dtype, fill, mappings
     )

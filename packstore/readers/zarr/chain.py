@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box
+from packstore.boxes import Box, box_shape
 from packstore.cache import ByteLRU
 from packstore.errors import CorruptDataError, message
 from packstore.filters._scratch import take
@@ -24,6 +25,8 @@ U8 = npt.NDArray[np.uint8]
 
 # Decompressed chunks of which a crop used only a part. Packed ones are kept packed.
 PAYLOADS = ByteLRU(max_nbytes=128 << 20)
+# Elements for which a call of its own costs less than unpacking them.
+_MIN_COUNTED = 1 << 14
 # Slots of the scratch memory; the first ones are the HDF5 filters'.
 _STORED_SLOT, _DECODED_SLOTS = 3, (4, 5)
 
@@ -124,7 +127,7 @@ class Chain:
 
     def count_nonzero(self, blob: Blob, box: Box, keep: int) -> Array:
         """Non-zero elements of `box` for each index along its first `keep` axes, as an int64 array."""
-        if self.order is not None and keep:
+        if keep and (self.order is not None or math.prod(box_shape(box)[keep:]) < _MIN_COUNTED):
             axes = tuple(range(keep, len(box)))
             return np.asarray(np.count_nonzero(self.read(blob, box), axis=axes), np.int64)
         whole = all(s.start == 0 and s.stop == n and s.step == 1 for s, n in zip(box, self.shape, strict=True))
@@ -174,7 +177,8 @@ class Chain:
         if not (scratch or cache):
             return MemoryBlob(data)
         if cache:
-            if data.base is not None and data.size * 2 < data.base.nbytes:
+            # A part of a much larger buffer would keep all of it.
+            if data.size * 2 < getattr(data.base, "nbytes", 0):
                 data = data.copy()
             PAYLOADS.put(key, self, data)
         return MemoryBlob(data, key if cache else None)

@@ -37,6 +37,39 @@ def test_a_filter_that_only_a_plugin_decodes(tmp_path: Path, check: Any) -> None
     assert found.arrays["zfp"].chunk_shape == (3, 4)
 
 
+def test_crops_decode_a_chunk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hdf5plugin
+
+    path = tmp_path / "x.h5"
+    data = np.arange(10000, dtype="f4").reshape(100, 100)
+    inner = np.dtype(("<f4", (2,)))
+    with h5py.File(path, "w") as f:
+        f.create_dataset("x", data=data, chunks=(30, 40), **hdf5plugin.Zfp(reversible=True))
+        f.create_dataset("y", (100,), inner, chunks=(30,), **hdf5plugin.SZ3(absolute=0))[...] = data[:, :2]
+    arrays = read(FileSource(path)).arrays
+    count = 0
+    original = fallback.H5Fallback._read
+
+    def counted(self: Any, box: Any) -> Any:
+        nonlocal count
+        count += 1
+        return original(self, box)
+
+    monkeypatch.setattr(fallback.H5Fallback, "_read", counted)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        i, j = rng.integers(0, 95, 2)
+        box = (slice(int(i), int(i) + 5, 2), slice(int(j), int(j) + 5, 1))
+        np.testing.assert_array_equal(read_box(arrays["x"], box), data[box])
+    assert count <= 12
+    got = read_box(arrays["y"], (slice(25, 35, 1), slice(1, 2, 1)))
+    np.testing.assert_array_equal(got, data[25:35, 1:2])
+    with h5py.File(path, "a") as f:
+        f["more"] = data
+    with pytest.raises(StaleFileError):
+        read_box(arrays["x"], (slice(0, 1, 1), slice(0, 1, 1)))
+
+
 def test_a_filter_that_nobody_has_concerns_that_dataset_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as f:

@@ -1,0 +1,62 @@
+"""The benchmark command itself, on small data: what it writes, and that a wrong value ends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import packstore
+from tests.benchmarks import __main__ as command
+from tests.benchmarks.measure import WrongValueError, measure_scenario
+from tests.benchmarks.model import Case, Data, Missing, Peer, Scenario
+from tests.benchmarks.report import missed
+
+
+def test_command_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--quick", "--rounds", "2", "--only", "packed-full", "--only", "graph-build", "--no-memory"]
+    assert command.main([*arguments, "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "ratios.json").read_text())
+    assert found["environment"]["versions"]["packstore"] == packstore.__version__
+    assert found["environment"]["file cache"] == "warm"
+    rows = [row for row in found["scenarios"] if row["peer"] == "zarr numcodecs.packbits"]
+    assert [row["scenario"] for row in rows] == ["packed-full"]
+    assert rows[0]["status"] == "ok" and rows[0]["rounds"] == 2
+    low, high = rows[0]["ratio_range"]
+    assert 0 < low <= rows[0]["ratio"] <= high
+    assert [figure["scenario"] for figure in found["figures"]] == ["graph-build"]
+    assert found["figures"][0]["value"] > 0
+    assert (tmp_path / "ratios.svg").read_text().lstrip().startswith("<?xml")
+    assert "packed zarr, read whole" in capsys.readouterr().out
+
+
+def test_no_such_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--quick", "--only", "no such", "--out", str(tmp_path)]) == 2
+    assert "no such" in capsys.readouterr().err
+
+
+def _case(*, ours: int = 1, theirs: int = 1) -> Case:
+    def absent() -> None:
+        raise Missing("some-package")
+
+    return Case(1, lambda: lambda: ours, (Peer("peer", lambda: lambda: theirs, floor=2), Peer("absent", absent)))
+
+
+def test_wrong_value_of_ours_ends_it(tmp_path: Path) -> None:
+    scenario = Scenario("wrong", "a wrong value", lambda data: _case(ours=2))
+    with pytest.raises(WrongValueError, match="wrong: packstore returned another value"):
+        measure_scenario(scenario, Data(tmp_path), 1, memory=False)
+
+
+def test_peers_that_are_wrong_or_missing_are_rows(tmp_path: Path) -> None:
+    scenario = Scenario("peers", "peers", lambda data: _case(theirs=3))
+    wrong, absent = measure_scenario(scenario, Data(tmp_path), 1, memory=False)
+    assert wrong["status"] == "wrong values" and "ratio" not in wrong
+    assert absent["status"] == "not installed (some-package)"
+
+
+def test_missed_floors() -> None:
+    assert missed({"floor": 2, "ratio": 1.9}) and not missed({"floor": 2, "ratio": 2.0})
+    assert not missed({"floor": None, "ratio": 0.1})
+    assert missed({"limit": 3, "value": 3.0}) and not missed({"limit": 3, "value": 2.9})
