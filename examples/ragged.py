@@ -49,9 +49,12 @@ def together(folder: Path, arrays: dict[str, np.ndarray], table: Table) -> None:
         start = time.perf_counter()
         packstore.save(path, arrays)
         saved = time.perf_counter()
-        group = packstore.open_group(path)
-        some = group[wide][:, columns]
-        read = time.perf_counter()
+        # Once before it counts: the first use of a format also imports what it needs.
+        for _ in range(2):
+            opened = time.perf_counter()
+            group = packstore.open_group(path)
+            some = group[wide][:, columns]
+            read = time.perf_counter()
         np.testing.assert_array_equal(some, arrays[wide][:, columns])
         # Not one of them lost its shape or an element.
         assert sorted(group.array_keys()) == sorted(arrays)
@@ -61,7 +64,7 @@ def together(folder: Path, arrays: dict[str, np.ndarray], table: Table) -> None:
             f"one {suffix}",
             f"{disk_nbytes(path) / 1e6:.1f}",
             f"{(saved - start) * 1e3:.0f}",
-            f"{(read - saved) * 1e3:.1f}",
+            f"{(read - opened) * 1e3:.1f}",
         )
 
 
@@ -73,9 +76,11 @@ def one_by_one(folder: Path, arrays: dict[str, np.ndarray], table: Table) -> Non
     for name, array in arrays.items():
         packstore.save(home / f"{name}.npy", array)
     saved = time.perf_counter()
-    joined = packstore.from_files(home / "*.npy", axis=1)
-    some = joined[:, -10:].compute()
-    read = time.perf_counter()
+    for _ in range(2):
+        opened = time.perf_counter()
+        joined = packstore.from_files(home / "*.npy", axis=1)
+        some = joined[:, -10:].compute()
+        read = time.perf_counter()
     expected = np.concatenate(list(arrays.values()), axis=1)
     assert joined.shape == expected.shape and joined.dtype == expected.dtype
     np.testing.assert_array_equal(some, expected[:, -10:])
@@ -87,7 +92,7 @@ def one_by_one(folder: Path, arrays: dict[str, np.ndarray], table: Table) -> Non
         f"{len(arrays)} .npy, joined",
         f"{disk_nbytes(home) / 1e6:.1f}",
         f"{(saved - start) * 1e3:.0f}",
-        f"{(read - saved) * 1e3:.1f}",
+        f"{(read - opened) * 1e3:.1f}",
     )
 
 

@@ -305,7 +305,7 @@ def main() -> None:
                     measure(form, folder, array, rows[form.name], number, with_packstore=not form.ours)
         console.print(table_of(kind, array, rows))
     console.print(
-        f"best of {args.rounds} interleaved rounds, {os.cpu_count()} cores, files in the page cache, writes with fsync; "
+        f"best of {args.rounds} interleaved rounds, {os.cpu_count()} cores, page cache warm, writes with fsync; "
         f"crop: open the file and read {min(CROP, args.size)} x {min(CROP, args.size)} of one frame; "
         f"* the same file read by packstore; text: measured on {TEXT_FRAMES} frame and scaled",
         soft_wrap=True,

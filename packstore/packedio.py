@@ -17,8 +17,8 @@ __all__ = ["packed_bytes", "read_packed"]
 
 Array = npt.NDArray[Any]
 
-# Packed bits are unpacked at several GB/s a core, so it takes more of them to be worth other threads; in pieces that fit
-# the second-level cache.
+# Packed bits are unpacked at several GB/s a core, so it takes more of them to be worth other threads; in pieces that
+# fit the second-level cache.
 PARALLEL_PACKED_NBYTES, _PIECE_NBYTES = 16 << 20, 1 << 20
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from packstore.cli import options as given
 from packstore.cli.show import emit, one_line
@@ -17,7 +18,22 @@ __all__ = ["app", "run"]
 
 DIFFERENT, BAD_INPUT, FAULT, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 
+
+
+class _Failed(Exception):
+    """Carries an error past typer, which takes every EOFError (a truncated file is one) for Ctrl-D."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PackstoreError as error:
+            raise _Failed from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Saved arrays as zarr stores and dask arrays. Exit codes: 0 done, 1 different, 2 bad input, 3 a fault of "
@@ -236,10 +252,12 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except typer.Exit as stop:
         return stop.exit_code
-    except (PackstoreError, OSError, MemoryError) as error:
+    except _Failed as failed:
+        error = failed.__cause__
         # An OSError of ours shows its number before the sentence.
-        text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
-        return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
+        return _report(arguments, type(error).__name__, getattr(error, "strerror", None) or str(error), BAD_INPUT)
+    except (OSError, MemoryError) as error:
+        return _report(arguments, type(error).__name__, str(error) or "out of memory", BAD_INPUT)
     except Exception as error:
         # The usage errors of typer, whichever module they live in, know how to show themselves.
         shown: Any = getattr(error, "format_message", None)

@@ -11,7 +11,7 @@ __all__ = ["comparable", "first_difference"]
 
 Array = npt.NDArray[Any]
 
-_TEXT = "UTO"
+_TEXT = "SUTO"
 
 
 def comparable(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
@@ -20,7 +20,7 @@ def comparable(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
     Examples
     --------
     >>> import numpy as np
-    >>> comparable(np.dtype("<i2"), np.dtype(">f8")), comparable(np.dtype("S3"), np.dtype("U3"))
+    >>> comparable(np.dtype("<i2"), np.dtype(">f8")), comparable(np.dtype("S3"), np.dtype("M8[s]"))
     (True, False)
     """
     if a.subdtype or b.subdtype:
@@ -36,8 +36,8 @@ def _family(dtype: np.dtype[Any]) -> str:
         return "number"  # "V" with a scalar type of its own: bfloat16, float8 and int4 of ml_dtypes
     if dtype.kind in _TEXT:
         return "text"
-    # Bytes compare without the zeros that pad them; void and times with their like only.
-    return dtype.kind if dtype.kind in "SmM" else dtype.str
+    # Times with their like only, void with the same void.
+    return dtype.kind if dtype.kind in "mM" else dtype.str
 
 
 def first_difference(a: Array, b: Array) -> tuple[int, ...] | None:
@@ -50,7 +50,8 @@ def first_difference(a: Array, b: Array) -> tuple[int, ...] | None:
 
     Notes
     -----
-    NaN equals NaN whatever its bits, NaT equals NaT, and 0.0 equals -0.0. Integers are held against floats exactly.
+    NaN equals NaN whatever its bits, NaT equals NaT, and 0.0 equals -0.0. Integers are held against floats exactly,
+    and bytes against text as UTF-8.
 
     Examples
     --------
@@ -71,11 +72,11 @@ def first_difference(a: Array, b: Array) -> tuple[int, ...] | None:
 
 
 def _unequal(a: Array, b: Array) -> npt.NDArray[np.bool_]:
-    if a.dtype.kind in _TEXT and b.dtype.kind in _TEXT and "O" in a.dtype.kind + b.dtype.kind:
-        # Objects: strings, bytes, or sequences of variable length, which numpy does not compare as a whole.
+    kinds = a.dtype.kind + b.dtype.kind
+    if "O" in kinds or (kinds != "SS" and "S" in kinds):
+        # Objects (strings, bytes, sequences of variable length) and bytes against text: numpy compares none of them.
         pairs = zip(a.reshape(-1).tolist(), b.reshape(-1).tolist(), strict=True)
         return np.fromiter((not _same(x, y) for x, y in pairs), np.bool_, a.size).reshape(a.shape)
-    kinds = a.dtype.kind + b.dtype.kind
     if kinds[0] in "biu" and kinds[1] in "fc":
         return _int_unlike_float(a, b)
     if kinds[0] in "fc" and kinds[1] in "biu":
@@ -94,6 +95,7 @@ def _same(x: Any, y: Any) -> bool:
     if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
         x, y = np.asarray(x), np.asarray(y)
         return x.shape == y.shape and comparable(x.dtype, y.dtype) and first_difference(x, y) is None
+    x, y = (v.encode("utf-8", "surrogatepass") if isinstance(v, str) else v for v in (x, y))
     return bool(x == y) or bool(x != x and y != y)
 
 

@@ -42,7 +42,7 @@ def compare(
     Parameters
     ----------
     component_a, component_b
-        One array of each; where only one is given it counts for both, if both files hold several.
+        One array of each; where only one is given it counts for both, or for the one that holds several.
     options_a, options_b
         How to open them.
 
@@ -62,6 +62,9 @@ def compare(
     notes: list[str] = result["notes"]
     unread: list[tuple[Location, str, str]] = []
     if component_a is not None or component_b is not None or _is_one(at.manifest()) or _is_one(bt.manifest()):
+        if component_b is None and _is_one(at.manifest()) and not _is_one(bt.manifest()):
+            # A has no names: it is B's that is meant.
+            component_a, component_b = None, component_a
         pairs = [(_name(at, component_a, component_b), _name(bt, component_b, component_a))]
     else:
         names_a, names_b = at.manifest().arrays, bt.manifest().arrays

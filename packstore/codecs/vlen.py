@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from zarr.abc.codec import ArrayBytesCodec
 
 from packstore.errors import CodecConfigError, DtypeError, message
@@ -25,6 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["VlenCodec"]
 
 _NAME = "packstore.vlen"
+
+
+class _Elements(np.ndarray[Any, np.dtype[Any]]):
+    """A decoded chunk, of which one element is the element and not a 0-d array around it.
+
+    zarr assigns what it selects from a chunk to its output, and numpy puts a 0-d array into an object array as it is:
+    ``z[3]`` would be an array in an array.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        return _bare(super().__getitem__(key))
+
+    def reshape(self, *args: Any, **options: Any) -> Any:
+        return _bare(super().reshape(*args, **options))
+
+
+def _bare(part: Any) -> Any:
+    return part.view(np.ndarray)[()] if isinstance(part, _Elements) and part.shape == () else part
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,8 @@ class VlenCodec(ArrayBytesCodec):
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         dtype = chunk_spec.dtype.to_native_dtype()
         array = elements.decode(chunk_bytes.as_numpy_array(), math.prod(chunk_spec.shape), dtype)
-        return chunk_spec.prototype.nd_buffer.from_numpy_array(array.reshape(chunk_spec.shape))
+        array = array.reshape(chunk_spec.shape)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(array.view(_Elements) if dtype.kind == "O" else array)
 
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
         encoded = elements.encode(chunk_array.as_numpy_array(), chunk_spec.dtype.to_native_dtype())

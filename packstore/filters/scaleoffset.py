@@ -41,6 +41,8 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
         corrupt(spec, f"{_PARAMETERS} parameters", len(values))
     scale_type, factor, count, kind, size, sign, order, has_fill = values[:8]
     factor = factor - (1 << 32) if factor >> 31 else factor
+    if kind == 1:
+        sign = 0  # HDF5 writes whatever lies in memory there for floats
     if kind not in (0, 1) or size not in ((4, 8) if kind else (1, 2, 4, 8)) or sign > 1 or order > 1 or has_fill > 1:
         corrupt(spec, "parameters of an integer or float type", values[:8])
     if scale_type != (0 if kind else 2):

@@ -15,9 +15,9 @@ from packstore.writers._items import Box
 __all__ = ["ChunkEncoder", "shuffle_bytes"]
 
 U8 = npt.NDArray[np.uint8]
-SAMPLE_NBYTES = 64 << 10
-# A sample of what no level changes much says little to the last byte; over whole files it has to come out smaller.
-SIZE_LIMIT = 0.999
+SAMPLE_NBYTES = 128 << 10
+# libdeflate spends more than zlib on the start of a stream: what comes near on a sample is smaller on a chunk.
+SIZE_LIMIT = 1.002
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,14 @@ class ChunkEncoder:
         boxes = list(block_boxes(values.shape, self.chunk))
         encoder = None
         if self.level is not None:
-            encoder = choose(self._samples(values, boxes), self.level, blocks=False, limit=SIZE_LIMIT)
+            middle = values[boxes[len(boxes) // 2]]
+            encoder = choose(
+                [self._sample(middle)],
+                self.level,
+                blocks=False,
+                limit=SIZE_LIMIT,
+                whole=lambda: [self._filtered(self._padded(middle))],
+            )
         out = []
         for inner in boxes:
             raw = self._filtered(self._padded(values[inner]))
@@ -73,16 +80,12 @@ class ChunkEncoder:
         raw = values.reshape(-1).view(np.uint8)
         return shuffle_bytes(raw, self.dtype.itemsize) if self.shuffle else raw
 
-    def _samples(self, values: npt.NDArray[Any], boxes: list[Box]) -> list[U8]:
-        """Elements from the middle of some chunks, filtered as those are."""
+    def _sample(self, values: npt.NDArray[Any]) -> U8:
+        """Elements from the middle of a chunk, filtered as the chunk is."""
         size = max((SAMPLE_NBYTES * (8 if self.packed else 1)) // self.dtype.itemsize, 1)
-        chosen = boxes[:: max(-(-len(boxes) // 2), 1)] if len(boxes) > 2 else boxes[:1]
-        out = []
-        for box in chosen:
-            elements = np.ascontiguousarray(values[box]).reshape(-1)
-            start = max(elements.size - size, 0) // 2
-            out.append(self._filtered(elements[start : start + size]))
-        return out
+        elements = np.ascontiguousarray(values).reshape(-1)
+        start = max(elements.size - size, 0) // 2
+        return self._filtered(elements[start : start + size])
 
 
 def shuffle_bytes(raw: U8, itemsize: int) -> U8:

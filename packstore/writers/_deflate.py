@@ -27,6 +27,7 @@ from packstore.filters import _probe
 __all__ = ["Encoder", "choose", "crc32", "crc32_combine", "encoders"]
 
 U8 = npt.NDArray[np.uint8]
+LITTLE = 0.03
 _RLE = 3  # zlib's Z_RLE: matches of distance 1 only
 
 
@@ -83,23 +84,38 @@ def encoders(level: int, blocks: bool) -> tuple[Encoder, ...]:
         # zlib-ng's level 1 is much larger; 8 and 9 are slower than zlib's.
         faster = [Encoder(ng, 6, _RLE), *(Encoder(ng, n) for n in (2, 3, 4, 5, 6, 7) if n <= level + 2)]
     if not blocks and _probe.imagecodecs_function("deflate", "encode") is not None:
-        # By falling speed among the others.
-        libdeflate = [Encoder(None, n) for n in (1, 3, 5, 6, 7)]
-        faster = [faster[0], *libdeflate[:2], *faster[1:3], *libdeflate[2:], *faster[3:]]
+        # Faster than zlib-ng at equal size nearly always; its levels mean other sizes than zlib's.
+        levels = (1, 3, 5, 6, 7) if level < 7 else (1, 3, 5, 6, 7, 9)
+        faster = [faster[0], *(Encoder(None, n) for n in levels), *(e for e in faster if e.level == 5)]
     return (*faster, reference)
 
 
-def choose(samples: Sequence[U8], level: int, *, blocks: bool, limit: float) -> Encoder:
+def choose(
+    samples: Sequence[U8],
+    level: int,
+    *,
+    blocks: bool,
+    limit: float,
+    whole: Callable[[], Sequence[U8]] | None = None,
+) -> Encoder:
     """The fastest encoder that makes at most `limit` times of the samples what zlib makes of them at `level`.
+
+    Parameters
+    ----------
+    whole
+        Larger samples, for data that compresses so well that what a stream costs by itself decides on small ones.
 
     Notes
     -----
     Depends on the bytes only, so a file comes out the same each time.
     """
     offered = encoders(level, blocks)
-    most = limit * sum(len(offered[-1].whole(s)) for s in samples)
+    least = sum(len(offered[-1].whole(s)) for s in samples)
+    if whole is not None and least < LITTLE * sum(s.nbytes for s in samples):
+        samples = whole()
+        least = sum(len(offered[-1].whole(s)) for s in samples)
     for encoder in offered[:-1]:
-        if sum(len(encoder.whole(s)) for s in samples) <= most:
+        if sum(len(encoder.whole(s)) for s in samples) <= limit * least:
             return encoder
     return offered[-1]
 

@@ -15,12 +15,11 @@ from zarr.dtype import ZDType
 from packstore.errors import CorruptDataError, DtypeError, message
 from packstore.zarr_dtypes import elements
 
+# zarr moved it: one of the two names exists, by zarr's release.
 try:
-    from zarr.errors import DataTypeValidationError
-except ImportError:  # zarr < 3.2
-    from zarr.dtype import (  # type: ignore[no-redef, attr-defined, unused-ignore]  # one of the two, by zarr's release
-        DataTypeValidationError,
-    )
+    from zarr.errors import DataTypeValidationError  # type: ignore[attr-defined, unused-ignore]
+except ImportError:
+    from zarr.dtype import DataTypeValidationError  # type: ignore[no-redef, attr-defined, unused-ignore]
 
 if TYPE_CHECKING:
     from typing import Self
@@ -97,8 +96,6 @@ class DescribedType(ZDType[np.dtype[Any], Any]):
         dtype = self.to_native_dtype()
         if dtype.kind != "O":
             return np.asarray(tuple(data) if isinstance(data, list) else data, dtype)[()]
-        if isinstance(data, np.ndarray) and data.shape == () and data.dtype.kind == "O":
-            data = data[()]
         out = np.empty((), dtype)
         out[()] = elements.sequence(data, dtype)
         return out
@@ -128,7 +125,7 @@ class DescribedType(ZDType[np.dtype[Any], Any]):
         if not dtype.hasobject:
             # Padding holds anything.
             raw = np.where(elements.significant(dtype), raw, np.uint8(0))
-        return base64.b64encode(raw).decode("ascii") if raw.any() else 0
+        return base64.b64encode(raw.tobytes()).decode("ascii") if raw.any() else 0
 
 
 def _scalar(element: np.ndarray[Any, Any]) -> Any:

@@ -6,6 +6,7 @@ A numpy dtype, with h5py's ``vlen`` metadata on its object parts, is the whole d
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -39,10 +40,8 @@ def item_dtype(dtype: DType) -> DType | type | None:
         return None
     item: Any = dict(dtype.metadata).get("vlen")
     known: DType | type | None = None
-    try:
+    with contextlib.suppress(TypeError):
         known = item if item is None or item in (str, bytes) else np.dtype(item)
-    except TypeError:
-        pass
     return known
 
 
@@ -231,6 +230,8 @@ def zeros(shape: tuple[int, ...], dtype: DType) -> Array:
 def sequence(value: object, dtype: DType) -> Any:
     """`value` as an object element of `dtype`; what was never written (None or 0) is empty."""
     item = item_dtype(dtype)
+    while isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.shape == ():
+        value = value[()]  # as zarr hands over a single element, and fill values
     missing = value is None or (isinstance(value, (int, np.integer)) and value == 0)
     if not isinstance(item, np.dtype):
         if missing:

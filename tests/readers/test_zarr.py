@@ -78,14 +78,14 @@ def test_groups(tree: Path) -> None:
     assert dict(packstore.open_group(tree, "deep/er").attrs) == {"k": [1, 2]}
     assert dict(packstore.open_array(tree, "a").attrs) == {"unit": "s"}
     assert packstore.from_file(tree, "deep/er/b").sum().compute() == 66
-    assert [name for name, _ in group.members(max_depth=None)] == [
-        n for n, _ in zarr.open_group(tree, mode="r").members(max_depth=None)
-    ]
+    members = dict(group.members(max_depth=None))
+    assert members.keys() == dict(zarr.open_group(tree, mode="r").members(max_depth=None)).keys()
+    assert type(members["deep/er"]) is packstore.Group and type(members["deep/er/b"]) is packstore.Array
     assert not group.unsupported
 
 
 def test_names_that_are_not_there(tree: Path) -> None:
-    with pytest.raises(ComponentNotFoundError, match=r"expected one of .*'deep/er/b'.* Did you mean 'deep/er/b'"):
+    with pytest.raises(ComponentNotFoundError, match=r"expected one of 'a', 'deep/er/b', got no array of that name"):
         packstore.open_array(tree, "deep/er/bb")
     with pytest.raises(ComponentNotFoundError, match="component= to name one array"):
         packstore.open_array(tree)
@@ -101,7 +101,8 @@ def test_no_name_leads_out(tree: Path, component: str, mask: np.ndarray[Any, Any
 
 
 def test_links(tree: Path) -> None:
-    zarr.create_array(tree.parent / "outside.zarr", data=np.arange(3))
+    zarr_format: Any = 3 if (tree / "zarr.json").exists() else 2
+    zarr.create_array(tree.parent / "outside.zarr", data=np.arange(3), zarr_format=zarr_format)
     (tree / "out").symlink_to(tree.parent / "outside.zarr")
     (tree / "up").symlink_to(tree)
     (tree / "alias").symlink_to(tree / "deep")
@@ -109,13 +110,15 @@ def test_links(tree: Path) -> None:
     assert set(manifest.unsupported) == {"out", "up"}
     assert "symbolic link" in manifest.unsupported["out"]
     assert set(manifest.arrays) == {"a", "deep/er/b", "alias/er/b"}
-    with pytest.raises(UnsupportedError, match="symbolic link"):
-        packstore.open_group(tree)["out"]
+    for open_it in (lambda: packstore.open_group(tree)["out"], lambda: packstore.open_array(tree, "out")):
+        with pytest.raises(UnsupportedError, match="symbolic link"):
+            open_it()
+    assert packstore.open_array(tree, "alias/er/b")[0, 1] == 1
 
 
 def test_hierarchies_too_large_to_list(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "MAX_NODES", 3)
-    with pytest.raises(UnsupportedError, match="at most 3 arrays and groups.*Name one with component="):
+    with pytest.raises(UnsupportedError, match=r"at most 3 arrays and groups.*Name one with component="):
         packstore.open_group(tree)
     assert packstore.open_array(tree, "a")[3] == 3
 
@@ -131,7 +134,8 @@ def test_members_that_come_and_go(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["{", "[]", '{"zarr_format": 3, "node_type": "array"}', '{"zarr_format": 3, "node_type": "array", "shape": "x"}']
+    "document",
+    ["{", "[]", '{"zarr_format": 3, "node_type": "array"}', '{"zarr_format": 3, "node_type": "array", "shape": "x"}'],
 )
 def test_damaged_metadata_hides_no_sibling(tmp_path: Path, document: str) -> None:
     root = zarr.open_group(tmp_path / "g.zarr", mode="w")
@@ -146,8 +150,9 @@ def test_damaged_metadata_hides_no_sibling(tmp_path: Path, document: str) -> Non
 
 
 def test_chunks_are_those_of_the_file(path: Path) -> None:
-    with pytest.raises(OptionError, match="chunks"):
-        packstore.open_array(path, chunks=(3, 3))
+    assert packstore.open_array(path, chunks=(3, 3)).chunks == (16, 32)
+    with pytest.raises(OptionError, match="'dtype'"):
+        packstore.open_array(path, dtype="i4")
 
 
 def test_not_a_zarr_directory(tmp_path: Path) -> None:
@@ -195,9 +200,7 @@ def test_nested_metadata_is_watched(tree: Path) -> None:
 @pytest.mark.parametrize("compressors", [None, ZstdCodec()])
 def test_rewritten_chunks_are_read_again(tmp_path: Path, mask: np.ndarray[Any, Any], compressors: Any) -> None:
     path = tmp_path / "m.zarr"
-    writer = zarr.create_array(
-        path, data=mask, chunks=(40, 64), serializer=PackBitsCodec(), compressors=compressors
-    )
+    writer = zarr.create_array(path, data=mask, chunks=(40, 64), serializer=PackBitsCodec(), compressors=compressors)
     array = packstore.open_array(path)
     for value in (True, False, True, False):
         writer[...] = value
@@ -255,7 +258,9 @@ CROPS = [..., (slice(0, 3), slice(0, 3)), (slice(1, 20, 3), slice(0, 9, 2))]
 
 
 @pytest.mark.parametrize("index", CROPS, ids=str)
-@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""], ids=["short", "long", "empty"])
+@pytest.mark.parametrize(
+    "change", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b""], ids=["short", "long", "empty"]
+)
 @pytest.mark.parametrize("serializer", [PackBitsCodec(), BytesCodec()], ids=["packed", "plain"])
 def test_chunks_of_the_wrong_size(
     tmp_path: Path, mask: np.ndarray[Any, Any], serializer: Any, change: Callable[[bytes], bytes], index: Any
@@ -272,10 +277,17 @@ def test_chunks_of_the_wrong_size(
 
 
 @pytest.mark.parametrize("index", CROPS, ids=str)
-@pytest.mark.parametrize("codec", [ZstdCodec(checksum=True), GzipCodec(), Crc32cCodec()], ids=["zstd", "gzip", "crc32c"])
+@pytest.mark.parametrize(
+    "codec", [ZstdCodec(checksum=True), GzipCodec(), Crc32cCodec()], ids=["zstd", "gzip", "crc32c"]
+)
 @pytest.mark.parametrize("imagecodecs", [True, False])
 def test_damaged_bytes(
-    tmp_path: Path, mask: np.ndarray[Any, Any], codec: Any, index: Any, imagecodecs: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    mask: np.ndarray[Any, Any],
+    codec: Any,
+    index: Any,
+    imagecodecs: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not imagecodecs:
         monkeypatch.setattr("packstore.readers.zarr.byte_codecs.imagecodecs_function", lambda name: None)
@@ -301,13 +313,13 @@ def test_damaged_bytes(
 
 @pytest.mark.parametrize("codec", [ZstdCodec(), GzipCodec(), zarr.codecs.BloscCodec()], ids=["zstd", "gzip", "blosc"])
 @pytest.mark.parametrize("imagecodecs", [True, False])
-def test_bombs_are_not_inflated(
-    tmp_path: Path, codec: Any, imagecodecs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bombs_are_not_inflated(tmp_path: Path, codec: Any, imagecodecs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk that decodes to far more than the metadata says."""
     if not imagecodecs:
         monkeypatch.setattr("packstore.readers.zarr.byte_codecs.imagecodecs_function", lambda name: None)
-    zarr.create_array(tmp_path / "big.zarr", data=np.zeros(1 << 24, "u1"), chunks=(1 << 24,), fill_value=1, compressors=codec)
+    zarr.create_array(
+        tmp_path / "big.zarr", data=np.zeros(1 << 24, "u1"), chunks=(1 << 24,), fill_value=1, compressors=codec
+    )
     zarr.create_array(tmp_path / "a.zarr", data=np.ones(16, "u1"), chunks=(16,), compressors=codec)
     array = packstore.open_array(tmp_path / "a.zarr")
     bomb = (tmp_path / "big.zarr/c/0").read_bytes()
@@ -395,7 +407,6 @@ def test_no_descriptor_is_left(path: Path, mask: np.ndarray[Any, Any]) -> None:
     for index in CROPS:
         with pytest.raises(CorruptDataError):
             array[index]
-    array.count_nonzero(None) if False else None
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -431,9 +442,7 @@ def test_pickles(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None:
 def test_distributed(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None:
     with (
         dask.config.set({"distributed.worker.daemon": False}),
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None
-        ) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster),
     ):
         np.testing.assert_array_equal(packstore.from_file(path, chunks=(20, 40)).compute(), mask)

@@ -122,8 +122,28 @@ def test_transposed(tmp_path: Path, codecs: str, serializer: Any, orders: list[t
 
 @pytest.mark.parametrize(
     "dtype",
-    ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16", "M8[s]", "m8[ms]", "S5", "U3", "V6"]
-    + [[("a", "i4"), ("b", "f8"), ("c", "u1")], [("a", "u1"), ("b", "S3")]],
+    [
+        "i1",
+        "u1",
+        "i2",
+        "u2",
+        "i4",
+        "u4",
+        "i8",
+        "u8",
+        "f2",
+        "f4",
+        "f8",
+        "c8",
+        "c16",
+        "M8[s]",
+        "m8[ms]",
+        "S5",
+        "U3",
+        "V6",
+        [("a", "i4"), ("b", "f8"), ("c", "u1")],
+        [("a", "u1"), ("b", "S3")],
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("codecs", ["none", "zstd", "blosc"])
@@ -447,7 +467,7 @@ def test_counts_along_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     from packstore.dask_io import count_nonzero
 
     values = sample(shape, np.dtype("bool"))
-    zarr.create_array(tmp_path / "a.zarr", data=values, chunks=shape[:-2] + (32, 40), serializer=PackBitsCodec())
+    zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(*shape[:-2], 32, 40), serializer=PackBitsCodec())
     array = packstore.open_array(tmp_path / "a.zarr")
     for n in range(len(shape) + 1):
         for axes in itertools.combinations(range(len(shape)), n):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from packstore.errors import UnsupportedError, message
 from packstore.keys import path_reason
 from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup
-from packstore.readers.zarr.nodes import V2_ARRAY, V2_GROUP, V3, Node, find_node, walk
+from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, V3, Node, find_node, leads_out, walk
 from packstore.source import DirectorySource, Source
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     component
         The one array that is wanted; None for all.
     chunks
-        Must be None: the arrays have chunks of their own.
+        Not used: the arrays have chunks of their own.
 
     Returns
     -------
@@ -68,6 +68,9 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
         found = list(walk(source.path, unsupported))
     else:
         node = find_node(source.path, component) if path_reason(component) is None else None
+        if node is not None and leads_out(source.path, component):
+            unsupported[component] = LINK_REASON
+            node = None
         found = [] if node is None else [(node, *node.load())]
     for node, document, attributes in found:
         nodes[node.component] = node
@@ -140,4 +143,32 @@ def directory_store(location: Location) -> DirectoryStore:
     """The read-only store of a zarr directory."""
     from packstore.readers.zarr.directory import DirectoryStore
 
-    return DirectoryStore(location.fingerprint.path, unsupported=location.manifest().unsupported)
+    return DirectoryStore(location.fingerprint.path, unsupported=Unsupported(location))
+
+
+class Unsupported(Mapping[str, str]):
+    """The reasons of a directory's manifest, looked up when asked for: one array is found without listing the others.
+
+    Examples
+    --------
+    >>> import packstore, pathlib, tempfile, zarr
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "g.zarr"
+    >>> _ = zarr.create_group(path).create_array("a", shape=(2,), dtype="i4")
+    >>> dict(packstore.open_store(path).unsupported)
+    {}
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+
+    def __getitem__(self, component: str) -> str:
+        return self.location.manifest(component).unsupported[component]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.location.manifest().unsupported)
+
+    def __len__(self) -> int:
+        return len(self.location.manifest().unsupported)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

@@ -73,7 +73,7 @@ class FileBlob:
         done = 0
         while done < nbytes:
             # The kernel reads at most 2 GiB a call.
-            got = os.preadv(self.fd, [target[done:] if done else target], self.offset + offset + done)
+            got = os.preadv(self.fd, [target[done:].data if done else target.data], self.offset + offset + done)
             if not got:
                 raise TruncatedFileError(
                     message(

@@ -190,7 +190,7 @@ class Gzip(ByteCodec):
     def _inflate(self, data: U8, limit: Limit) -> bytes:
         parts: list[bytes] = []
         room = limit.nbytes + 1
-        rest: Any = memoryview(np.ascontiguousarray(data))
+        rest: Any = np.ascontiguousarray(data).data
         while True:
             stream = zlib.decompressobj(self._wbits)
             part = self._call(stream.decompress, rest, room)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,14 @@ class DirectoryStore(LocalStore):
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         super().__init__(os.fspath(root), read_only=True)
-        self.unsupported: dict[str, str] = dict(unsupported or {})
+        self.unsupported: Mapping[str, str] = {} if unsupported is None else unsupported
+
+    @classmethod
+    async def open(cls, root: Any, *, read_only: bool = True, mode: Any = None) -> Self:
+        """An open store; parameters as for the class, and `mode` must be "r" where it is given."""
+        store = cls(root, read_only=read_only and mode in (None, "r"))
+        await store._open()
+        return store
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DirectoryStore) and self.root == other.root
@@ -71,53 +79,48 @@ class DirectoryStore(LocalStore):
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         # docstring inherited
-        return super().get_sync(_inside(key), prototype=prototype, byte_range=byte_range)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range) if _is_inside(key) else None
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         # docstring inherited
-        return await super().get(_inside(key), prototype, byte_range)
+        return await super().get(key, prototype, byte_range) if _is_inside(key) else None
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
         # docstring inherited
-        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+        return list(await asyncio.gather(*(self.get(key, prototype, request) for key, request in key_ranges)))
 
     async def exists(self, key: str) -> bool:
         # docstring inherited
-        return await super().exists(_inside(key))
+        return _is_inside(key) and await super().exists(key)
 
     async def getsize(self, key: str) -> int:
         # docstring inherited
-        return await super().getsize(_inside(key))
+        if not _is_inside(key):
+            raise FileNotFoundError(key)
+        return await super().getsize(key)
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
-        if _is_safe(prefix.rstrip("/")):
-            async for key in super().list_prefix(prefix):
+        if _is_inside(prefix.rstrip("/"), or_root=prefix in ("", "/")):
+            async for key in super().list_prefix(prefix.lstrip("/")):
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
-        if _is_safe(prefix.rstrip("/")):
-            async for name in super().list_dir(prefix):
+        if _is_inside(prefix.rstrip("/"), or_root=prefix in ("", "/")):
+            async for name in super().list_dir(prefix.lstrip("/")):
                 yield name
 
 
-# No file has a name like this: longer than file systems allow.
-_NOWHERE = "-" * 300
-
-
-def _is_safe(key: str) -> bool:
-    return not key or (
-        "\0" not in key and "\\" not in key and all(part not in ("", ".", "..") for part in key.split("/"))
-    )
-
-
-def _inside(key: str) -> str:
-    return key if _is_safe(key) else _NOWHERE
+def _is_inside(key: str, *, or_root: bool = False) -> bool:
+    """Whether a key stays in the directory, whatever the file system makes of dots, backslashes and doubled slashes."""
+    if not key:
+        return or_root
+    return "\0" not in key and "\\" not in key and all(part not in ("", ".", "..") for part in key.split("/"))
 
 
 def _reopen(root: str, unsupported: Mapping[str, str]) -> DirectoryStore:

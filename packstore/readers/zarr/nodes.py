@@ -10,13 +10,14 @@ from typing import Any
 
 from packstore.errors import FormatError, StaleFileError, UnsupportedError, message
 
-__all__ = ["Node", "find_node", "walk"]
+__all__ = ["LINK_REASON", "Node", "find_node", "leads_out", "walk"]
 
 V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
 # A hierarchy may be huge, deep or a loop; one array of it can always be named.
 MAX_NODES = 20_000
 MAX_DEPTH = 64
 MAX_JSON_NBYTES = 64 << 20
+LINK_REASON = "it is a symbolic link to a place outside, or to a directory that holds it"
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,15 @@ def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping
             child = f"{component}/{entry.name}" if component else entry.name
             if entry.is_symlink() and not _is_below(entry.path, root):
                 if find_node(root, child) is not None:
-                    unsupported[child] = "it is a symbolic link to a place outside, or to a directory that holds it"
+                    unsupported[child] = LINK_REASON
                 continue
             stack.append(child)
+
+
+def leads_out(root: str, component: str) -> bool:
+    """Whether a symbolic link on the way to `component` leaves the hierarchy."""
+    real, root = os.path.realpath(f"{root}/{component}"), os.path.realpath(root)
+    return real != root and not real.startswith(root + os.sep)
 
 
 def _is_below(link: str, root: str) -> bool:

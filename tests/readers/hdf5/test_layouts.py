@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,20 @@ def test_a_changed_file_is_stale(tmp_path: Path) -> None:
 
 def test_external_file_error_is_a_permission_error() -> None:
     assert issubclass(ExternalFileError, PermissionError)
+
+
+def test_scaleoffset_of_floats_with_an_odd_sign_parameter(tmp_path: Path) -> None:
+    """HDF5 sets the parameter for the sign of integers only; files of older versions hold anything there."""
+    path = tmp_path / "x.h5"
+    data = np.linspace(-3, 9, 32).reshape(4, 8)
+    with h5py.File(path, "w") as f:
+        f.create_dataset("x", data=data, chunks=(2, 4), scaleoffset=3)
+        f.flush()
+        want = f["x"][...]
+    array = read(FileSource(path)).arrays["x"]
+    storage = array.storage
+    assert isinstance(storage, ChunkedManifest)
+    spec = storage.filters[0]
+    odd = replace(spec, client_values=(*spec.client_values[:5], 148433160, *spec.client_values[6:]))
+    got = read_box(replace(array, storage=replace(storage, filters=(odd,))), (slice(0, 4, 1), slice(0, 8, 1)))
+    np.testing.assert_array_equal(got, want)

@@ -1,0 +1,167 @@
+"""``packstore info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+
+import packstore
+
+
+def test_npy(cli, tmp_path):
+    a = np.arange(24, dtype="<i2").reshape(2, 3, 4)
+    np.save(tmp_path / "a.npy", a)
+    found = cli("info", tmp_path / "a.npy", "--json").json
+    assert found["format"] == "npy" and found["nbytes"] == (tmp_path / "a.npy").stat().st_size
+    array = found["arrays"][""]
+    assert (array["shape"], array["dtype"], array["nbytes"]) == ([2, 3, 4], "int16", 48)
+    assert (array["stored_nbytes"], array["ratio"], array["filters"]) == (48, 1.0, [])
+    text = cli("info", tmp_path / "a.npy")
+    assert text.code == 0 and "(2, 3, 4) int16, contiguous, 48 B, ratio 1" in text.out
+
+
+def test_hdf5_tree(cli, tmp_path):
+    path = tmp_path / "a.h5"
+    data = np.arange(10000.0).reshape(100, 100)
+    with h5py.File(path, "w") as file:
+        ds = file.create_dataset("entry/g", data=data, chunks=(10, 10), compression="gzip", shuffle=True)
+        ds.attrs.update(unit="px", bad=np.nan)
+        stored = ds.id.get_storage_size()
+        file["entry"].attrs["title"] = "t"
+        file.create_dataset("sparse", (100, 100), "f4", chunks=(50, 50))[:50, :50] = 1
+        file.create_group("empty")
+        file["refs"] = np.array([file["entry"].ref], h5py.ref_dtype)
+    result = cli("info", path, "--json")
+    found = result.json
+    g = found["arrays"]["entry/g"]
+    assert g["chunks"] == [10, 10] and g["filters"] == ["shuffle", "deflate"]
+    assert g["stored_nbytes"] == stored and g["ratio"] == round(80000 / stored, 3)
+    assert g["attributes"] == {"unit": "px", "bad": "NaN"}
+    sparse = found["arrays"]["sparse"]
+    assert (sparse["chunk_count"], sparse["missing_chunks"], sparse["stored_nbytes"]) == (4, 3, 10000)
+    assert found["groups"]["entry"] == {"title": "t"} and found["groups"]["empty"] == {}
+    assert list(found["unsupported"]) == ["refs"] and "reference" in found["unsupported"]["refs"]
+    text = cli("info", path)
+    assert "shuffle + deflate" in text.out and "3 of 4 chunks never written" in text.out and "empty/" in text.out
+    assert "refs not supported: " in text.out and "entry/ 1 attribute" in text.out
+
+
+def test_component_may_be_a_group_or_refused(cli, fails, tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["g/a"], file["g/b"], file["gx"] = np.arange(3), np.arange(4), np.arange(5)
+        file["refs"] = np.array([file["g"].ref], h5py.ref_dtype)
+        file["link"] = h5py.SoftLink("/g/a")
+    assert list(cli("info", path, "-c", "g", "--json").json["arrays"]) == ["g/a", "g/b"]
+    assert list(cli("info", path, "-c", "/g/b", "--json").json["arrays"]) == ["g/b"]
+    assert list(cli("info", path, "-c", "refs", "--json").json["unsupported"]) == ["refs"]
+    assert cli("info", path, "-c", "link", "--json").json["arrays"]
+    assert "nearest name is 'g/a'" in fails("info", path, "-c", "g/aa")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_zarr_codecs_and_sizes(cli, tmp_path, zarr_format):
+    path = tmp_path / "a.zarr"
+    a = np.tile(np.arange(64, dtype=np.int32), (64, 1))
+    compressor = numcodecs.Zstd() if zarr_format == 2 else zarr.codecs.ZstdCodec()
+    group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
+    group.create_array("x/y", data=a, chunks=(16, 16), compressors=compressor, attributes={"k": [1, 2]})
+    array = cli("info", path, "--json").json["arrays"]["x/y"]
+    folder = path / "x" / "y"
+    metadata = ("zarr.json", ".zarray", ".zattrs")
+    stored = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.name not in metadata)
+    assert array["filters"] == (["zstd"] if zarr_format == 2 else ["bytes", "zstd"])
+    assert array["stored_nbytes"] == stored and array["ratio"] == round(a.nbytes / stored, 3)
+    assert array["chunks"] == [16, 16] and array["attributes"] == {"k": [1, 2]}
+
+
+def test_zarr_packed_and_sharded(cli, tmp_path):
+    mask = np.eye(64, dtype=bool)
+    packstore.save(tmp_path / "m.zarr", mask)
+    packstore.save(tmp_path / "s.zarr", mask, chunks=(8, 8), shards=(32, 32))
+    assert cli("info", tmp_path / "m.zarr", "--json").json["arrays"][""]["filters"] == ["packbits", "zstd"]
+    sharded = cli("info", tmp_path / "s.zarr", "--json").json["arrays"][""]
+    assert sharded["filters"] == ["sharding_indexed[packbits + zstd]"]
+    assert (sharded["chunks"], sharded["shards"]) == ([8, 8], [32, 32])
+    assert "chunks (8, 8) in shards (32, 32)" in cli("info", tmp_path / "s.zarr").out
+
+
+def test_npz_members(cli, tmp_path):
+    a = np.zeros((100, 100))
+    np.savez_compressed(tmp_path / "c.npz", x=a)
+    x = cli("info", tmp_path / "c.npz", "--json").json["arrays"]["x"]
+    assert x["filters"] == ["deflate"] and x["stored_nbytes"] < 1000 and x["ratio"] == round(80000 / x["stored_nbytes"], 3)
+    np.savez(tmp_path / "o.npz", x=a, bad=np.array([None]))
+    found = cli("info", tmp_path / "o.npz", "--json").json
+    assert found["arrays"]["x"]["ratio"] == 1.0 and list(found["unsupported"]) == ["bad"]
+
+
+def test_raw_and_packed_options(cli, fails, tmp_path):
+    mask = np.eye(10, 33, dtype=bool)
+    np.packbits(mask, axis=-1).tofile(tmp_path / "m.bits")
+    found = cli("info", tmp_path / "m.bits", "--format", "raw", "--shape", "10x33", "--packed-axis", 1, "--json").json
+    array = found["arrays"][""]
+    assert array["shape"] == [10, 33] and array["dtype"] == "bool" and array["stored_nbytes"] == 50
+    assert array["filters"] == ["packed bits (axis 1, big)"]
+    assert "--format raw" in fails("info", tmp_path / "m.bits")
+    assert "ints joined by commas" in fails("info", tmp_path / "m.bits", "--format", "raw", "--shape", "10,a")
+    assert "--packed-axis" in fails("info", tmp_path / "m.bits", "--format", "raw", "--packed-axis", "last")
+    assert "name=value" in fails("info", tmp_path / "m.bits", "-o", "nonsense")
+    (tmp_path / "t.txt").write_text("# h\n1;2\n3;4\n")
+    found = cli("info", tmp_path / "t.txt", "-o", "delimiter=;", "--dtype", "i4", "--json").json
+    assert found["arrays"][""]["shape"] == [2, 2] and found["arrays"][""]["dtype"] == "int32"
+
+
+@pytest.mark.parametrize("value", [np.float64(3), np.zeros((0, 3)), np.zeros(2, [("a", "f4"), ("b", "i2", (3,))])])
+def test_corner_shapes(cli, tmp_path, value):
+    np.save(tmp_path / "a.npy", value)
+    result = cli("info", tmp_path / "a.npy", "--json")
+    assert result.code == 0 and result.json["arrays"][""]["shape"] == list(np.shape(value))
+    assert cli("info", tmp_path / "a.npy").code == 0
+
+
+def test_names_are_printed_as_they_are(cli, tmp_path):
+    names = ["[red]x", "[b]y[i]", ":smile:", "a\x1b[31mb", "line\nbreak", "é"]
+    np.savez(tmp_path / "[bold].npz", **{n: np.arange(2) for n in names})
+    out = cli("info", tmp_path / "[bold].npz").out
+    for shown in ("[red]x", "[b]y[i]", ":smile:", r"a\x1b[31mb", r"line\nbreak", "é", "[bold].npz"):
+        assert shown in out
+    assert "\x1b" not in out
+    assert set(cli("info", tmp_path / "[bold].npz", "--json").json["arrays"]) == set(names)
+
+
+def test_errors_are_one_line(fails, tmp_path):
+    assert "nope.npy" in fails("info", tmp_path / "nope.npy")
+    (tmp_path / "x.bin").write_bytes(b"\x00\x01\x02\x03")
+    assert "recognising" in fails("info", tmp_path / "x.bin")
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff{")
+    assert "bad.npy" in fails("info", tmp_path / "bad.npy")
+    assert "FILE" in fails("info")
+    assert "--nonsense" in fails("info", tmp_path / "x.bin", "--nonsense")
+    assert "format" in fails("info", tmp_path / "x.bin", "--format", "tiff")
+
+
+def test_many_arrays(cli, tmp_path):
+    path = tmp_path / "many.npz"
+    np.savez(path, **{f"g{i % 10}/a{i}": np.arange(i % 5) for i in range(2000)})
+    assert len(cli("info", path, "--json").json["arrays"]) == 2000
+    assert cli("info", path).out.count("int64") == 2000
+
+
+def test_through_h5py(cli, tmp_path):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_dataset("s", data=["a", "bc"] * 100, chunks=(50,), compression="gzip")
+    array = cli("info", tmp_path / "s.h5", "--json").json["arrays"]["s"]
+    assert array["dtype"] == "variable-length string" and array["filters"] == ["deflate"] and array["nbytes"] is None
+
+
+def test_path_is_shown_relative_as_given(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.arange(3))
+    assert cli("info", "a.npy").out.startswith("a.npy npy, ")
+    assert Path("a.npy").exists()

@@ -1,0 +1,158 @@
+"""The script as a process: entry points, exit codes, signals, pipes, encodings."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import packstore
+
+SCRIPT = Path(sys.executable).with_name("packstore")
+
+
+def start(*arguments: object, **options) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "packstore", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def test_module_and_script_agree():
+    for command in ([sys.executable, "-m", "packstore"], [str(SCRIPT)]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"packstore {packstore.__version__}\n" and done.stderr == ""
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+        for name in ("info", "convert", "verify", "bench", "Exit codes"):
+            assert name in done.stdout
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and "Usage" in done.stdout and done.stderr == ""
+
+
+def test_exit_codes(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(3))
+    np.save(tmp_path / "b.npy", np.arange(3) + 1)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
+    expected = {("a.npy", "a.npy"): 0, ("a.npy", "b.npy"): 1, ("a.npy", "c.npy"): 2, ("a.npy", "cut.npy"): 2}
+    for files, code in expected.items():
+        process = start("verify", *files, cwd=tmp_path)
+        out, err = process.communicate()
+        assert process.returncode == code
+        assert b"Traceback" not in err and err.count(b"\n") == (code == 2)
+        assert bool(out) == (code < 2)
+
+
+def test_whoever_stops_reading_is_not_an_error(tmp_path):
+    np.savez(tmp_path / "many.npz", **{f"array{i}": np.arange(2) for i in range(3000)})
+    process = start("info", tmp_path / "many.npz")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(100)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_are_no_text(tmp_path, encoding):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.npy"
+    try:
+        with open(path, "wb") as file:
+            np.save(file, np.arange(3))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        h5py.h5d.create(file.id, b"bad\xff", h5py.h5t.STD_I32LE, h5py.h5s.create_simple((3,)))
+        file["é[red]"] = np.arange(3)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for arguments in ([path], [os.fsencode(tmp_path / "a.h5")]):
+        done = subprocess.run(
+            [os.fsencode(sys.executable), b"-m", b"packstore", b"info", *arguments], capture_output=True, env=environment
+        )
+        assert done.returncode == 0, done
+        assert done.stderr == b"" and b"(3,) int" in done.stdout
+    shown = "é[red]".encode(encoding, "backslashreplace")
+    assert shown in done.stdout
+
+
+def slow_source(tmp_path: Path) -> Path:
+    """A file that takes seconds to convert: many small compressed chunks."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.zeros((3000, 3000)), chunks=(10, 10), compression="gzip", compression_opts=1)
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("suffix", [".zarr", ".npy", ".npz", ".h5"])
+def test_interrupted_convert_leaves_nothing(tmp_path, number, suffix):
+    source = slow_source(tmp_path)
+    process = start("convert", source, tmp_path / f"b{suffix}")
+    end = time.monotonic() + 60
+    # As soon as there is something that could be left behind.
+    while len(os.listdir(tmp_path)) == 1 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        # Too late: then it is all there.
+        np.testing.assert_array_equal(packstore.from_file(tmp_path / f"b{suffix}").compute(), np.zeros((3000, 3000)))
+        return
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert b"Traceback" not in err and os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_restarted_convert_clears_what_a_killed_one_left(tmp_path):
+    source = slow_source(tmp_path)
+    process = start("convert", source, tmp_path / "b.zarr")
+    end = time.monotonic() + 60
+    while len(os.listdir(tmp_path)) == 1 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    process = start("convert", source, tmp_path / "b.zarr", *(["--overwrite"] if (tmp_path / "b.zarr").exists() else []))
+    process.communicate()
+    assert process.returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["a.h5", "b.zarr"]
+
+
+def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path):
+    pty = pytest.importorskip("pty")
+    source = slow_source(tmp_path)
+    main, terminal = pty.openpty()
+    command = [sys.executable, "-m", "packstore", "convert", str(source), str(tmp_path / "b.npy"), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            data = os.read(main, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    out, _ = process.communicate()
+    os.close(main)
+    assert process.returncode == 0 and out.startswith(b"{") and out.count(b"\n") == 1
+    assert b"saving b.npy" in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown)
+
+
+def test_faults_of_ours_are_one_line_too(cli, monkeypatch, tmp_path):
+    from packstore.cli import info
+
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("one\ntwo")
+
+    monkeypatch.setattr(info, "describe", broken)
+    result = cli("info", tmp_path)
+    assert result.code == 3 and result.err.count("\n") == 1 and "RuntimeError: one two" in result.err
+    monkeypatch.setenv("PACKSTORE_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="one"):
+        cli("info", tmp_path)
