@@ -69,13 +69,15 @@ class Format:
 
 
 def formats(shape: tuple[int, ...]) -> list[Format]:
+    chunks = (1, min(1024, shape[1]), min(1024, shape[2]))
+
     def packed_zarr(folder: Path, masks: dict[str, np.ndarray], compressors: Any = None) -> None:
         group = zarr.create_group(folder / "masks.zarr")
         for name, mask in masks.items():
             array = group.create_array(
                 name,
                 shape=mask.shape,
-                chunks=(1, 1024, 1024),
+                chunks=chunks,
                 dtype=bool,
                 serializer=packstore.PackBitsCodec(),
                 compressors=compressors,
@@ -96,7 +98,7 @@ def formats(shape: tuple[int, ...]) -> list[Format]:
     def hdf5(folder: Path, masks: dict[str, np.ndarray]) -> None:
         with h5py.File(folder / "masks.h5", "w") as file:
             for name, mask in masks.items():
-                file.create_dataset(name, data=mask, chunks=(1, 1024, 1024), compression="gzip", shuffle=True)
+                file.create_dataset(name, data=mask, chunks=chunks, compression="gzip", shuffle=True)
 
     raw_options = {"format": "raw", "shape": shape, "packed_axis": -1}
     return [

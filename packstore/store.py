@@ -58,6 +58,15 @@ class ManifestStore(Store):
     -----
     Thread safe; pickles as a path and raises ``StaleFileError`` where the file changed. Chunks without filters are
     views of the mapped file: no copy. Listing is lazy, also for millions of chunks.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile, zarr
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, a=np.arange(3))
+    >>> store = packstore.open_store(path)
+    >>> zarr.open_array(store, path="a", mode="r")[1:], store.unsupported
+    (array([1, 2]), {})
     """
 
     supports_writes: bool = False

@@ -109,6 +109,15 @@ class BitMemmap(BitLogic):
     A pickle holds the path and the parameters, not the bits; ``"w+"`` reopens as ``"r+"``, and ``"c"`` cannot be
     pickled. Writing into a sparse file on a full disk kills the process, as with any memory map; files made by mode
     ``"w+"`` have their blocks reserved where the file system can do so.
+
+    Examples
+    --------
+    >>> import packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.bits"
+    >>> bits = packstore.open_memmap(path, "w+", (100, 100))
+    >>> bits[2:4, ::2] = True
+    >>> bits[2, :4], int(bits.count_nonzero()), path.stat().st_size
+    (array([ True, False,  True, False]), 100, 1300)
     """
 
     # An ndarray has both `.copy` and `__array_function__`; with the two, dask would copy and hash the whole file.

@@ -19,16 +19,15 @@ __all__ = ["app", "run"]
 DIFFERENT, BAD_INPUT, FAULT, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 
 
-
 class _Failed(Exception):
-    """Carries an error past typer, which takes every EOFError (a truncated file is one) for Ctrl-D."""
+    """Carries an error past typer, which has its own ideas of EOFError (a truncated file is one) and broken pipes."""
 
 
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except PackstoreError as error:
+        except (PackstoreError, OSError, MemoryError, KeyboardInterrupt) as error:
             raise _Failed from error
 
 
@@ -244,20 +243,25 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return int(code or 0) if arguments else BAD_INPUT
     except BrokenPipeError:
-        # Whoever read it has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _unread()
+    except SystemExit as stop:
+        # How typer takes a broken pipe while it prints help; 1 would mean "different".
+        if stop.code == DIFFERENT:
+            return _unread()
+        raise
     except (KeyboardInterrupt, typer.Abort):
-        print("packstore: interrupted; nothing was left half-written", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
     except typer.Exit as stop:
         return stop.exit_code
     except _Failed as failed:
         error = failed.__cause__
-        # An OSError of ours shows its number before the sentence.
-        return _report(arguments, type(error).__name__, getattr(error, "strerror", None) or str(error), BAD_INPUT)
-    except (OSError, MemoryError) as error:
-        return _report(arguments, type(error).__name__, str(error) or "out of memory", BAD_INPUT)
+        if isinstance(error, BrokenPipeError):
+            return _unread()
+        if isinstance(error, KeyboardInterrupt):
+            return _interrupted()
+        # An OSError of ours would show its number before the sentence.
+        text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
+        return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
     except Exception as error:
         # The usage errors of typer, whichever module they live in, know how to show themselves.
         shown: Any = getattr(error, "format_message", None)
@@ -268,6 +272,17 @@ def run(arguments: list[str]) -> int:
             raise
         text = f"internal error, {type(error).__name__}: {error}. Set PACKSTORE_TRACEBACK=1 to see where."
         return _report(arguments, "InternalError", text, FAULT)
+
+
+def _unread() -> int:
+    """Whoever read the output has seen enough; what is still in buffers goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
+
+
+def _interrupted() -> int:
+    print("packstore: interrupted; nothing was left half-written", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _report(arguments: list[str], kind: str, text: str, code: int) -> int:

@@ -266,6 +266,8 @@ def _renew(path: str) -> None:
 @contextlib.contextmanager
 def _workspace(path: str, folder: str | None, nbytes: int) -> Iterator[str]:
     """A temporary folder with room for `nbytes`, beside the file if that can be; gone afterwards."""
+    if folder is not None and not os.path.isdir(folder):
+        raise OptionError(message("measuring", path, expected="--folder to exist", got=f"no folder {folder}"))
     beside = os.path.dirname(os.path.abspath(path))
     if folder is None and os.access(beside, os.W_OK):
         folder = beside

@@ -272,7 +272,10 @@ def find_array(location: Location, component: str | None) -> tuple[str, Manifest
     manifest = location.manifest(wanted)
     arrays = manifest.arrays
     if wanted is None:
-        if len(arrays) == 1 and not manifest.unsupported:
+        # "path@name" tells of an attribute that cannot be read, not of another array.
+        known = {*arrays, *manifest.groups}
+        others = [k for k in manifest.unsupported if "@" not in k or k.rpartition("@")[0] not in known]
+        if len(arrays) == 1 and not others:
             return next(iter(arrays.items()))
         if "" in arrays:
             return "", arrays[""]
@@ -285,7 +288,7 @@ def find_array(location: Location, component: str | None) -> tuple[str, Manifest
                 "opening",
                 location.path,
                 expected="component= to name one array",
-                got=_listing([*arrays, *manifest.unsupported]),
+                got=_listing([*arrays, *others]),
             )
         )
     if wanted in arrays:

@@ -106,7 +106,7 @@ def save(
     items, single = items_of(data)
     with (
         atomic_target(text, overwrite=overwrite, folder=name == "zarr") as target,
-        _progress(progress, items, text) as shown,
+        _showing(progress, items, text) as shown,
     ):
         module.write(target, items, single, shown, **options)
 
@@ -125,7 +125,7 @@ def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _progress(show: bool, items: list[Item], path: str) -> Iterator[Progress]:
+def _showing(show: bool, items: list[Item], path: str) -> Iterator[Progress]:
     if not show:
         yield NoProgress()
         return

@@ -94,15 +94,15 @@ def _remove_debris(target: Path) -> None:
     pattern = re.compile(re.escape(_prefix(target)) + r"(\d+)-[0-9a-f]{8}\.tmp(\.spool|\.old)?")
     # A folder that may be written but not listed has no debris that could be found.
     with contextlib.suppress(OSError):
-        for entry in list(os.scandir(target.parent)):
-            found = pattern.fullmatch(entry.name)
+        for name in os.listdir(target.parent):
+            found = pattern.fullmatch(name)
             if found is None or _alive(int(found[1])):
                 continue
             if found[2] == _ASIDE and not os.path.lexists(target):
                 # The only copy there is, from a crash between two renames.
-                os.rename(entry.path, target)
+                os.rename(target.with_name(name), target)
             else:
-                _remove(Path(entry.path))
+                _remove(target.with_name(name))
 
 
 def _alive(pid: int) -> bool:
@@ -126,7 +126,7 @@ def _check_free(target: Path, overwrite: bool, folder: bool) -> None:
         raise TargetExistsError(
             message("writing", target, expected="a file to replace", got="a folder", hint="Remove it yourself")
         )
-    if target.is_dir() and not any((target / n).exists() for n in _ZARR_FILES) and any(os.scandir(target)):
+    if target.is_dir() and not any((target / n).exists() for n in _ZARR_FILES) and os.listdir(target):
         raise TargetExistsError(
             message(
                 "writing",

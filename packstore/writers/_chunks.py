@@ -81,11 +81,14 @@ class ChunkEncoder:
         return shuffle_bytes(raw, self.dtype.itemsize) if self.shuffle else raw
 
     def _sample(self, values: npt.NDArray[Any]) -> U8:
-        """Elements from the middle of a chunk, filtered as the chunk is."""
+        """Elements from four places of a chunk, filtered as the chunk is."""
         size = max((SAMPLE_NBYTES * (8 if self.packed else 1)) // self.dtype.itemsize, 1)
         elements = np.ascontiguousarray(values).reshape(-1)
-        start = max(elements.size - size, 0) // 2
-        return self._filtered(elements[start : start + size])
+        if elements.size > size:
+            quarter = -(-size // 4)
+            starts = [(elements.size - quarter) * i // 3 for i in range(4)]
+            elements = np.concatenate([elements[a : a + quarter] for a in starts])
+        return self._filtered(elements)
 
 
 def shuffle_bytes(raw: U8, itemsize: int) -> U8:

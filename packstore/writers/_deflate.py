@@ -103,7 +103,8 @@ def choose(
     Parameters
     ----------
     whole
-        Larger samples, for data that compresses so well that what a stream costs by itself decides on small ones.
+        Larger samples, for data that compresses so well that what a stream costs by itself decides on small ones. Only
+        run lengths are tried then: nothing else is much faster than zlib and no larger.
 
     Notes
     -----
@@ -114,6 +115,7 @@ def choose(
     if whole is not None and least < LITTLE * sum(s.nbytes for s in samples):
         samples = whole()
         least = sum(len(offered[-1].whole(s)) for s in samples)
+        offered = (offered[0], offered[-1])
     for encoder in offered[:-1]:
         if sum(len(encoder.whole(s)) for s in samples) <= limit * least:
             return encoder

@@ -91,14 +91,16 @@ def crop_corners(shape: tuple[int, ...], size: int = 256, count: int = 200) -> l
     return [(int(rng.integers(shape[0] - size)), int(rng.integers(shape[1] - size))) for _ in range(count)]
 
 
-def take_crops(array: Any, corners: list[tuple[int, int]], size: int = 256) -> Array:
+def take_crops(array: Any, corners: list[tuple[int, int]], size: int = 256, out: Array | None = None) -> Array:
     """All crops of an array in one block: a view that is never looked at would cost nothing."""
-    out = np.empty((len(corners), size, size), array.dtype)
+    if out is None:
+        out = np.empty((len(corners), size, size), array.dtype)
     for i, (y, x) in enumerate(corners):
         out[i] = array[y : y + size, x : x + size]
     return out
 
 
 def crop_all(opened: Any, corners: list[tuple[int, int]], size: int = 256) -> Any:
-    """A run that takes all crops of an opened array."""
-    return lambda: take_crops(opened, corners, size)
+    """A run that takes all crops of an opened array, into the same memory each time: new pages would cost all alike."""
+    out = np.zeros((len(corners), size, size), opened.dtype)
+    return lambda: take_crops(opened, corners, size, out)

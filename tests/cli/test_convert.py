@@ -103,9 +103,10 @@ def test_pack(cli, fails, tmp_path):
     result = cli("convert", tmp_path / "m.npy", tmp_path / "m.bits", "--json")
     np.testing.assert_array_equal(np.fromfile(tmp_path / "m.bits", np.uint8), np.packbits(MASK, axis=-1).reshape(-1))
     assert result.json["read_with"] == {"format": "raw", "shape": [20, 30, 41], "packed_axis": 2}
-    assert "--format raw --shape 20,30,41 --packed-axis 2" in cli(
-        "convert", tmp_path / "m.npy", tmp_path / "m.bits", "--overwrite"
-    ).out
+    assert (
+        "--format raw --shape 20,30,41 --packed-axis 2"
+        in cli("convert", tmp_path / "m.npy", tmp_path / "m.bits", "--overwrite").out
+    )
     assert cli("convert", tmp_path / "m.npy", tmp_path / "m.raw").code == 0
     np.testing.assert_array_equal(np.fromfile(tmp_path / "m.raw", bool).reshape(MASK.shape), MASK)
 
@@ -168,12 +169,19 @@ def test_unsupported_is_refused_or_left_out(cli, fails, tmp_path):
     notes = " ".join(result.json["notes"])
     assert "[refs] is left out" in notes and "[lists] is left out" in notes
     assert cli("convert", source, tmp_path / "f.npy", "-c", "f").code == 0
-    assert "none that can be written" in fails("convert", source, tmp_path / "r.npz", "-c", "refs", "--skip-unsupported")
+    assert "none that can be written" in fails(
+        "convert", source, tmp_path / "r.npz", "-c", "refs", "--skip-unsupported"
+    )
 
 
 @pytest.mark.parametrize(
     "value",
-    [np.float64(3.5), np.zeros((0, 3), "i2"), np.array([("a", 1.0)], [("s", "U3"), ("x", ">f8")]), np.array(["é", "b"])],
+    [
+        np.float64(3.5),
+        np.zeros((0, 3), "i2"),
+        np.array([("a", 1.0)], [("s", "U3"), ("x", ">f8")]),
+        np.array(["é", "b"]),
+    ],
     ids=["0-d", "empty", "struct", "text"],
 )
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".zarr"])
@@ -204,3 +212,9 @@ def test_to_names_the_format(cli, tmp_path):
     np.save(tmp_path / "a.npy", FLOATS)
     assert cli("convert", tmp_path / "a.npy", tmp_path / "a.data", "--to", "npy").code == 0
     np.testing.assert_array_equal(np.load(tmp_path / "a.data"), FLOATS)
+
+
+def test_progress_twice_in_one_process(tmp_path):
+    for name in "ab":
+        packstore.save(tmp_path / f"{name}.npy", FLOATS, progress=True)
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), FLOATS)

@@ -95,7 +95,9 @@ def test_npz_members(cli, tmp_path):
     a = np.zeros((100, 100))
     np.savez_compressed(tmp_path / "c.npz", x=a)
     x = cli("info", tmp_path / "c.npz", "--json").json["arrays"]["x"]
-    assert x["filters"] == ["deflate"] and x["stored_nbytes"] < 1000 and x["ratio"] == round(80000 / x["stored_nbytes"], 3)
+    assert (
+        x["filters"] == ["deflate"] and x["stored_nbytes"] < 1000 and x["ratio"] == round(80000 / x["stored_nbytes"], 3)
+    )
     np.savez(tmp_path / "o.npz", x=a, bad=np.array([None]))
     found = cli("info", tmp_path / "o.npz", "--json").json
     assert found["arrays"]["x"]["ratio"] == 1.0 and list(found["unsupported"]) == ["bad"]

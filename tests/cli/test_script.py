@@ -49,14 +49,14 @@ def test_exit_codes(tmp_path):
 
 
 def test_whoever_stops_reading_is_not_an_error(tmp_path):
-    np.savez(tmp_path / "many.npz", **{f"array{i}": np.arange(2) for i in range(3000)})
-    process = start("info", tmp_path / "many.npz")
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.read(100)
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait() == 141
+    np.save(tmp_path / "a.npy", np.arange(3))
+    for arguments in (["info", tmp_path / "a.npy"], ["info", tmp_path / "a.npy", "--json"], ["--version"], ["--help"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-m", "packstore", *map(str, arguments)]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
@@ -73,7 +73,9 @@ def test_names_that_are_no_text(tmp_path, encoding):
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     for arguments in ([path], [os.fsencode(tmp_path / "a.h5")]):
         done = subprocess.run(
-            [os.fsencode(sys.executable), b"-m", b"packstore", b"info", *arguments], capture_output=True, env=environment
+            [os.fsencode(sys.executable), b"-m", b"packstore", b"info", *arguments],
+            capture_output=True,
+            env=environment,
         )
         assert done.returncode == 0, done
         assert done.stderr == b"" and b"(3,) int" in done.stdout
@@ -85,13 +87,21 @@ def slow_source(tmp_path: Path) -> Path:
     """A file that takes seconds to convert: many small compressed chunks."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("x", data=np.zeros((3000, 3000)), chunks=(10, 10), compression="gzip", compression_opts=1)
+        file.create_dataset("x", data=np.zeros((2000, 2000)), chunks=(10, 10), compression="gzip", compression_opts=1)
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("suffix", [".zarr", ".npy", ".npz", ".h5"])
-def test_interrupted_convert_leaves_nothing(tmp_path, number, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "number"),
+    [
+        (".zarr", signal.SIGINT),
+        (".zarr", signal.SIGTERM),
+        (".npy", signal.SIGTERM),
+        (".npz", signal.SIGINT),
+        (".h5", signal.SIGINT),
+    ],
+)
+def test_interrupted_convert_leaves_nothing(tmp_path, suffix, number):
     source = slow_source(tmp_path)
     process = start("convert", source, tmp_path / f"b{suffix}")
     end = time.monotonic() + 60
@@ -102,10 +112,11 @@ def test_interrupted_convert_leaves_nothing(tmp_path, number, suffix):
     _, err = process.communicate(timeout=60)
     if process.returncode == 0:
         # Too late: then it is all there.
-        np.testing.assert_array_equal(packstore.from_file(tmp_path / f"b{suffix}").compute(), np.zeros((3000, 3000)))
+        np.testing.assert_array_equal(packstore.from_file(tmp_path / f"b{suffix}").compute(), np.zeros((2000, 2000)))
         return
     assert process.returncode == (130 if number == signal.SIGINT else 143)
-    assert b"Traceback" not in err and os.listdir(tmp_path) == ["a.h5"]
+    assert err == (b"packstore: interrupted; nothing was left half-written\n" if number == signal.SIGINT else b"")
+    assert os.listdir(tmp_path) == ["a.h5"]
 
 
 def test_restarted_convert_clears_what_a_killed_one_left(tmp_path):
@@ -116,7 +127,9 @@ def test_restarted_convert_clears_what_a_killed_one_left(tmp_path):
         time.sleep(0.002)
     process.kill()
     process.communicate()
-    process = start("convert", source, tmp_path / "b.zarr", *(["--overwrite"] if (tmp_path / "b.zarr").exists() else []))
+    process = start(
+        "convert", source, tmp_path / "b.zarr", *(["--overwrite"] if (tmp_path / "b.zarr").exists() else [])
+    )
     process.communicate()
     assert process.returncode == 0
     assert sorted(os.listdir(tmp_path)) == ["a.h5", "b.zarr"]

@@ -7,7 +7,6 @@ gives up, for that one to tell why, wherever a chunk is not what it should be.
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from typing import Any
 
@@ -68,74 +67,98 @@ class Cropper:
         self.fill: Any = layout.fill_value
         if self.bitorder is not None:
             self.fill = 0xFF if layout.fill_value else 0
+        # Length of a chunk, bytes from one index to the next, and whether the elements are bits, for each axis.
+        ends = [False] * (len(self.shape) - 1) + [self.bitorder is not None]
+        self._axes = tuple(zip(self.shape, self.strides, ends, strict=True))
 
     def read(self, box: Box) -> Array | None:
         """Elements of `box`; None for one that is not for this reader: large, empty or with steps."""
-        bitorder = self.bitorder
-        per_axis = []
-        wanted = []
-        last = len(box) - 1
+        lead = 0
+        offset, span = self.offset, self.itemsize
         nbytes = self.itemsize
-        for axis, (s, c) in enumerate(zip(box, self.shape, strict=True)):
-            start, stop = s.start, s.stop
+        names = []
+        sizes = []
+        for s, (c, stride, is_packed) in zip(box, self._axes, strict=True):
             if s.step != 1:
                 return None
-            if bitorder is not None and axis == last:
+            start, stop = s.start, s.stop
+            if is_packed:
                 lead = start & 7
                 start, stop = start >> 3, (stop + 7) >> 3
             n = stop - start
-            wanted.append(n)
             nbytes *= n
             if not 0 < nbytes <= CROP_NBYTES:
                 return None
-            i = start // c
-            if stop <= (i + 1) * c:
-                per_axis.append([(str(i), start - i * c, n, 0)])
-                continue
+            i, first = divmod(start, c)
+            if first + n > c:
+                part = self._several(box)
+                break
+            names.append(str(i))
+            sizes.append(n)
+            offset += first * stride
+            span += (n - 1) * stride
+        else:
+            part = self._part(names, sizes, offset, span, nbytes)
+        if part is None:
+            return None
+        if self.bitorder is None:
+            return part if part.flags.writeable else part.copy()
+        last = box[-1]
+        if self._axes[-1][2]:
+            lead = last.start & 7
+        bits = np.unpackbits(part, axis=-1, bitorder=self.bitorder)
+        mask: Array = bits[..., lead : lead + last.stop - last.start].view(np.bool_)
+        return mask
+
+    def _several(self, box: Box) -> Array | None:
+        """The stored elements of a box over several chunks, put together."""
+        per_axis = []
+        wanted = []
+        total = self.itemsize
+        for s, (c, stride, is_packed) in zip(box, self._axes, strict=True):
+            start, stop = s.start, s.stop
+            if s.step != 1:
+                return None
+            if is_packed:
+                start, stop = start >> 3, (stop + 7) >> 3
+            wanted.append(stop - start)
+            total *= stop - start
+            if not 0 < total <= CROP_NBYTES:
+                return None
             runs = []
             at = start
             while at < stop:
                 i = at // c
                 end = min(stop, (i + 1) * c)
-                runs.append((str(i), at - i * c, end - at, at - start))
+                runs.append((str(i), end - at, (at - i * c) * stride, (end - at - 1) * stride, at - start))
                 at = end
             per_axis.append(runs)
-        out: Any = None
+        out = np.empty(wanted, self.dtype)
         for combo in itertools.product(*per_axis):
-            part = self._part(combo)
+            offset, span = self.offset, self.itemsize
+            nbytes = self.itemsize
+            for _, n, first, more, _ in combo:
+                offset += first
+                span += more
+                nbytes *= n
+            part = self._part([c[0] for c in combo], [c[1] for c in combo], offset, span, nbytes)
             if part is None:
                 return None
-            if part.shape == tuple(wanted):
-                out = part
-                break
-            if out is None:
-                out = np.empty(wanted, self.dtype)
-            out[tuple([slice(at, at + n) for _, _, n, at in combo])] = part
-        if bitorder is None:
-            plain: Array = out if out.flags.writeable else out.copy()
-            return plain
-        bits = np.unpackbits(out, axis=-1, bitorder=bitorder)
-        mask: Array = bits[..., lead : lead + box[last].stop - box[last].start].view(np.bool_)
-        return mask
+            out[tuple([slice(at, at + n) for _, n, _, _, at in combo])] = part
+        return out
 
-    def _part(self, combo: tuple[tuple[str, int, int, int], ...]) -> Array | None:
+    def _part(self, names: list[str], sizes: list[int], offset: int, span: int, nbytes: int) -> Array | None:
         """The part of one chunk, possibly as a view of bytes."""
-        sizes = tuple([n for _, _, n, _ in combo])
-        lo = self.offset
-        span = self.itemsize
-        for (_, first, n, _), stride in zip(combo, self.strides, strict=True):
-            lo += first * stride
-            span += (n - 1) * stride
-        if span > SMALL_NBYTES or span > math.prod(sizes) * self.itemsize + sizes[0] * GAP_NBYTES:
+        if span > SMALL_NBYTES or span > nbytes + sizes[0] * GAP_NBYTES:
             return None
         try:
-            fd = os.open(self.prefix + self.separator.join([c[0] for c in combo]), OPEN_FLAGS)
+            fd = os.open(self.prefix + self.separator.join(names), OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
             return np.full(sizes, self.fill, self.dtype)
         try:
             if os.fstat(fd).st_size != self.chunk_nbytes:
                 return None
-            data = os.pread(fd, span, lo)
+            data = os.pread(fd, span, offset)
         except OSError:
             return None
         finally:

@@ -1,0 +1,69 @@
+"""Every example runs, small; each asserts its own results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = {
+    "batch_folder.py": ["--files", "3", "--frames", "3", "--size", "64"],
+    "masks_to_dask.py": ["--size", "512", "--frames", "2"],
+    "ragged.py": ["--arrays", "12", "--rows", "16", "--width", "40"],
+    "which_format.py": ["--size", "128", "--frames", "2", "--rounds", "1"],
+}
+LAST_LINE = {
+    "batch_folder.py": "all results agree with numpy",
+    "masks_to_dask.py": "all formats agree with numpy",
+    "ragged.py": "all arrays came back with their shapes and values",
+    "which_format.py": "all formats gave equal values; plot: ",
+}
+
+
+def run(name: str, *options: str) -> str:
+    environment = {**os.environ, "COLUMNS": "120", "PYTHONWARNINGS": "error::ResourceWarning"}
+    command = [sys.executable, str(EXAMPLES / name), *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_all_are_here():
+    assert {p.name for p in EXAMPLES.glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_runs_small(name, tmp_path):
+    options = ["--out", str(tmp_path)] if name == "which_format.py" else []
+    out = run(name, *SMALL[name], *options)
+    assert out.splitlines()[-1].startswith(LAST_LINE[name])
+
+
+def test_plot_and_answers(tmp_path):
+    out = run("which_format.py", *SMALL["which_format.py"], "--out", str(tmp_path))
+    assert (tmp_path / "which_format.png").read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == ["which_format.png"]
+    for kind in ("masks", "floats", "ints"):
+        assert f"\n{kind}: smallest " in out
+    for name in (
+        "np.save",
+        "np.savez",
+        "np.savez_compressed",
+        "tofile",
+        "h5py gzip",
+        "pickle",
+        "np.savetxt",
+        "packstore zarr",
+    ):
+        assert f"│ {name} " in out
+
+
+@pytest.mark.parametrize("name", ["batch_folder.py", "ragged.py"])
+def test_files_can_be_kept(name, tmp_path):
+    run(name, *SMALL[name], "--keep", str(tmp_path / "kept"))
+    assert any((tmp_path / "kept").iterdir())

@@ -1,0 +1,69 @@
+"""The wheel as pip builds it: what is in it, and what it announces."""
+
+from __future__ import annotations
+
+import configparser
+import email
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import packstore
+
+ROOT = Path(__file__).parents[1]
+# What the build reads; a copy, so that nothing is left in the tree.
+SOURCES = ["pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "packstore", "tests/test_wheel.py"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    copy = tmp_path_factory.mktemp("tree")
+    for name in SOURCES:
+        source, target = ROOT / name, copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        else:
+            shutil.copy(source, target)
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def metadata(wheel: zipfile.ZipFile, name: str) -> str:
+    (path,) = [n for n in wheel.namelist() if n.endswith(f".dist-info/{name}")]
+    return wheel.read(path).decode()
+
+
+def test_files(wheel):
+    names = wheel.namelist()
+    assert "packstore/py.typed" in names
+    assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
+    # Every module, and nothing but modules: no tests, examples or caches.
+    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "packstore").rglob("*.py")}
+    assert {n for n in names if n.endswith(".py")} == modules
+    assert {n.partition("/")[0] for n in names if ".dist-info/" not in n} == {"packstore"}
+    assert all(n.endswith((".py", "/py.typed")) for n in names if ".dist-info/" not in n)
+
+
+def test_entry_points(wheel):
+    found = configparser.ConfigParser()
+    found.read_string(metadata(wheel, "entry_points.txt"))
+    assert dict(found["console_scripts"]) == {"packstore": "packstore.cli:main"}
+    assert found["zarr.codecs"]["packbits"] == "packstore.codecs.packbits:PackBitsCodec"
+    assert found["numcodecs.codecs"]["bitpack"] == "packstore.codecs.bitpack:BitPack"
+
+
+def test_metadata(wheel):
+    found = email.message_from_string(metadata(wheel, "METADATA"))
+    assert found["Name"] == "packstore" and found["Version"] == packstore.__version__
+    assert found["Requires-Python"] == ">=3.11" and found["License-Expression"] == "MIT"
+    required = {r.split(";")[0].strip() for r in found.get_all("Requires-Dist", []) if "extra ==" not in r}
+    assert {"numpy>=2", "zarr>=3.1", "typer>=0.12", "rich>=13"} <= required
