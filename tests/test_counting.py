@@ -35,7 +35,13 @@ def _written(kind: str, mask: np.ndarray[Any, Any], folder: Path, axis: int, bit
         return packstore.open_array(path, "x")
     chunks = tuple(max(n // 2, 1) for n in mask.shape)
     array = zarr.create_array(
-        path, shape=mask.shape, chunks=chunks, dtype=bool, serializer=packstore.PackBitsCodec(), compressors=None, overwrite=True
+        path,
+        shape=mask.shape,
+        chunks=chunks,
+        dtype=bool,
+        serializer=packstore.PackBitsCodec(),
+        compressors=None,
+        overwrite=True,
     )
     array[...] = mask
     return packstore.open_array(path)
@@ -90,5 +96,5 @@ def test_empty_and_0d(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", [2, -3, (0, 0), "0"])
 def test_wrong_axis(axis: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 3)))
-    with pytest.raises(OptionError, match="axes of 2|an axis, a tuple"):
+    with pytest.raises(OptionError, match=r"axes of 2|an axis, a tuple"):
         packstore.open_array(tmp_path / "x.npy").count_nonzero(axis)

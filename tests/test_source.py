@@ -16,10 +16,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from packstore import source as source_module
 from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError
 from packstore.source import (
-    MAX_OPEN_FILES,
     DirectorySource,
     FileSource,
     InlineBytes,
@@ -28,6 +26,8 @@ from packstore.source import (
     open_source,
     reopen_source,
 )
+from packstore.source import local as source_module
+from packstore.source.local import MAX_OPEN_FILES
 
 DATA = bytes(range(256))
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 __all__ = ["main"]
@@ -35,6 +36,7 @@ def main() -> None:
         # A hang-up that the caller ignores (nohup) stays ignored.
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
+    warnings.showwarning = _warn
     try:
         from packstore.cli.app import run
 
@@ -47,6 +49,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     sys.exit(code)
+
+
+def _warn(text: Warning | str, *where: Any) -> None:
+    """A warning of a library (zarr's of types without a specification) on one line, without its source code."""
+    print(f"packstore: warning: {' '.join(str(text).split())}", file=sys.stderr)
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -15,9 +15,9 @@ from packstore.writers._items import Box
 __all__ = ["ChunkEncoder", "shuffle_bytes"]
 
 U8 = npt.NDArray[np.uint8]
-SAMPLE_NBYTES = 128 << 10
+SAMPLE_NBYTES = 192 << 10
 # libdeflate spends more than zlib on the start of a stream: what comes near on a sample is smaller on a chunk.
-SIZE_LIMIT = 1.002
+SIZE_LIMIT = 1.0005
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,14 @@ class ChunkEncoder:
 
     def __call__(self, box: Box, values: npt.NDArray[Any]) -> list[tuple[tuple[int, ...], bytes]]:
         """``(coordinates of the first element, stored bytes)`` of each chunk."""
-        firsts = tuple(s.start for s in box)
         boxes = list(block_boxes(values.shape, self.chunk))
-        encoder = None
-        if self.level is not None:
-            middle = values[boxes[len(boxes) // 2]]
-            encoder = choose(
-                [self._sample(middle)],
-                self.level,
-                blocks=False,
-                limit=SIZE_LIMIT,
-                whole=lambda: [self._filtered(self._padded(middle))],
-            )
-        out = []
-        for inner in boxes:
-            raw = self._filtered(self._padded(values[inner]))
-            stored = raw.tobytes() if encoder is None else encoder.whole(raw)
-            out.append((tuple(a + s.start for a, s in zip(firsts, inner, strict=True)), stored))
-        return out
+        raw = [self._filtered(self._padded(values[inner])) for inner in boxes]
+        starts = [tuple(outer.start + s.start for outer, s in zip(box, inner, strict=True)) for inner in boxes]
+        if self.level is None:
+            return [(start, chunk.tobytes()) for start, chunk in zip(starts, raw, strict=True)]
+        sample = self._sample(values[boxes[len(boxes) // 2]])
+        encoder = choose([sample], raw, self.level, blocks=False, limit=SIZE_LIMIT)
+        return [(start, encoder.whole(chunk)) for start, chunk in zip(starts, raw, strict=True)]
 
     def _padded(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A whole chunk in one run: chunks at the edge are filled up with zeros."""

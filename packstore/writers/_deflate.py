@@ -85,35 +85,31 @@ def encoders(level: int, blocks: bool) -> tuple[Encoder, ...]:
         faster = [Encoder(ng, 6, _RLE), *(Encoder(ng, n) for n in (2, 3, 4, 5, 6, 7) if n <= level + 2)]
     if not blocks and _probe.imagecodecs_function("deflate", "encode") is not None:
         # Faster than zlib-ng at equal size nearly always; its levels mean other sizes than zlib's.
-        levels = (1, 3, 5, 6, 7) if level < 7 else (1, 3, 5, 6, 7, 9)
+        levels = (1, 3, 5, 6, 7) if level < 4 else (3, 5, 6, 7) if level < 7 else (3, 5, 6, 7, 9)
         faster = [faster[0], *(Encoder(None, n) for n in levels), *(e for e in faster if e.level == 5)]
     return (*faster, reference)
 
 
-def choose(
-    samples: Sequence[U8],
-    level: int,
-    *,
-    blocks: bool,
-    limit: float,
-    whole: Callable[[], Sequence[U8]] | None = None,
-) -> Encoder:
+def choose(samples: Sequence[U8], pieces: Sequence[U8], level: int, *, blocks: bool, limit: float) -> Encoder:
     """The fastest encoder that makes at most `limit` times of the samples what zlib makes of them at `level`.
 
     Parameters
     ----------
-    whole
-        Larger samples, for data that compresses so well that what a stream costs by itself decides on small ones. Only
-        run lengths are tried then: nothing else is much faster than zlib and no larger.
+    samples
+        Small parts of `pieces`.
+    pieces
+        All that is going to be compressed.
 
     Notes
     -----
-    Depends on the bytes only, so a file comes out the same each time.
+    Where next to nothing is left of the samples, they may be background, and what a stream costs by itself decides.
+    Then the piece with the most in it is the sample, and only run lengths are tried: hardly anything else is much
+    faster than zlib and no larger. Depends on the bytes only, so a file comes out the same each time.
     """
     offered = encoders(level, blocks)
     least = sum(len(offered[-1].whole(s)) for s in samples)
-    if whole is not None and least < LITTLE * sum(s.nbytes for s in samples):
-        samples = whole()
+    if least < LITTLE * sum(s.nbytes for s in samples):
+        samples = [max(pieces, key=lambda piece: len(offered[0].whole(piece)))]
         least = sum(len(offered[-1].whole(s)) for s in samples)
         offered = (offered[0], offered[-1])
     for encoder in offered[:-1]:

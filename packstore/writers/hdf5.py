@@ -38,7 +38,8 @@ __all__ = ["SINGLE_NAME", "write"]
 SINGLE_NAME = "data"
 CHUNK_NBYTES = 1 << 20
 # Chunks that one choice of an encoder holds for, and that one thread takes at a time.
-GROUP_NBYTES = 4 << 20
+GROUP_NBYTES, LARGE_GROUP_NBYTES = 4 << 20, 8 << 20
+LARGE_NBYTES = 64 << 20
 _MAX_CHUNK_NBYTES = (1 << 32) - 1
 
 
@@ -210,7 +211,8 @@ class _Plan:
                 dataset.id.write_direct_chunk(coordinates, data)
 
         assert self.chunk is not None  # as there is an encoder
-        block = self.chunk if item.is_dask else grown(item.shape, item.dtype.itemsize, self.chunk, GROUP_NBYTES)
+        group = GROUP_NBYTES if item.nbytes < LARGE_NBYTES else LARGE_GROUP_NBYTES
+        block = self.chunk if item.is_dask else grown(item.shape, item.dtype.itemsize, self.chunk, group)
         write_blocks(item, block, self.encoder, progress, whole_chunks=True, collect=collect)
 
     def offset(self, file: Any) -> int | None:

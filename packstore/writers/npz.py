@@ -187,7 +187,7 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
         if group.tiny:
             encoder = encoders(level, True)[-1]
         else:
-            encoder = choose(_samples(group.blocks), level, blocks=True, limit=SIZE_LIMIT)
+            encoder = choose(_samples(group.blocks), group.blocks, level, blocks=True, limit=SIZE_LIMIT)
         final = len(group.blocks) - 1 if group.last else -1
         pieces = [encoder.block(block, last=i == final) for i, block in enumerate(group.blocks)]
         sizes = [block.nbytes for block in group.blocks]

@@ -136,9 +136,27 @@ def write(
             if item.nbytes:
                 block = unit if item.is_dask else grown(item.shape, item.dtype.itemsize, unit, BLOCK_NBYTES)
                 write_blocks(item, block, sink, progress, whole_chunks=True)
+    except BaseException:
+        _drain()
+        raise
     finally:
         for _, sink, _ in sinks:
             _open.pop((sink.path, sink.component), None)
+
+
+def _drain() -> None:
+    """Wait for the writes that zarr still has under way: it reports a failed one while others go on, and each of them
+    would make its folder anew after it was removed."""
+    import asyncio
+
+    from zarr.core.sync import sync
+
+    async def others() -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=10)
+
+    sync(others())
 
 
 def _codecs(item: Item, zarr_format: int, pack: bool, compressor: Any) -> dict[str, Any]:

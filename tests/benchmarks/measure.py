@@ -60,16 +60,20 @@ def measure_scenario(scenario: Scenario, data: Data, rounds: int, *, memory: boo
     return rows
 
 
-def _interleave(case: Case, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> dict[str, Any]:
+def _interleave(
+    case: Case, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
+) -> dict[str, Any]:
     """Both sides in turn, the order turned each round; every result is checked, outside the clock."""
     times: dict[str, list[float]] = {"ours": [], "peer": []}
+    busy: dict[str, list[float]] = {"ours": [], "peer": []}
     for number in range(rounds):
         sides = [("ours", ours), ("peer", theirs)]
         for side, run in sides if number % 2 else reversed(sides):
             gc.collect()
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             value = run()
             times[side].append(1000 * (time.perf_counter() - start))
+            busy[side].append(1000 * (time.process_time() - worked))
             if not equal(case.expected, value, close=case.close):
                 raise WrongValueError(f"{name}: {side} returned another value in round {number}")
             del value
@@ -79,6 +83,9 @@ def _interleave(case: Case, name: str, ours: Callable[[], Any], theirs: Callable
         "peer_ms": statistics.median(times["peer"]),
         "ours_ms_min": min(times["ours"]),
         "peer_ms_min": min(times["peer"]),
+        # Of all threads: what other programs on the machine do not change.
+        "ours_cpu_ms": min(busy["ours"]),
+        "peer_cpu_ms": min(busy["peer"]),
         "ratio": statistics.median(ratios),
         "ratio_of_minima": min(times["peer"]) / min(times["ours"]),
         "ratio_range": [min(ratios), max(ratios)],

@@ -5,6 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 
-for _name in ("dask.array", "zarr", "h5py", "hdf5plugin", "imagecodecs", "numcodecs", "packstore.array", "packstore.dask_io"):
+for _name in (
+    "dask.array",
+    "zarr",
+    "h5py",
+    "hdf5plugin",
+    "imagecodecs",
+    "numcodecs",
+    "packstore.array",
+    "packstore.dask_io",
+):
     with contextlib.suppress(ImportError):
         importlib.import_module(_name)

@@ -13,15 +13,14 @@ from typing import Any
 __all__ = ["chart", "environment", "missed", "print_table", "write_json"]
 
 Row = dict[str, Any]
-PACKAGES = (
-    "packstore numpy zarr dask numcodecs h5py imagecodecs hdf5plugin zarrs virtualizarr kerchunk tensorstore".split()
-)
+PACKAGES = ("packstore", "numpy", "zarr", "dask", "numcodecs", "h5py", "imagecodecs", "hdf5plugin")
+PEERS = ("zarrs", "virtualizarr", "kerchunk", "tensorstore")
 
 
 def environment(cache: str = "warm") -> dict[str, Any]:
     """The machine, the state of the file cache, and the versions."""
     versions = {}
-    for name in PACKAGES:
+    for name in PACKAGES + PEERS:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -47,14 +46,15 @@ def print_table(rows: Sequence[Row], figures: Sequence[Row], about: dict[str, An
     console = Console()
     if not console.is_terminal:
         # Piped into a file: no line breaks inside a row.
-        console = Console(width=200)
+        console = Console(width=240)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     console.print(f"Python {about['python']}, {about['cpus']} CPUs, load {about.get('load', '?')}, {about['system']}")
     console.print(f"file cache: {about['file cache']}; {versions}", highlight=False)
     table = Table(title="ours against each peer (ratio: peer's time / ours, of interleaved rounds)")
     for head in ("scenario", "peer"):
         table.add_column(head)
-    for head in ("ours ms", "peer ms", "ratio", "range", "floor", "MB read, ours / peer", "peak anon MB, ours / peer"):
+    pairs = [f"{what}, ours / peer" for what in ("CPU ms", "MB read", "peak anon MB")]
+    for head in ("ours ms", "peer ms", "ratio", "range", "floor", *pairs):
         table.add_column(head, justify="right")
     for row in rows:
         table.add_row(*_cells(row), style="red" if missed(row) else None)
@@ -72,15 +72,16 @@ def print_table(rows: Sequence[Row], figures: Sequence[Row], about: dict[str, An
 def _cells(row: Row) -> list[str]:
     floor = "" if row["floor"] is None else f"{row['floor']:g}"
     if "ratio" not in row:
-        return [row["title"], row["peer"], "", "", row["status"], "", floor, "", ""]
+        return [row["title"], row["peer"], "", "", row["status"], "", floor, "", "", ""]
     low, high = row["ratio_range"]
-    times = [f"{row['ours_ms']:.1f}", f"{row['peer_ms']:.1f}", f"{row['ratio']:.2f}", f"{low:.2f}–{high:.2f}", floor]
-    return [row["title"], row["peer"], *times, _pair(row, "nbytes_read"), _pair(row, "peak_anon_nbytes")]
+    times = [f"{row['ours_ms']:.1f}", f"{row['peer_ms']:.1f}", f"{row['ratio']:.2f}", f"{low:.2f}..{high:.2f}", floor]
+    pairs = [_pair(row, "cpu_ms", 1), _pair(row, "nbytes_read", 1e6), _pair(row, "peak_anon_nbytes", 1e6)]
+    return [row["title"], row["peer"], *times, *pairs]
 
 
-def _pair(row: Row, key: str) -> str:
+def _pair(row: Row, key: str, unit: float) -> str:
     sides = [row.get(f"{side}_{key}") for side in ("ours", "peer")]
-    return " / ".join("–" if side is None else f"{side / 1e6:.1f}" for side in sides)
+    return " / ".join("-" if side is None else f"{side / unit:.1f}" for side in sides)
 
 
 def write_json(path: Path, rows: Sequence[Row], figures: Sequence[Row], about: dict[str, Any]) -> None:

@@ -208,7 +208,7 @@ def _print(results: dict[str, list[Row]]) -> None:
         for row in rows:
             table.add_row(f"{row['step']:,}", *(f"{row[key]:.2f}" for key in COLUMNS_SHOWN))
         exponents = [growth(rows, key) for key in COLUMNS_SHOWN]
-        table.add_row("grows as n^", *("–" if e is None else f"{e:.2f}" for e in exponents), style="bold")
+        table.add_row("grows as n^", *("-" if e is None else f"{e:.2f}" for e in exponents), style="bold")
         console.print(table)
 
 
@@ -226,7 +226,11 @@ def _chart(path: Path, results: dict[str, list[Row]], about: Row) -> None:
                 for name, rows in results.items():
                     if rows[0]["unit"] == unit:
                         axes.plot(
-                            [row["step"] for row in rows], [max(row[key], 1e-2) for row in rows], marker="o", ms=3, label=name
+                            [row["step"] for row in rows],
+                            [max(row[key], 1e-2) for row in rows],
+                            marker="o",
+                            ms=3,
+                            label=name,
                         )
                 axes.set_xscale("log")
                 axes.set_yscale("log")

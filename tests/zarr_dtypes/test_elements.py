@@ -67,6 +67,8 @@ def example(dtype: np.dtype[Any], count: int, rng: np.random.Generator) -> Any:
 
 def same(x: Any, y: Any) -> None:
     """Equal, element by element, with their dtypes."""
+    if isinstance(x, np.generic) or isinstance(y, np.generic):
+        x, y = np.asarray(x), np.asarray(y)
     assert type(x) is type(y)
     if not isinstance(x, np.ndarray):
         assert x == y

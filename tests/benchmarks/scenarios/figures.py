@@ -24,9 +24,7 @@ def sparse_npy(data: Data, shape: tuple[int, ...] = SPARSE_SHAPE, name: str = "s
 
     def write(path: Path) -> None:
         with open(path, "wb") as file:
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
-            )
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
             file.truncate(file.tell() + 4 * int(np.prod(shape)))
 
     return data.path(f"{name}.npy", write)

@@ -64,9 +64,7 @@ def _crops(through: str) -> Any:
             return crop_all(opened, corners)
 
         if through == "open_array":
-            return Case(
-                take_crops(array, corners), lambda: run(packstore.open_array(path)), _crop_peers(data, run, 20)
-            )
+            return Case(take_crops(array, corners), lambda: run(packstore.open_array(path)), _crop_peers(data, run, 20))
         return Case(take_crops(array, corners), lambda: run(_open(path)), _crop_peers(data, run, 3))
 
     return build
@@ -135,7 +133,9 @@ def _any(data: Data) -> Case:
             Peer("zarr numcodecs.packbits", peer(written), floor=3),
             Peer("zarr numcodecs.packbits, fused", peer(written, FUSED)),
             Peer("zarrs packbits", peer(lambda: path, "zarrs.ZarrsCodecPipeline")),
-            Peer("zarr default (zstd)", peer(lambda: zarr_array(data, "zeros-default", array, config=options["config"]))),
+            Peer(
+                "zarr default (zstd)", peer(lambda: zarr_array(data, "zeros-default", array, config=options["config"]))
+            ),
         ),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import packstore
-from tests.benchmarks.data import floats
+from tests.benchmarks.data import floats, mask
 from tests.benchmarks.model import Case, Data, Peer, Scenario
 
 __all__ = ["SCENARIOS"]
@@ -38,24 +39,28 @@ def _stored(data: Data) -> Case:
     )
 
 
-def _deflated(data: Data) -> Case:
-    array = floats(data)[: 1024 if data.quick else 2048]
+def _deflated(kind: str) -> Callable[[Data], Case]:
+    def build(data: Data) -> Case:
+        array = (mask if kind == "mask" else floats)(data)[: 1024 if data.quick else 2048]
 
-    def write(path: Any) -> None:
-        with open(path, "wb") as file:
-            np.savez_compressed(file, x=array)
+        def write(path: Any) -> None:
+            with open(path, "wb") as file:
+                np.savez_compressed(file, x=array)
 
-    path = data.path("deflated.npz", write)
+        path = data.path(f"deflated-{kind}.npz", write)
 
-    def fresh() -> Any:
-        # As a new file: what was inflated before is not at hand, since a full load is what is compared.
-        os.utime(path)
-        return packstore.open_array(path, "x")[...]
+        def fresh() -> Any:
+            # As a new file: what was inflated before is not at hand, since a full load is what is compared.
+            os.utime(path)
+            return packstore.open_array(path, "x")[...]
 
-    return Case(array, lambda: fresh, (Peer("np.load", lambda: lambda: np.load(path)["x"], floor=2.5),))
+        return Case(array, lambda: fresh, (Peer("np.load", lambda: lambda: np.load(path)["x"], floor=2.5),))
+
+    return build
 
 
 SCENARIOS = (
     Scenario("npz-stored", "npz stored member, max() under dask", _stored),
-    Scenario("npz-deflated", "npz deflated member, loaded whole", _deflated),
+    Scenario("npz-deflated-mask", "npz deflated bool, loaded whole", _deflated("mask")),
+    Scenario("npz-deflated-floats", "npz deflated float32, loaded whole", _deflated("floats")),
 )

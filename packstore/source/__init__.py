@@ -1,0 +1,87 @@
+"""Byte sources: one read-only file, read by mmap or ``pread``, that notices when it changes.
+
+A source pickles as a path and a fingerprint. The process that unpickles it opens the file again on the first read and
+raises :class:`~packstore.errors.StaleFileError` where the file is no longer the one that was opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from packstore.errors import OptionError, message
+from packstore.source.base import ByteSpace, Fingerprint
+from packstore.source.directory import DirectorySource
+from packstore.source.local import FileSource
+from packstore.source.memory import InlineBytes, Segments
+from packstore.source.remote import RemoteSource
+
+__all__ = [
+    "ByteSpace",
+    "DirectorySource",
+    "FileSource",
+    "Fingerprint",
+    "InlineBytes",
+    "RemoteSource",
+    "Segments",
+    "Source",
+    "open_source",
+    "reopen_source",
+]
+
+Source = FileSource | RemoteSource | DirectorySource
+
+
+def reopen_source(fingerprint: Fingerprint, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """The source in the state of `fingerprint`: anything else raises StaleFileError, here or on the first read."""
+    # Local paths are resolved, so absolute; URLs are not.
+    if not os.path.isabs(fingerprint.path):
+        return RemoteSource(fingerprint.path, storage_options, fingerprint)
+    if os.path.isdir(fingerprint.path):
+        return DirectorySource(fingerprint.path, fingerprint)
+    return FileSource(fingerprint.path, fingerprint)
+
+
+def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Source:
+    """Open a local file, a directory or an fsspec URL for reading.
+
+    Parameters
+    ----------
+    path
+        A local path, a ``file://`` URL, or any fsspec URL.
+    storage_options
+        Passed to the fsspec file system; only for URLs.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    OptionError
+        `storage_options` with a local path, or something that is no path.
+
+    Examples
+    --------
+    >>> import fsspec
+    >>> with fsspec.open("memory://doc.bin", "wb") as f:
+    ...     _ = f.write(b"abc")
+    >>> open_source("memory://doc.bin").pread(1, 2)
+    b'bc'
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise OptionError(message("opening", repr(path), expected="a path", got=type(path).__name__)) from None
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if text.startswith("file://"):
+        text = text[len("file://") :]
+    elif "://" in text or ("::" in text and not os.path.exists(text)):
+        return RemoteSource(text, storage_options)
+    if storage_options:
+        # Their values may be secrets: name the keys only.
+        given = ", ".join(sorted(map(str, storage_options)))
+        raise OptionError(message("opening", path, expected="no storage_options for a local path", got=given))
+    if os.path.isdir(text):
+        return DirectorySource(text)
+    return FileSource(text)

@@ -1,0 +1,44 @@
+"""What every source has: a fingerprint, and bytes by offset."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["U8", "ByteSpace", "Fingerprint"]
+
+U8 = npt.NDArray[np.uint8]
+
+
+class Fingerprint(NamedTuple):
+    """What identifies one state of one file."""
+
+    path: str
+    nbytes: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str, stat: os.stat_result) -> Fingerprint:
+        return cls(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+class ByteSpace(Protocol):
+    """Addressable bytes: a file, bytes in memory, or several pieces in a row."""
+
+    @property
+    def name(self) -> str:
+        """What error messages call it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+
+    def pread(self, offset: int, nbytes: int) -> bytes | U8:
+        """Exactly `nbytes` bytes at `offset`, as bytes or as a read-only uint8 array."""
+
+    def view(self) -> U8 | None:
+        """All bytes as a read-only uint8 array without a copy, or None where that is not possible."""
