@@ -17,8 +17,8 @@ __all__ = ["auto_chunks", "count_nonzero", "from_file", "from_lazy"]
 
 MIN_CHUNK_NBYTES = 32 << 20
 MAX_CHUNK_NBYTES = 128 << 20
-# Enough tasks for a few cores before chunks grow past the minimum.
-WANTED_CHUNKS = 64
+# So many tasks before chunks grow past the minimum, and memory with them: up to 8 GB they do not.
+WANTED_CHUNKS = 256
 
 
 def auto_chunks(shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...]) -> tuple[int, ...]:

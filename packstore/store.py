@@ -9,10 +9,9 @@ equivalent in zarr metadata, and so both paths decode with the same functions.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,7 +22,8 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from packstore import zarr_metadata
 from packstore.chunkio import read_chunk
 from packstore.joined import MultiLocation, join_files
-from packstore.keys import ZARR_JSON, chunk_key, parent_paths, parse_chunk_key, path_reason
+from packstore.keys import ZARR_JSON, parent_paths, parse_chunk_key, path_reason
+from packstore.listing import Listing
 from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray
 from packstore.readers import Location, locate
 from packstore.source import FileSource, InlineBytes
@@ -103,9 +103,9 @@ class ManifestStore(Store):
             self._groups.setdefault("", {})
         # Documents beside those of the nodes, by key.
         self._documents: dict[str, bytes] = {}
-        # Metadata, rendered on first use, and the nodes below each group, found on first use.
+        # Metadata, rendered on first use.
         self._metadata: dict[str, bytes] = {}
-        self._tree: dict[str, list[str]] | None = None
+        self._listing = Listing(self._arrays, self._groups, self._documents)
         self._chunk_path: tuple[str, str] = ("", "")
 
     # -- identity -----------------------------------------------------------------------------------------------------
@@ -255,95 +255,20 @@ class ManifestStore(Store):
 
     # -- listing ------------------------------------------------------------------------------------------------------
 
-    def _keys(self, prefix: str) -> Iterator[str]:
-        for path in sorted(set(self._groups) | set(self._arrays)):
-            base = f"{path}/" if path else ""
-            if not (base.startswith(prefix) or prefix.startswith(base)):
-                continue
-            key = base + ZARR_JSON
-            if key.startswith(prefix):
-                yield key
-            array = self._arrays.get(path)
-            if array is not None:
-                yield from self._chunk_keys(path, array, prefix)
-        yield from (key for key in self._documents if key.startswith(prefix))
-
-    @staticmethod
-    def _chunk_keys(path: str, array: ManifestArray, prefix: str) -> Iterator[str]:
-        base = f"{path}/c/" if path else "c/"
-        # Coordinates that the prefix spells out need no search.
-        known = prefix[len(base) :].split("/")[:-1] if prefix.startswith(base) else []
-        fixed = parse_chunk_key("/".join(["c", *known]), "", len(known))
-        if fixed is None or len(fixed) > len(array.shape):
-            return
-        if any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
-            return
-        offsets = array.storage.offsets if isinstance(array.storage, ChunkedManifest) else None
-        for rest in itertools.product(*map(range, array.grid_shape[len(fixed) :])):
-            coords = fixed + rest
-            if offsets is None or offsets[coords] != MISSING:
-                key = chunk_key(path, coords)
-                if key.startswith(prefix):
-                    yield key
-
     async def list(self) -> AsyncIterator[str]:
         # docstring inherited
-        for key in self._keys(""):
+        for key in self._listing.keys(""):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
-        for key in self._keys(prefix):
+        for key in self._listing.keys(prefix):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
-        for name in self._children(prefix.rstrip("/")):
+        for name in self._listing.children(prefix.rstrip("/")):
             yield name
-
-    def _children(self, path: str) -> Iterable[str]:
-        names: dict[str, None] = {}
-        if path in self._arrays or path in self._groups:
-            names[ZARR_JSON] = None
-        owner = next((p for p in (path, *parent_paths(path)) if p in self._arrays), None)
-        if owner is None:
-            names.update(dict.fromkeys(self._nodes_below(path)))
-        else:
-            names.update(dict.fromkeys(self._chunk_names(path, owner)))
-        base = f"{path}/" if path else ""
-        for key in self._documents:
-            if key.startswith(base):
-                names[key[len(base) :].split("/")[0]] = None
-        return names
-
-    def _nodes_below(self, path: str) -> Iterable[str]:
-        if self._tree is None:
-            tree: dict[str, list[str]] = {}
-            for node in {**self._groups, **self._arrays}:
-                if node:
-                    parent, _, name = node.rpartition("/")
-                    tree.setdefault(parent, []).append(name)
-            self._tree = tree
-        return self._tree.get(path, ())
-
-    def _chunk_names(self, path: str, owner: str) -> Iterable[str]:
-        """The names directly below `path`, which is an array or a directory in its chunk keys."""
-        array = self._arrays[owner]
-        below = path[len(owner) :].strip("/")
-        offsets = array.storage.offsets if isinstance(array.storage, ChunkedManifest) else None
-        if not below:
-            stored = array.size > 0 if offsets is None else bool((offsets != MISSING).any())
-            return ("c",) if stored else ()
-        parts = below.split("/")
-        fixed = parse_chunk_key(below, "", len(parts) - 1)
-        if fixed is None or len(fixed) >= len(array.shape):
-            return ()
-        if 0 in array.grid_shape or any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
-            return ()
-        if offsets is None:
-            return map(str, range(array.grid_shape[len(fixed)]))
-        found = (offsets[fixed] != MISSING).reshape(array.grid_shape[len(fixed)], -1).any(axis=1)
-        return map(str, np.flatnonzero(found).tolist())
 
     # -- writes: refused ----------------------------------------------------------------------------------------------
 

@@ -43,11 +43,17 @@ def main() -> None:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
+    except SystemExit as stop:
+        code = int(stop.code or 0)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    if code in (129, 130, 143):
+        # All is cleaned up. What zarr's event loop has not finished must not be reported by a dying interpreter.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.writers._blocks import block_boxes
-from packstore.writers._deflate import choose
+from packstore.writers._deflate import NOTHING, choose
 from packstore.writers._items import Box
 
 __all__ = ["ChunkEncoder", "shuffle_bytes"]
@@ -50,7 +50,7 @@ class ChunkEncoder:
         if self.level is None:
             return [(start, chunk.tobytes()) for start, chunk in zip(starts, raw, strict=True)]
         sample = self._sample(values[boxes[len(boxes) // 2]])
-        encoder = choose([sample], raw, self.level, blocks=False, limit=SIZE_LIMIT)
+        encoder = choose([(sample, NOTHING)], raw, self.level, blocks=False, limit=SIZE_LIMIT)
         return [(start, encoder.whole(chunk)) for start, chunk in zip(starts, raw, strict=True)]
 
     def _padded(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

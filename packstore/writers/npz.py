@@ -23,7 +23,7 @@ from packstore.readers._blocks import MAX_BLOCKS, BlockIndex
 from packstore.readers._zip import DEFLATED
 from packstore.writers._atomic import preallocate, spool_beside
 from packstore.writers._blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
-from packstore.writers._deflate import choose, crc32, crc32_combine, encoders
+from packstore.writers._deflate import Sample, choose, crc32, crc32_combine, encoders
 from packstore.writers._items import Item
 from packstore.writers._zip import Entry, directory, end_records
 from packstore.writers.npy import npy_header
@@ -36,9 +36,10 @@ U8 = npt.NDArray[np.uint8]
 # Each block starts without what the ones before could have told the encoder, which costs below 1 % from 256 KiB on.
 MIN_BLOCK_NBYTES, MAX_BLOCK_NBYTES = 256 << 10, 1 << 20
 GROUP_BLOCKS = 4  # that one choice of an encoder holds for
-SAMPLE_NBYTES = 64 << 10  # twice the window of deflate, so that repeats show
-# Allowed on a sample. A sample has less to refer back to, and blocks are independent: up to 1.7 % come on top.
-SIZE_LIMIT = 1.032
+SAMPLE_NBYTES = 32 << 10
+WINDOW_NBYTES = 32 << 10  # of deflate
+# Allowed on samples. They may mislead by 1 %, and that blocks are independent comes on top.
+SIZE_LIMIT = 1.035
 # Of a dask array, more at a time than this goes through a temporary file.
 ROWS_NBYTES = 256 << 20
 
@@ -220,12 +221,15 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
         file.write(_end(members, file.tell()))
 
 
-def _samples(blocks: list[U8]) -> list[U8]:
-    """Runs of bytes that stand for all: one from the middle, two where there is much."""
-    much = sum(b.nbytes for b in blocks) >= 2 * MAX_BLOCK_NBYTES
-    chosen = [blocks[0], blocks[len(blocks) // 2]] if much else [blocks[len(blocks) // 2]]
-    starts = [max(b.nbytes - SAMPLE_NBYTES, 0) // 2 for b in chosen]
-    return [b[a : a + SAMPLE_NBYTES] for a, b in zip(starts, chosen, strict=True)]
+def _samples(blocks: list[U8]) -> list[Sample]:
+    """Short runs of bytes from several places, fewer of them where blocks are small."""
+    chosen = blocks if blocks[0].nbytes >= MAX_BLOCK_NBYTES else blocks[1::2] or blocks
+    out = []
+    for i, block in enumerate(chosen):
+        room = max(block.nbytes - SAMPLE_NBYTES - WINDOW_NBYTES, 0)
+        at = WINDOW_NBYTES + room * i // max(len(chosen) - 1, 1)
+        out.append((block[at : at + SAMPLE_NBYTES], block[max(at - WINDOW_NBYTES, 0) : at]))
+    return out
 
 
 def _groups(member: _Member, target: Path) -> Iterator[_Group]:
@@ -237,7 +241,7 @@ def _groups(member: _Member, target: Path) -> Iterator[_Group]:
         last = number == member.blocks
         if last or len(group) == GROUP_BLOCKS:
             data_nbytes = sum(b.nbytes for b in group) - header_nbytes
-            yield _Group(group, data_nbytes, last, member.nbytes <= SAMPLE_NBYTES)
+            yield _Group(group, data_nbytes, last, member.nbytes <= 2 * SAMPLE_NBYTES)
             group, header_nbytes = [], 0
 
 

@@ -117,6 +117,7 @@ def chart(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
         axes.axvline(1, color="#888888", linewidth=0.7)
         axes.set_xscale("log")
         axes.set_yticks(places, [f"{row['title']}  |  {row['peer']}" for row in rows])
+        axes.minorticks_off()
         axes.invert_yaxis()
         axes.margins(y=0.01)
         axes.set_xlabel("times faster than the peer (median; lines: range of the rounds, black: promised)")

@@ -236,6 +236,7 @@ def _chart(path: Path, results: dict[str, list[Row]], about: Row) -> None:
                 axes.set_yscale("log")
                 axes.set_xlabel(unit)
                 axes.set_title(title, fontsize=8)
+                axes.minorticks_off()
                 axes.grid(alpha=0.3)
             grid[line][0].legend(fontsize=7)
         figure.suptitle(
