@@ -64,7 +64,10 @@ class Array(zarr.Array[Any]):
             return lazy[selection]
         return to_zarr(lazy.array, lazy[selection], self.dtype)
 
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    # zarr 3.1 declares a narrower result than ndarray.
+    def __array__(  # type: ignore[override, unused-ignore]
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
         # As a LazyArray does it: without a copy where the file is mapped, and with one where it is asked for.
         if self._same_dtype and self._lazy is not None:
             return self._lazy.__array__(dtype, copy)

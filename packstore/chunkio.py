@@ -165,10 +165,10 @@ def _chunk_part(array: ManifestArray, storage: ChunkedManifest, coords: tuple[in
 
 def _is_whole(array: ManifestArray, coords: tuple[int, ...], inner: Box) -> bool:
     """Whether `inner` is all of the chunk that lies inside the array."""
-    return all(
-        s.start == 0 and s.step == 1 and s.stop == min(c, n - i * c)
-        for s, c, n, i in zip(inner, array.chunk_shape, array.shape, coords, strict=True)
-    )
+    for s, c, n, i in zip(inner, array.chunk_shape, array.shape, coords, strict=True):
+        if s.start != 0 or s.step != 1 or s.stop != min(c, n - i * c):
+            return False
+    return True
 
 
 def _chunk_into(

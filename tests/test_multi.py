@@ -68,7 +68,7 @@ def test_auto_chunks_join_small_files_and_cut_large_ones(tmp_path: Path) -> None
     for i, rows in enumerate((1, 1, 200, 1)):
         np.lib.format.open_memmap(tmp_path / f"{i}.npy", mode="w+", dtype="u1", shape=(rows, 1 << 20))
     got = packstore.from_files(str(tmp_path / "*.npy"))
-    sizes = [n for n in got.chunks[0]]
+    sizes = list(got.chunks[0])
     assert sum(sizes) == 203
     assert sizes[0] == 2 and sizes[-1] == 1
     assert max(sizes) <= 128

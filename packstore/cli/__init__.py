@@ -24,7 +24,7 @@ import os
 import signal
 import sys
 import warnings
-from typing import Any
+from typing import Any, TextIO
 
 __all__ = ["main"]
 
@@ -57,9 +57,16 @@ def main() -> None:
     sys.exit(code)
 
 
-def _warn(text: Warning | str, *where: Any) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning of a library (zarr's of types without a specification) on one line, without its source code."""
-    print(f"packstore: warning: {' '.join(str(text).split())}", file=sys.stderr)
+    print(f"packstore: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _stop(number: int, frame: Any) -> None:

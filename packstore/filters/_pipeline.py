@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -108,4 +109,9 @@ def _module(spec: FilterSpec) -> tuple[FilterModule, FilterSpec]:
     known = _registry.FILTERS.get(spec.id)
     if known is None or known.via_h5py or known.load().unavailable() is not None:
         raise MissingFilterError(message("decoding a chunk", got=_registry.unavailable([spec])))
-    return known.load(), spec if spec.name == known.name else replace(spec, name=known.name)
+    return known.load(), spec if spec.name == known.name else _renamed(spec, known.name)
+
+
+@functools.lru_cache(256)
+def _renamed(spec: FilterSpec, name: str) -> FilterSpec:
+    return replace(spec, name=name)

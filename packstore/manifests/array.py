@@ -42,8 +42,8 @@ class ManifestArray:
     zarr_reason
         Why zarr cannot hold this array, although it can be read; None where it can.
     zarr_kind
-        For dtypes with objects: what all elements are, str ("string": variable-length UTF-8 in zarr), bytes ("bytes"), or
-        what h5py's metadata on `dtype` says ("vlen": sequences, and structs with variable-length members).
+        For dtypes with objects: what all elements are, str ("string": variable-length UTF-8 in zarr), bytes ("bytes"),
+        or what h5py's metadata on `dtype` says ("vlen": sequences, and structs with variable-length members).
     version
         What identifies the array's state besides the file's fingerprint (the time of a nested metadata file), or None.
     """

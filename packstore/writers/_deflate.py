@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from packstore.filters import _probe
 
-__all__ = ["NOTHING", "Encoder", "Sample", "choose", "crc32", "crc32_combine", "encoders"]
+__all__ = ["NOTHING", "Encoder", "Sample", "changes", "choose", "crc32", "crc32_combine", "encoders"]
 
 U8 = npt.NDArray[np.uint8]
 # Bytes, and those before them.
@@ -100,35 +100,47 @@ def encoders(level: int, blocks: bool) -> tuple[Encoder, ...]:
     return (*faster, reference)
 
 
-def choose(samples: Sequence[Sample], pieces: Sequence[U8], level: int, *, blocks: bool, limit: float) -> Encoder:
+def choose(
+    samples: Sequence[Sample],
+    level: int,
+    *,
+    blocks: bool,
+    limit: float,
+    busiest: Callable[[], tuple[Sequence[Sample], bool]],
+) -> Encoder:
     """The fastest encoder that makes at most `limit` times of the samples what zlib makes of them at `level`.
 
     Parameters
     ----------
     samples
-        Small parts of `pieces`, each with what lies before it: without that to refer back to, encoders differ less.
+        Small parts of the data, each with what lies before it: without that to refer back to, encoders differ less.
         (libdeflate cannot be told; its samples are larger and have nothing before them.)
-    pieces
-        All that is going to be compressed.
+    busiest
+        Gives other samples where next to nothing is left of the first ones, because they may have met only
+        background; and whether they are so large that nothing but run lengths is worth a trial.
 
     Notes
     -----
-    Where next to nothing is left of the samples, they may be background, and what a stream costs by itself decides.
-    Then the piece with the most in it is the sample, and only run lengths are tried: hardly anything else is much
-    faster than zlib and no larger. Depends on the bytes only, so a file comes out the same each time.
+    Depends on the bytes only, so a file comes out the same each time.
     """
     offered = encoders(level, blocks)
     least = _total(offered[-1], samples)
     if least < LITTLE * sum(s.nbytes for s, _ in samples):
-        samples = [(max(pieces, key=lambda piece: len(offered[0].whole(piece))), NOTHING)]
+        samples, large = busiest()
         least = _total(offered[-1], samples)
-        offered = (offered[0], offered[-1])
+        offered = (offered[0], offered[-1]) if large else offered
     for encoder in offered[:-1]:
         # Run lengths do better on a sample of shuffled bytes than on all of them.
         most = (limit - 0.015 if encoder.strategy == _RLE and not blocks else limit) * least
         if _total(encoder, samples) <= most:
             return encoder
     return offered[-1]
+
+
+def changes(data: U8, nbytes: int) -> npt.NDArray[np.int64]:
+    """In each whole run of `nbytes` bytes, how many differ from the one before: what there is to compress."""
+    whole = data[: data.nbytes // nbytes * nbytes].reshape(-1, nbytes)
+    return np.count_nonzero(whole[:, 1:] != whole[:, :-1], axis=1)
 
 
 def _total(encoder: Encoder, samples: Sequence[Sample]) -> int:

@@ -23,7 +23,7 @@ from packstore.readers._blocks import MAX_BLOCKS, BlockIndex
 from packstore.readers._zip import DEFLATED
 from packstore.writers._atomic import preallocate, spool_beside
 from packstore.writers._blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
-from packstore.writers._deflate import Sample, choose, crc32, crc32_combine, encoders
+from packstore.writers._deflate import Sample, changes, choose, crc32, crc32_combine, encoders
 from packstore.writers._items import Item
 from packstore.writers._zip import Entry, directory, end_records
 from packstore.writers.npy import npy_header
@@ -188,7 +188,9 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
         if group.tiny:
             encoder = encoders(level, True)[-1]
         else:
-            encoder = choose(_samples(group.blocks), group.blocks, level, blocks=True, limit=SIZE_LIMIT)
+            encoder = choose(
+                _samples(group.blocks), level, blocks=True, limit=SIZE_LIMIT, busiest=lambda: _busiest(group.blocks)
+            )
         final = len(group.blocks) - 1 if group.last else -1
         pieces = [encoder.block(block, last=i == final) for i, block in enumerate(group.blocks)]
         sizes = [block.nbytes for block in group.blocks]
@@ -227,9 +229,21 @@ def _samples(blocks: list[U8]) -> list[Sample]:
     out = []
     for i, block in enumerate(chosen):
         room = max(block.nbytes - SAMPLE_NBYTES - WINDOW_NBYTES, 0)
-        at = WINDOW_NBYTES + room * i // max(len(chosen) - 1, 1)
-        out.append((block[at : at + SAMPLE_NBYTES], block[max(at - WINDOW_NBYTES, 0) : at]))
+        out.append(_sample(block, WINDOW_NBYTES + room * i // max(len(chosen) - 1, 1)))
     return out
+
+
+def _busiest(blocks: list[U8]) -> tuple[list[Sample], bool]:
+    """The runs in which most happens."""
+    out = []
+    for block in blocks:
+        found = changes(block, SAMPLE_NBYTES)
+        out.append(_sample(block, int(found.argmax()) * SAMPLE_NBYTES if found.size else 0))
+    return out, False
+
+
+def _sample(block: U8, at: int) -> Sample:
+    return block[at : at + SAMPLE_NBYTES], block[max(at - WINDOW_NBYTES, 0) : at]
 
 
 def _groups(member: _Member, target: Path) -> Iterator[_Group]:
