@@ -14,7 +14,10 @@ class SelectionReader(Protocol):
     """Reads a box of an array. Must be thread safe and must not keep a file of another process open across a fork."""
 
     def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Elements of `selection` in the array's dtype; one slice an axis, ``0 <= start <= stop <= n``, ``step >= 1``."""
+        """Elements of `selection`, in the array's dtype.
+
+        One slice an axis, with ``0 <= start <= stop <= n`` and ``step >= 1``.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,9 @@ class ChunkEncoder:
 
         def busiest() -> tuple[list[Sample], bool]:
             # A whole chunk: what a stream costs by itself counts when the rest is next to nothing.
-            return [(max(raw, key=lambda chunk: int(changes(chunk, chunk.nbytes)[0])), NOTHING)], True
+            words = raw[0].nbytes // 8 * 8
+            busy = max(raw, key=lambda chunk: int(changes(chunk, words)[0])) if words else raw[0]
+            return [(busy, NOTHING)], True
 
         encoder = choose([(sample, NOTHING)], self.level, blocks=False, limit=SIZE_LIMIT, busiest=busiest)
         return [(start, encoder.whole(chunk)) for start, chunk in zip(starts, raw, strict=True)]

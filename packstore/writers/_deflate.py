@@ -137,10 +137,13 @@ def choose(
     return offered[-1]
 
 
-def changes(data: U8, nbytes: int) -> npt.NDArray[np.int64]:
-    """In each whole run of `nbytes` bytes, how many differ from the one before: what there is to compress."""
-    whole = data[: data.nbytes // nbytes * nbytes].reshape(-1, nbytes)
-    return np.count_nonzero(whole[:, 1:] != whole[:, :-1], axis=1)
+def changes(data: U8, nbytes: int) -> npt.NDArray[Any]:
+    """In each whole run of `nbytes` bytes (a multiple of 8), how many words differ from the one before.
+
+    A quick look at how much there is to compress.
+    """
+    whole = data[: data.nbytes // nbytes * nbytes].view(np.uint64).reshape(-1, nbytes // 8)
+    return np.asarray(np.count_nonzero(whole[:, 1:] != whole[:, :-1], axis=1))
 
 
 def _total(encoder: Encoder, samples: Sequence[Sample]) -> int:
