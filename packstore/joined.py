@@ -1,4 +1,4 @@
-"""Many files that are one array: a stand-in for the location of a single file, read by whichever files a box touches."""
+"""Many files that are one array: a stand-in for the location of one file, read by whichever files a box touches."""
 
 from __future__ import annotations
 
