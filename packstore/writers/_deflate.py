@@ -95,7 +95,7 @@ def encoders(level: int, blocks: bool) -> tuple[Encoder, ...]:
         faster = [Encoder(ng, 6, _RLE), *(Encoder(ng, n) for n in (2, 3, 4, 5, 6, 7) if n <= level + 2)]
     if not blocks and _probe.imagecodecs_function("deflate", "encode") is not None:
         # Faster than zlib-ng at equal size nearly always; its levels mean other sizes than zlib's.
-        levels = (1, 3, 5, 6) if level < 4 else (3, 4, 5, 6, 7) if level < 7 else (3, 5, 6, 7, 9)
+        levels = (1, 3, 5, 6) if level < 4 else (3, 5, 6, 7) if level < 7 else (3, 5, 6, 7, 9)
         faster = [faster[0], *(Encoder(None, n) for n in levels), *(e for e in faster if e.level == 5)]
     return (*faster, reference)
 

@@ -1,0 +1,115 @@
+"""``.zarr``: v3 and v2, packed and not, against zarr and zarrs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+
+import packstore
+from packstore.errors import DtypeError, OptionError
+from packstore.testing.readers import assert_same
+
+
+def mask() -> np.ndarray:
+    y, x = np.mgrid[:500, :700]
+    return (y - 200) ** 2 + (x - 300) ** 2 < 150**2
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "zarr.json").read_text())
+    return found
+
+
+def check(path: Path, array: np.ndarray, name: str = "") -> None:
+    assert_same(np.asarray(zarr.open_array(path, path=name, mode="r")[...]), array)
+    assert_same(packstore.from_file(path, name or None).compute(scheduler="synchronous"), array)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compressor": None},
+        {"chunks": (100, 130)},
+        {"chunks": (100, 130), "shards": (300, 260)},
+        {"shards": (256, 512)},
+        {"zarr_format": 2},
+        {"zarr_format": 2, "compressor": None, "chunks": (33, 41)},
+        {"pack": False},
+    ],
+    ids=str,
+)
+def test_masks(tmp_path: Path, options: dict[str, Any], lazy: bool) -> None:
+    array = mask()
+    packstore.save(tmp_path / "x.zarr", da.from_array(array, chunks=(120, 333)) if lazy else array, **options)
+    check(tmp_path / "x.zarr", array)
+    opened = zarr.open_array(tmp_path / "x.zarr")
+    if "chunks" in options:
+        assert opened.chunks == options["chunks"]
+    if "shards" in options:
+        assert opened.shards == options["shards"]
+    assert opened.metadata.zarr_format == options.get("zarr_format", 3)
+
+
+def test_packed_by_default(tmp_path: Path) -> None:
+    packstore.save(tmp_path / "x.zarr", mask(), compressor=None)
+    assert [c["name"] for c in metadata(tmp_path / "x.zarr")["codecs"]] == ["packbits"]
+    packstore.save(tmp_path / "y.zarr", mask(), pack=False, compressor=None)
+    assert [c["name"] for c in metadata(tmp_path / "y.zarr")["codecs"]] == ["bytes"]
+    packstore.save(tmp_path / "z.zarr", mask(), zarr_format=2)
+    assert json.loads((tmp_path / "z.zarr" / ".zarray").read_text())["filters"][0]["id"] == "bitpack"
+
+
+def test_zarrs_reads_packed_chunks(tmp_path: Path) -> None:
+    import zarrs  # noqa: F401  (its pipeline is chosen by name below)
+
+    array = mask()
+    packstore.save(tmp_path / "x.zarr", array, chunks=(100, 130))
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        got = zarr.open_array(tmp_path / "x.zarr", mode="r")
+        assert type(got.async_array.codec_pipeline).__name__ == "ZarrsCodecPipeline"
+        assert_same(np.asarray(got[...]), array)
+
+
+def test_chunks_and_shards_by_name(tmp_path: Path) -> None:
+    arrays = {"a": mask(), "b/c": np.arange(1000.0)}
+    packstore.save(tmp_path / "x.zarr", arrays, chunks={"b/c": (100,)}, shards={"b/c": (400,)})
+    group = zarr.open_group(tmp_path / "x.zarr", mode="r")
+    assert group["b/c"].chunks == (100,)
+    assert group["b/c"].shards == (400,)
+    assert group["a"].shards is None
+    for name, array in arrays.items():
+        check(tmp_path / "x.zarr", array, name)
+
+
+def test_a_dask_arrays_own_chunks_are_not_cut(tmp_path: Path) -> None:
+    packstore.save(tmp_path / "x.zarr", da.zeros((3000, 3000), dtype="u1", chunks=(1500, 1000)))
+    assert zarr.open_array(tmp_path / "x.zarr").chunks == (750, 1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"zarr_format": 1}, "zarr_format 2 or 3"),
+        ({"zarr_format": 2, "shards": (100, 100)}, "no shards in zarr_format 2"),
+        ({"chunks": (1,)}, "2 positive lengths"),
+        ({"chunks": (100, 100), "shards": (150, 100)}, r"shards of whole chunks \(100, 100\), got \(150, 100\)"),
+    ],
+)
+def test_options(tmp_path: Path, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(OptionError, match=text):
+        packstore.save(tmp_path / "x.zarr", mask(), **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_type_that_zarr_has_not(tmp_path: Path) -> None:
+    with pytest.raises(DtypeError, match="a zarr data type"):
+        packstore.save(tmp_path / "x.zarr", np.zeros(3, np.longdouble))
+    assert list(tmp_path.iterdir()) == []
