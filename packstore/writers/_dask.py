@@ -83,29 +83,27 @@ def _local(array: Any, item: Item, put: Put, progress: Progress, collect: Collec
     import dask.base
     import dask.local
     import dask.threaded
-    from dask.callbacks import Callback
 
     lock = threading.Lock()
 
-    def put_and_collect(box: Box, values: Any) -> None:
+    def put_here(box: Box, values: Any) -> None:
         result = put(box, values)
         with lock:
-            collect(result)  # type: ignore[misc]  # only used where there is one
-
-    tasks = _tasks(array, item, put if collect is None else put_and_collect, keep=False)
-
-    def posttask(key: Any, *_: Any) -> None:
-        with lock:
-            progress.advance(_nbytes(key, tasks.name, array))
+            if collect is not None:
+                collect(result)
+            progress.advance(values.nbytes)
 
     scheduler = dask.base.get_scheduler(collections=[array])
-    options: dict[str, Any] = {}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(Callback(posttask=posttask))
-        if scheduler is dask.threaded.get or (collect is not None and scheduler is not dask.local.get_sync):
-            # A pool of our own: when the block ends, no task is still writing.
-            options = {"scheduler": "threads", "pool": stack.enter_context(_pool())}
-        tasks.compute(**options)
+    if scheduler is dask.local.get_sync:
+        _tasks(array, item, put_here, keep=False).compute()
+    elif scheduler is dask.threaded.get or collect is not None:
+        # A pool of our own: when the block ends, no task is still writing.
+        with _pool() as pool:
+            _tasks(array, item, put_here, keep=False).compute(scheduler="threads", pool=pool)
+    else:
+        # Other processes write, and say nothing until all is done.
+        _tasks(array, item, put, keep=False).compute()
+        progress.advance(item.nbytes)
 
 
 def _nbytes(key: Any, name: str, array: Any) -> int:

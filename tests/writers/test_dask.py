@@ -42,13 +42,14 @@ def client() -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.parametrize("chunks", [(70, 90), (300, 400)])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_distributed(tmp_path: Path, client: Client, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distributed(tmp_path: Path, client: Client, suffix: str, chunks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(_progress.RichProgress, "advance", lambda self, nbytes: seen.append(nbytes))
     array = numbers()
     with client.as_current():
-        packstore.save(tmp_path / f"x.{suffix}", da.from_array(array, chunks=(70, 90)), progress=True)
+        packstore.save(tmp_path / f"x.{suffix}", da.from_array(array, chunks=chunks), progress=True)
     assert_same(read(tmp_path / f"x.{suffix}", array), array)
     assert sum(seen) == array.nbytes
     assert [p.name for p in tmp_path.iterdir()] == [f"x.{suffix}"]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.boxes import Box
+from packstore.readers.zarr.bitcrops import BitCropper
 from packstore.readers.zarr.blobs import GAP_NBYTES, OPEN_FLAGS, SMALL_NBYTES
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.serializers import PackedBits, PlainBytes
@@ -40,7 +41,7 @@ class Cropper:
     """
 
     @classmethod
-    def of(cls, directory: str, layout: Layout) -> Cropper | None:
+    def of(cls, directory: str, layout: Layout) -> Cropper | BitCropper | None:
         """The reader of small boxes of an array; None where its codecs call for the general way."""
         chain = layout.chain
         serializer = chain.serializer
@@ -48,6 +49,8 @@ class Cropper:
             return None
         if isinstance(serializer, PackedBits) and serializer.packed_rows is not None:
             return cls(directory, layout, serializer.packed_rows)
+        if isinstance(serializer, PackedBits) and serializer.layout.is_bool:
+            return BitCropper(directory, layout, serializer)
         if isinstance(serializer, PlainBytes) and serializer.stored == serializer.dtype:
             return cls(directory, layout, serializer)
         return None
@@ -149,7 +152,8 @@ class Cropper:
 
     def _part(self, names: list[str], sizes: list[int], offset: int, span: int, nbytes: int) -> Array | None:
         """The part of one chunk, possibly as a view of bytes."""
-        if span > SMALL_NBYTES or span > nbytes + sizes[0] * GAP_NBYTES:
+        # A gap may lie behind each row.
+        if span > SMALL_NBYTES or span > nbytes + nbytes // (sizes[-1] * self.itemsize) * GAP_NBYTES:
             return None
         try:
             fd = os.open(self.prefix + self.separator.join(names), OPEN_FLAGS)
