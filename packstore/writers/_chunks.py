@@ -15,7 +15,8 @@ from packstore.writers._items import Box
 __all__ = ["ChunkEncoder", "shuffle_bytes"]
 
 U8 = npt.NDArray[np.uint8]
-SAMPLE_NBYTES = 192 << 10
+SAMPLE_NBYTES, SAMPLES = 192 << 10, 3
+BUSY_NBYTES = 256 << 10
 # libdeflate spends more than zlib on the start of a stream: what comes near on a sample is smaller on a chunk.
 SIZE_LIMIT = 1.002
 
@@ -49,15 +50,8 @@ class ChunkEncoder:
         starts = [tuple(outer.start + s.start for outer, s in zip(box, inner, strict=True)) for inner in boxes]
         if self.level is None:
             return [(start, chunk.tobytes()) for start, chunk in zip(starts, raw, strict=True)]
-        sample = self._sample(values[boxes[len(boxes) // 2]])
-
-        def busiest() -> tuple[list[Sample], bool]:
-            # A whole chunk: what a stream costs by itself counts when the rest is next to nothing.
-            words = raw[0].nbytes // 8 * 8
-            busy = max(raw, key=lambda chunk: int(changes(chunk, words)[0])) if words else raw[0]
-            return [(busy, NOTHING)], True
-
-        encoder = choose([(sample, NOTHING)], self.level, blocks=False, limit=SIZE_LIMIT, busiest=busiest)
+        samples = self._samples(values[boxes[len(boxes) // 2]])
+        encoder = choose(samples, self.level, blocks=False, limit=SIZE_LIMIT, busiest=lambda: _busiest(raw))
         return [(start, encoder.whole(chunk)) for start, chunk in zip(starts, raw, strict=True)]
 
     def _padded(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -77,15 +71,29 @@ class ChunkEncoder:
         raw = values.reshape(-1).view(np.uint8)
         return shuffle_bytes(raw, self.dtype.itemsize) if self.shuffle else raw
 
-    def _sample(self, values: npt.NDArray[Any]) -> U8:
-        """Elements from four places of a chunk, filtered as the chunk is."""
-        size = max((SAMPLE_NBYTES * (8 if self.packed else 1)) // self.dtype.itemsize, 1)
+    def _samples(self, values: npt.NDArray[Any]) -> list[Sample]:
+        """Elements from several places of a chunk, filtered as the chunk is."""
+        size = max(SAMPLE_NBYTES * (8 if self.packed else 1) // self.dtype.itemsize // SAMPLES, 1)
         elements = np.ascontiguousarray(values).reshape(-1)
-        if elements.size > size:
-            quarter = -(-size // 4)
-            starts = [(elements.size - quarter) * i // 3 for i in range(4)]
-            elements = np.concatenate([elements[a : a + quarter] for a in starts])
-        return self._filtered(elements)
+        if elements.size <= SAMPLES * size:
+            return [(self._filtered(elements), NOTHING)]
+        starts = [(elements.size - size) * i // (SAMPLES - 1) for i in range(SAMPLES)]
+        runs = [elements[a : a + size] for a in starts]
+        if self.shuffle:
+            # Together: a chunk has each byte plane once, and its streams' beginnings cost little.
+            runs = [np.concatenate(runs)]
+        return [(self._filtered(run), NOTHING) for run in runs]
+
+
+def _busiest(raw: list[U8]) -> tuple[list[Sample], bool]:
+    """Of the chunk in which most happens the part in which most does."""
+    size = min(BUSY_NBYTES, raw[0].nbytes) // 8 * 8
+    if not size:
+        return [(raw[0], NOTHING)], True
+    counts = [changes(chunk, size) for chunk in raw]
+    i = max(range(len(raw)), key=lambda i: int(counts[i].sum()))
+    at = int(counts[i].argmax()) * size
+    return [(raw[i][at : at + size], NOTHING)], True
 
 
 def shuffle_bytes(raw: U8, itemsize: int) -> U8:
