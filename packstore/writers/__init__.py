@@ -73,21 +73,24 @@ def save(
         Replace an existing target. It is replaced by a rename when all is written, so a failure leaves it as it was.
     **options
         Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``pack=``, ``zarr_format=``. npz:
-        ``compressed=``, ``level=``. hdf5: ``chunks=``, ``level=``, ``shuffle=``, ``pack=``. raw: ``packed_axis=``,
-        ``bitorder=``, ``order=``.
+        ``compressed=``, ``level=``. hdf5: ``chunks=``, ``level=``, ``shuffle=``, ``pack=``, ``compressor=``. raw:
+        ``packed_axis=``, ``bitorder=``, ``order=``.
 
     Raises
     ------
     TargetExistsError
-        The target exists and `overwrite` is false.
+        The target exists and `overwrite` is false; or it is a folder that must not be replaced: by a file, or one that
+        is no zarr store.
     WriteError
         The operating system refused (disk full, size limit, permission); nothing is left behind.
-    DtypeError, OptionError
-        A dtype or an option that the format does not take.
+    DtypeError, OptionError, ShapeError
+        A dtype, an option or a name that the format does not take, or blocks that are not what the array declares.
 
     Notes
     -----
-    Memory: a few blocks of 16 MB a core; for npz and hdf5 from dask, one row of dask chunks.
+    Memory: a few blocks of 16 MB a core, or a few dask chunks; for a compressed npz from dask at most 256 MB of rows
+    besides. Each dask chunk is computed once, on the scheduler that dask would use; the workers of a distributed one
+    write themselves, so they must see the same folder (except for hdf5 and compressed npz, which the caller writes).
 
     Examples
     --------
