@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import stat
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,7 +197,8 @@ def _exchange(one: Path, other: Path) -> bool:
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         # A thread or worker that was still writing may add a file while this runs.
-        for _ in range(5):
+        for wait_s in (0, 0.001, 0.01, 0.1, 1):
+            time.sleep(wait_s)
             shutil.rmtree(path, ignore_errors=True)
             if not path.exists():
                 break

@@ -103,35 +103,35 @@ def write(
         reason = zarr_types.own_reason(item.dtype)
         if reason is not None:
             raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
-    if not single:
-        zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
-    sinks = []
-    for item in items:
-        chunk = chunk_option(target, item, chunks)
-        shard = chunk_option(target, item, shards)
-        if chunk is None:
-            chunk = default_chunks(item)
-            if shard is not None:
-                # Inner chunks have to divide the shard.
-                chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
-        elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
-            raise OptionError(
-                message("writing", target, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
-            )
-        options = _codecs(item, zarr_format, pack, compressor)
-        zarr.create_array(
-            store=os.fspath(target),
-            name=item.name or None,
-            shape=item.shape,
-            dtype=zarr_types.packed(item.dtype),
-            chunks=chunk,
-            shards=shard,
-            zarr_format=zarr_format,
-            attributes=_json(item.attributes),
-            **options,
-        )
-        sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))
+    sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
     try:
+        if not single:
+            zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
+        for item in items:
+            chunk = chunk_option(target, item, chunks)
+            shard = chunk_option(target, item, shards)
+            if chunk is None:
+                chunk = default_chunks(item)
+                if shard is not None:
+                    # Inner chunks have to divide the shard.
+                    chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
+            elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
+                raise OptionError(
+                    message("writing", target, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
+                )
+            options = _codecs(item, zarr_format, pack, compressor)
+            zarr.create_array(
+                store=os.fspath(target),
+                name=item.name or None,
+                shape=item.shape,
+                dtype=zarr_types.packed(item.dtype),
+                chunks=chunk,
+                shards=shard,
+                zarr_format=zarr_format,
+                attributes=_json(item.attributes),
+                **options,
+            )
+            sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))
         for item, sink, unit in sinks:
             if item.nbytes:
                 block = unit if item.is_dask else grown(item.shape, item.dtype.itemsize, unit, BLOCK_NBYTES)
