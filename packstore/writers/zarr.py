@@ -137,6 +137,7 @@ def write(
                 block = unit if item.is_dask else grown(item.shape, item.dtype.itemsize, unit, BLOCK_NBYTES)
                 write_blocks(item, block, sink, progress, whole_chunks=True)
     except BaseException:
+        # An interrupt included: what zarr still writes must end before the folder is removed.
         _drain()
         raise
     finally:

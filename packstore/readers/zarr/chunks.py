@@ -213,6 +213,7 @@ class ChunkReader:
                     stamp = (path, mtime_ns, stat.st_size, stat.st_ino)
             return FileBlob(fd, 0, stat.st_size, stamp)
         except BaseException:
+            # Whatever happened, an interrupt included: nobody else would close it.
             os.close(fd)
             raise
 
