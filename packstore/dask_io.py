@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.lazy import LazyArray, open_lazy
+from packstore.manifests import ContiguousManifest
 
 if TYPE_CHECKING:
     import dask.array as da
 
 __all__ = ["auto_chunks", "count_nonzero", "from_file", "from_lazy"]
 
-MIN_CHUNK_NBYTES = 32 << 20
+# Below 32 MB malloc gives the memory of the last block again; from there on the pages of each block are made anew, and
+# that costs as much as copying the elements once more. Views of a mapped file take no memory: they save tasks instead.
+MIN_CHUNK_NBYTES = 16 << 20
+MIN_VIEW_NBYTES = 64 << 20
 MAX_CHUNK_NBYTES = 128 << 20
 # So many tasks before chunks grow past the minimum, and memory with them: up to 8 GB they do not.
 WANTED_CHUNKS = 256
 
 
-def auto_chunks(shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...]) -> tuple[int, ...]:
-    """Merge storage chunks into dask chunks of 32-128 MB.
+def auto_chunks(
+    shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...], least_nbytes: int = MIN_CHUNK_NBYTES
+) -> tuple[int, ...]:
+    """Merge storage chunks into dask chunks of 16-128 MB.
 
     Parameters
     ----------
@@ -32,6 +38,8 @@ def auto_chunks(shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...]) ->
         Bytes an element.
     unit
         Shape of a storage chunk; the result is a whole multiple of it along each axis (or the whole axis).
+    least_nbytes
+        Of a chunk, where there are so few.
 
     Notes
     -----
@@ -41,10 +49,10 @@ def auto_chunks(shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...]) ->
     Examples
     --------
     >>> auto_chunks((16384, 16384), 1, (1024, 1024))
-    (2048, 16384)
+    (1024, 16384)
     """
     total = math.prod(shape) * itemsize
-    target = min(max(total // WANTED_CHUNKS, MIN_CHUNK_NBYTES), MAX_CHUNK_NBYTES)
+    target = min(max(total // WANTED_CHUNKS, least_nbytes), MAX_CHUNK_NBYTES)
     out = [max(min(u, n), 1) for u, n in zip(unit, shape, strict=True)]
     for axis in range(len(shape) - 1, -1, -1):
         size = math.prod(out) * itemsize
@@ -68,12 +76,15 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
 
     array = lazy.array
     if isinstance(chunks, str) and chunks == "auto":
-        order_f = getattr(array.storage, "order", "C") == "F"
+        storage = array.storage
+        order_f = getattr(storage, "order", "C") == "F"
+        is_view = isinstance(storage, ContiguousManifest) and storage.convert is None
+        least = MIN_VIEW_NBYTES if is_view else MIN_CHUNK_NBYTES
         unit = array.shard_shape or array.chunk_shape
         shape = lazy.shape
         itemsize = max(lazy.dtype.itemsize, 1)
         turn = slice(None, None, -1 if order_f else 1)
-        chunks = auto_chunks(shape[turn], itemsize, unit[turn])[turn]
+        chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
     meta = np.empty((0,) * lazy.ndim, lazy.dtype)
@@ -114,7 +125,8 @@ def from_file(
     component : str, optional
         The array in the file; may be left out where there is only one.
     chunks : optional
-        As ``dask.array.from_array``; "auto" merges storage chunks to 32-128 MB.
+        As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where
+        nothing is to decode).
     inline_array : bool
         As ``dask.array.from_array``; the array pickles as a path, so it goes into each task by default.
     format, storage_options, **reader_options

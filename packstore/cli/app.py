@@ -39,9 +39,6 @@ app = typer.Typer(
     "packstore's own, 130 interrupted.",
 )
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="Any readable file, directory or URL.", show_default=False)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-
 
 def _version(value: bool) -> None:
     if value:
@@ -61,27 +58,22 @@ def _main(
 
 
 @app.command()
+@given.with_reader_options
 def info(
-    file: File,
+    file: given.File,
     component: given.Component = None,
-    format: given.Format = None,
-    dtype: given.Dtype = None,
-    shape: given.Shape = None,
-    offset: given.Offset = None,
-    order: given.Order = None,
-    packed_axis: given.PackedAxis = None,
-    bitorder: given.BitOrder = None,
-    option: given.Extra = None,
+    *,
+    options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
     """What is in FILE: the tree, shapes, dtypes, chunks, filters, ratio, and what is not supported and why."""
     from packstore.cli import info as command
 
-    options = given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option)
     emit(command.describe(file, component, options), as_json, command.render)
 
 
 @app.command()
+@given.with_reader_options
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Any readable file.", show_default=False)],
     target: Annotated[
@@ -102,21 +94,14 @@ def convert(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST, once all is written.")] = False,
     skip: Annotated[bool, typer.Option("--skip-unsupported", help="Leave out what cannot be converted.")] = False,
-    quiet: Quiet = False,
-    format: given.Format = None,
-    dtype: given.Dtype = None,
-    shape: given.Shape = None,
-    offset: given.Offset = None,
-    order: given.Order = None,
-    packed_axis: given.PackedAxis = None,
-    bitorder: given.BitOrder = None,
-    option: given.Extra = None,
+    quiet: given.Quiet = False,
+    *,
+    options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
     """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again."""
     from packstore.cli import convert as command
 
-    options = given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option)
     result = command.convert(
         source,
         target,
@@ -133,6 +118,7 @@ def convert(
 
 
 @app.command()
+@given.with_reader_options
 def verify(
     a: Annotated[str, typer.Argument(metavar="A", help="Any readable file.", show_default=False)],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)],
@@ -140,23 +126,10 @@ def verify(
     component_b: Annotated[
         str | None, typer.Option("--component-b", help="The array in B, where it has another name.")
     ] = None,
-    quiet: Quiet = False,
-    format: given.Format = None,
-    dtype: given.Dtype = None,
-    shape: given.Shape = None,
-    offset: given.Offset = None,
-    order: given.Order = None,
-    packed_axis: given.PackedAxis = None,
-    bitorder: given.BitOrder = None,
-    option: given.Extra = None,
-    format_b: given.FormatB = None,
-    dtype_b: given.DtypeB = None,
-    shape_b: given.ShapeB = None,
-    offset_b: given.OffsetB = None,
-    order_b: given.OrderB = None,
-    packed_axis_b: given.PackedAxisB = None,
-    bitorder_b: given.BitOrderB = None,
-    option_b: given.ExtraB = None,
+    quiet: given.Quiet = False,
+    *,
+    options: given.ReaderOptions,
+    options_b: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
     """Whether A and B hold equal values, chunk by chunk; the first difference is located (exit code 1).
@@ -171,8 +144,8 @@ def verify(
         b,
         component,
         component_b,
-        given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option),
-        given.reader_options(format_b, dtype_b, shape_b, offset_b, order_b, packed_axis_b, bitorder_b, option_b),
+        options,
+        options_b,
         progress=_progress(quiet),
     )
     emit(result, as_json, command.render)
@@ -181,8 +154,9 @@ def verify(
 
 
 @app.command()
+@given.with_reader_options
 def bench(
-    file: File,
+    file: given.File,
     component: given.Component = None,
     formats: Annotated[
         str | None,
@@ -197,22 +171,15 @@ def bench(
     folder: Annotated[
         str | None, typer.Option("--folder", help="Where the copies go until they are removed; default: beside FILE.")
     ] = None,
-    quiet: Quiet = False,
-    format: given.Format = None,
-    dtype: given.Dtype = None,
-    shape: given.Shape = None,
-    offset: given.Offset = None,
-    order: given.Order = None,
-    packed_axis: given.PackedAxis = None,
-    bitorder: given.BitOrder = None,
-    option: given.Extra = None,
+    quiet: given.Quiet = False,
+    *,
+    options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
     """This array in each format: bytes, write, full read, random crops; and which is best for what, and why."""
     from packstore.cli import bench as command
     from packstore.cli import bench_report
 
-    options = given.reader_options(format, dtype, shape, offset, order, packed_axis, bitorder, option)
     result = command.measure(
         file,
         component,

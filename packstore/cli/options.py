@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import typer
 
 from packstore.errors import OptionError, message
 
-__all__ = ["lengths", "reader_options"]
+__all__ = ["lengths", "reader_options", "with_reader_options"]
+
+Result = TypeVar("Result")
+ReaderOptions: TypeAlias = dict[str, Any]
 
 _RAW = "Raw files"
 
+File = Annotated[str, typer.Argument(metavar="FILE", help="Any readable file, directory or URL.", show_default=False)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Component = Annotated[str | None, typer.Option("--component", "-c", help="The array (or group) in the file.")]
 Format = Annotated[
@@ -32,15 +39,6 @@ Extra = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="Any other option of the reader: allow_external=DIR, skiprows=1, delimiter=;"),
 ]
-
-FormatB = Annotated[str | None, typer.Option("--format-b", help="As --format, for B.")]
-DtypeB = Annotated[str | None, typer.Option("--dtype-b", help="As --dtype, for B.")]
-ShapeB = Annotated[str | None, typer.Option("--shape-b", help="As --shape, for B.")]
-OffsetB = Annotated[int | None, typer.Option("--offset-b", help="As --offset, for B.")]
-OrderB = Annotated[str | None, typer.Option("--order-b", help="As --order, for B.")]
-PackedAxisB = Annotated[str | None, typer.Option("--packed-axis-b", help="As --packed-axis, for B.")]
-BitOrderB = Annotated[str | None, typer.Option("--bitorder-b", help="As --bitorder, for B.")]
-ExtraB = Annotated[list[str] | None, typer.Option("--option-b", help="As --option, for B.")]
 
 
 def lengths(text: str) -> tuple[int, ...]:
@@ -68,15 +66,15 @@ def lengths(text: str) -> tuple[int, ...]:
 
 
 def reader_options(
-    format: str | None,
-    dtype: str | None,
-    shape: str | None,
-    offset: int | None,
-    order: str | None,
-    packed_axis: str | None,
-    bitorder: str | None,
-    extra: Iterable[str] | None,
-) -> dict[str, Any]:
+    format: Format = None,
+    dtype: Dtype = None,
+    shape: Shape = None,
+    offset: Offset = None,
+    order: Order = None,
+    packed_axis: PackedAxis = None,
+    bitorder: BitOrder = None,
+    option: Extra = None,
+) -> ReaderOptions:
     """The options that were given, as `open_store` takes them.
 
     Raises
@@ -94,11 +92,56 @@ def reader_options(
         "bitorder": bitorder,
     }
     found = {k: v for k, v in given.items() if v is not None}
-    for text in extra or ():
+    for text in option or ():
         name, sign, value = text.partition("=")
         if not sign or not name.isidentifier():
             raise OptionError(message("reading --option", expected="name=value", got=repr(text)))
         found[name] = _value(value)
+    return found
+
+
+def with_reader_options(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command the arguments of `reader_options` in the place of its parameter `options`, which takes the result.
+
+    A parameter ``options_b`` becomes the same for a second file B, as ``--format-b``.
+
+    Examples
+    --------
+    >>> @with_reader_options
+    ... def show(path: str, *, options: ReaderOptions) -> None:
+    ...     print(path, options)
+    >>> show(path="a.dat", dtype="u2", shape="4,5")
+    a.dat {'dtype': 'u2', 'shape': (4, 5)}
+    """
+    own = inspect.signature(command, eval_str=True)
+    shared = {name: _parameters(name.removeprefix("options")) for name in own.parameters if name.startswith("options")}
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        parameters += shared[parameter.name].values() if parameter.name in shared else [parameter]
+
+    @functools.wraps(command)
+    def expanded(**arguments: Any) -> Result:
+        for name, options in shared.items():
+            values = {option: arguments.pop(p.name, p.default) for option, p in options.items()}
+            arguments[name] = reader_options(**values)
+        return command(**arguments)
+
+    # Both are what typer looks at.
+    vars(expanded)["__signature__"] = own.replace(parameters=parameters)
+    expanded.__annotations__ = {p.name: p.annotation for p in parameters}
+    return expanded
+
+
+def _parameters(suffix: str) -> dict[str, inspect.Parameter]:
+    """The arguments of `reader_options` as a command has them, by the name without the suffix."""
+    found = {}
+    for name, parameter in inspect.signature(reader_options, eval_str=True).parameters.items():
+        annotation = parameter.annotation
+        if suffix:
+            flag = f"--{name}".replace("_", "-")
+            option = typer.Option(flag + suffix.replace("_", "-"), help=f"As {flag}, for {suffix[1:].upper()}.")
+            annotation = Annotated[get_args(annotation)[0], option]
+        found[name] = parameter.replace(name=name + suffix, kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
     return found
 
 

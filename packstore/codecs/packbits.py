@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ _FIELDS = ("padding_encoding", "first_bit", "last_bit")
 _SCHEMA_FIELDS = {"start_bit": "first_bit", "end_bit": "last_bit"}
 
 # A handoff to a thread costs about 50 us; unpacking this much takes at least ten times that.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_HAS_PREAD = hasattr(os, "pread")
 _THREAD_NBYTES = 4 << 20
 
 
@@ -274,8 +277,8 @@ class _LocalReads:
         self._left_out = 0  # approximate if threads race, which does no harm
 
     def are_quick(self, byte_getter: ByteGetter) -> bool:
-        # The exact type: a subclass of the store may do anything.
-        if type(byte_getter) is not StorePath or type(byte_getter.store) is not LocalStore:
+        # The exact type: a subclass of the store may do anything. Windows has no pread.
+        if type(byte_getter) is not StorePath or type(byte_getter.store) is not LocalStore or not _HAS_PREAD:
             return False
         if self._left_out:
             self._left_out -= 1
@@ -285,9 +288,12 @@ class _LocalReads:
     def read(self, byte_getter: Any, offset: int, nbytes: int, prototype: BufferPrototype) -> Buffer | None:
         started = time.perf_counter()
         try:
-            with open(f"{byte_getter.store.root}/{byte_getter.path}", "rb", buffering=0) as file:
-                file.seek(offset)
-                data = prototype.buffer.from_bytes(file.read(nbytes))
+            # A file object would cost three times as much.
+            fd = os.open(f"{byte_getter.store.root}/{byte_getter.path}", _OPEN_FLAGS)
+            try:
+                data = prototype.buffer.from_bytes(os.pread(fd, nbytes, offset))
+            finally:
+                os.close(fd)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None  # as the store says it
         if time.perf_counter() - started > self.SLOW_S:

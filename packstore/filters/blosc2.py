@@ -1,8 +1,9 @@
 """Filter 32026, Blosc 2: one contiguous frame per chunk, as c-blosc2 writes super-chunks and b2nd arrays.
 
 A frame is a header of fixed layout (big-endian msgpack), the Blosc 2 chunks, one more chunk with their offsets, and a
-trailer that is not needed. The frame is read here and each chunk decoded by imagecodecs; a b2nd array, which stores
-blocks of an n-dimensional chunk one after the other, is put into C order. Without imagecodecs h5py reads the dataset.
+trailer that is not needed. The frame is read here and each chunk decoded by c-blosc, where Blosc 1 knows all that is in
+it, else by imagecodecs; a b2nd array, which stores blocks of an n-dimensional chunk one after the other, is put into C
+order. Without imagecodecs h5py reads the dataset.
 Layout: README_CFRAME_FORMAT.rst and README_B2ND_METALAYER.rst of c-blosc2.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from packstore.filters import _probe
+from packstore.filters import _blosc_frame, _probe
 from packstore.filters._base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
 
 __all__ = ["decode", "encoded_size", "unavailable"]
@@ -117,9 +118,12 @@ def _decode_at(data: Bytes, spec: FilterSpec, start: int, out: Bytes) -> None:
     nbytes, _, stored = struct.unpack_from("<iii", header, 4)
     if nbytes != out.size or not 16 <= stored <= data.size - start:
         corrupt(spec, f"a chunk of {out.size} bytes", f"{nbytes} bytes in {stored}")
+    chunk = data[start : start + stored]
+    if _blosc_frame.decode_blosc2(chunk, spec, out):
+        return
     fast = _probe.imagecodecs_function("blosc2")
     assert fast is not None  # the pipeline asked `unavailable` first
-    store(spec, call(spec, fast, data[start : start + stored], numthreads=1, out=out), out, True)
+    store(spec, call(spec, fast, chunk, numthreads=1, out=out), out, True)
 
 
 def _grid(data: Bytes, spec: FilterSpec, frame: _Frame) -> _Grid | None:
