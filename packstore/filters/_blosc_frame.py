@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from packstore.filters import _probe
+from packstore.filters import _probe, _scratch
 from packstore.filters._base import Bytes, FilterSpec, call, store
 
 __all__ = ["LZ4", "ZSTD", "decode_blocks", "decode_blosc2"]
@@ -43,7 +43,8 @@ def decode_blocks(
     data: Bytes,
     spec: FilterSpec,
     compressor: int,
-    found: list[tuple[int, int]],
+    starts: list[int],
+    sizes: list[int],
     itemsize: int,
     block_nbytes: int,
     out: Bytes,
@@ -58,8 +59,8 @@ def decode_blocks(
         The filter, for error texts.
     compressor
         `LZ4` or `ZSTD`.
-    found
-        (Where it starts, its size) of each block; its size also stands in the 4 bytes before it.
+    starts, sizes
+        Where each block starts, and its bytes; its size also stands in the 4 bytes before it.
     itemsize
         Bytes an element.
     block_nbytes
@@ -80,20 +81,19 @@ def decode_blocks(
     """
     total = out.size
     block_nbytes = min(block_nbytes, total)
-    sizes = [nbytes for _, nbytes in found]
     if itemsize > _MOST_ITEMSIZE or total > _MOST_NBYTES or block_nbytes in sizes:
         return False
     if sizes[-1] == (total - 1) % block_nbytes + 1:
         return False
-    first, stop = found[0][0] - 4, found[-1][0] + sizes[-1]
-    begin = _HEADER.size + 4 * len(found)
-    frame = np.empty(begin + stop - first, np.uint8)
+    first, stop = starts[0] - 4, starts[-1] + sizes[-1]
+    begin = _HEADER.size + 4 * len(starts)
+    frame = _scratch.take(2, begin + stop - first)
     flags = _BITS | _WHOLE | compressor << 5
     _HEADER.pack_into(frame, 0, *_VERSIONS, flags, itemsize, total, block_nbytes, frame.size)
-    starts = np.array([at for at, _ in found], "<i4") + (begin - first - 4)
-    frame[_HEADER.size : begin] = starts.view(np.uint8)
+    moved = np.array(starts, "<i4") + np.int32(begin - first - 4)
+    frame[_HEADER.size : begin] = moved.view(np.uint8)
     frame[begin:] = data[first:stop]
-    frame[starts[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
+    frame[moved[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
     _decode(frame, spec, out)
     return True
 

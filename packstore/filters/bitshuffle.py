@@ -56,18 +56,17 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     whole = total // itemsize // _MULTIPLE * _MULTIPLE * itemsize
     if compression != _NONE:
         step = block * itemsize
-        found = blocks(data, spec, whole, step)
-        end = found[-1][0] + found[-1][1] if found else _HEADER
+        starts, sizes = blocks(data, spec, whole, step)
+        end = starts[-1] + sizes[-1] if starts else _HEADER
         left = data[end : end + total - whole]
         if left.size != total - whole:
             corrupt(spec, f"{total - whole} bytes after the last block", left.size)
         result[whole:] = left
         known = _blosc_frame.LZ4 if compression == _LZ4 else _blosc_frame.ZSTD
-        if not found or _blosc_frame.decode_blocks(
-            data, spec, known, found, itemsize, block * itemsize, result[:whole]
-        ):
+        packed = data, spec, known, starts, sizes, itemsize, step
+        if not starts or _blosc_frame.decode_blocks(*packed, result[:whole]):
             return result
-        shuffled = _decompress(data, spec, found, compression, step, whole)
+        shuffled = _decompress(data, spec, starts, sizes, compression, step, whole)
     if whole:
         _unshuffle(shuffled[:whole], spec, itemsize, block, result[:whole])
     if compression == _NONE:
@@ -80,11 +79,11 @@ def _compression(spec: FilterSpec) -> int:
 
 
 def _decompress(
-    data: Bytes, spec: FilterSpec, found: list[tuple[int, int]], compression: int, block: int, whole: int
+    data: Bytes, spec: FilterSpec, starts: list[int], sizes: list[int], compression: int, block: int, whole: int
 ) -> Bytes:
     """Decompress the blocks one by one."""
     shuffled = _scratch.take(2, whole)
-    for number, (at, nbytes) in enumerate(found):
+    for number, (at, nbytes) in enumerate(zip(starts, sizes, strict=True)):
         part = shuffled[number * block : min((number + 1) * block, whole)]
         if compression == _LZ4:
             lz4_block(data[at : at + nbytes], spec, part)

@@ -29,11 +29,11 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     total, block = header(data, spec)
     result = out[: check_size(spec, total, out, exact)]
     # Walking the block sizes first costs little and keeps every read of the library inside the data.
-    found = blocks(data, spec, total, block)
+    starts, sizes = blocks(data, spec, total, block)
     fast = _probe.imagecodecs_function("lz4h5")
     if fast is not None and total:
         return store(spec, call(spec, fast, data, out=result), result, True)
-    for number, (at, nbytes) in enumerate(found):
+    for number, (at, nbytes) in enumerate(zip(starts, sizes, strict=True)):
         part = result[number * block : (number + 1) * block]
         if nbytes == part.size:
             part[:] = data[at : at + nbytes]
@@ -52,25 +52,28 @@ def header(data: Bytes, spec: FilterSpec) -> tuple[int, int]:
     return int(total), int(block)
 
 
-def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> list[tuple[int, int]]:
-    """Walk the stored blocks: (where it starts, its size); every one lies inside the data."""
-    found: list[tuple[int, int]] = []
+def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> tuple[list[int], list[int]]:
+    """Walk the stored blocks: where each starts, and its size; every one lies inside the data."""
+    starts: list[int] = []
     at, length, unpack = _HEADER.size, data.size, _SIZE.unpack_from
     # Reading a number out of an array costs twice as much.
     view = memoryview(data)
     count = -(-total // block) if total else 0
     if length < at + 4 * count:
         corrupt(spec, f"{count} blocks", f"{length} bytes")
-    for _ in range(count):
-        if at + 4 > length:
-            corrupt(spec, f"{count} blocks", f"{len(found)} before the data ends")
-        nbytes = unpack(view, at)[0]
-        at += 4
-        found.append((at, nbytes))
-        at += nbytes
+    try:
+        for _ in range(count):
+            (nbytes,) = unpack(view, at)
+            at += 4
+            starts.append(at)
+            at += nbytes
+    except struct.error:
+        corrupt(spec, f"{count} blocks", f"{len(starts)} before the data ends")
+    ends = [*starts[1:], at + 4][:count]
+    sizes = [end - start - 4 for start, end in zip(starts, ends, strict=True)]
     if at > length:
-        corrupt(spec, f"a last block of {found[-1][1]} bytes", f"{length - found[-1][0]}")
-    return found
+        corrupt(spec, f"a last block of {sizes[-1]} bytes", f"{length - starts[-1]}")
+    return starts, sizes
 
 
 def lz4_block(data: Bytes, spec: FilterSpec, out: Bytes) -> None:
