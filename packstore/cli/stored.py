@@ -102,7 +102,11 @@ def _delegated(reader: Any) -> Stored:
 
 def _by_library(reader: Any) -> Stored:
     from packstore.readers.hdf5.fallback import H5Fallback
+    from packstore.readers.hdf5.vlen import VlenReader
 
+    if isinstance(reader, VlenReader):
+        # The dataset itself holds only where the elements are: their size nobody counts.
+        return replace(stored(reader.references), nbytes=None)
     if not isinstance(reader, H5Fallback):
         return Stored("virtual")
     from h5py import h5d, h5o

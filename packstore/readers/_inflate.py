@@ -8,17 +8,20 @@ Members that are read in blocks instead are in ``_blocks.py``.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import os
 import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from packstore.boxes import cpu_count, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.filters import _probe
 from packstore.readers._zip import BZIP2, DEFLATED, LZMA, ZipMember
@@ -29,6 +32,8 @@ __all__ = ["CACHE", "DecodedMember", "MemberCache", "check_crc", "corrupt", "crc
 U8 = npt.NDArray[np.uint8]
 CACHE_NBYTES = 1 << 30
 FEED_NBYTES = 1 << 16
+# Of a member that zlib inflates: in and out of one call, which stay in the cache; summed up at a time.
+PIECE_FEED_NBYTES, PIECE_NBYTES, SUMMED_NBYTES = 1 << 18, 1 << 21, 1 << 20
 LZMA_MEMORY_NBYTES = 1 << 28
 
 
@@ -158,8 +163,15 @@ class DecodedMember:
         raw = self.source.view()
         stored = self.member.stored_nbytes
         data = raw[self.start : self.start + stored] if raw is not None else self.source.pread(self.start, stored)
-        out = _inflate(data, self) if self.member.method == DEFLATED else _expand(data, self)
-        check_crc(self, crc32(out), self.member.crc)
+        if self.member.method != DEFLATED:
+            out = _expand(data, self)
+            crc = crc32(out)
+        elif _probe.imagecodecs_function("deflate") is not None and self.nbytes:
+            out = _inflate(data, self)
+            crc = crc32(out)
+        else:
+            out, crc = _inflate_in_pieces(data, self)
+        check_crc(self, crc, self.member.crc)
         return out
 
     def beginning(self) -> ByteSpace:
@@ -253,8 +265,7 @@ def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: Decod
 
 def _inflate(data: Any, space: DecodedMember) -> U8:
     fast = _probe.imagecodecs_function("deflate")
-    if fast is None or space.nbytes == 0:
-        return _expand(data, space)
+    assert fast is not None  # the caller asked
     out = np.empty(space.nbytes, np.uint8)
     try:
         got = fast(data, raw=True, out=out)
@@ -264,6 +275,43 @@ def _inflate(data: Any, space: DecodedMember) -> U8:
     if len(got) != space.nbytes:
         raise corrupt(space, f"{space.nbytes} bytes", str(len(got)))
     return out
+
+
+def _inflate_in_pieces(data: Any, space: DecodedMember) -> tuple[U8, int]:
+    """All of a deflated member by zlib, and its CRC-32, which another thread sums up meanwhile where there is one.
+
+    In one call zlib's module would collect blocks and join them, and copy the input that is left with each limit.
+    """
+    out = np.empty(space.nbytes, np.uint8)
+    decoder = decompressor(space)
+    view = memoryview(data)
+    at = fed = summed = crc = 0
+
+    def add(start: int, stop: int) -> None:
+        nonlocal crc
+        crc = zlib.crc32(out[start:stop], crc)
+
+    parallel = space.nbytes >= 4 * SUMMED_NBYTES and may_use_threads() and cpu_count() > 1
+    with ThreadPoolExecutor(1) if parallel else contextlib.nullcontext() as pool:
+        while not getattr(decoder, "eof", True):
+            feed: Any = getattr(decoder, "unconsumed_tail", b"")
+            if not feed:
+                feed = view[fed : fed + PIECE_FEED_NBYTES]
+                fed += len(feed)
+            piece = feed_decoder(decoder, feed, min(PIECE_NBYTES, space.nbytes - at + 1), space)
+            if at + len(piece) > space.nbytes:
+                raise corrupt(space, f"{space.nbytes} bytes", "more")
+            if not piece and not feed:
+                raise corrupt(space, f"{space.nbytes} bytes", f"{at}")
+            out[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+            if pool is not None and at - summed >= SUMMED_NBYTES:
+                pool.submit(add, summed, at)
+                summed = at
+    add(summed, at)
+    if at != space.nbytes:
+        raise corrupt(space, f"{space.nbytes} bytes", f"{at}")
+    return out, crc
 
 
 def _expand(data: Any, space: DecodedMember) -> U8:

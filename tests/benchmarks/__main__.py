@@ -78,8 +78,12 @@ def _run(data: Data, options: argparse.Namespace, rounds: int) -> int:
         return 2
     print_table(rows, figures, about)
     write_json(options.out / "ratios.json", rows, figures, about)
-    chart(options.out / "ratios.svg", rows, about)
-    print(f"written: {options.out / 'ratios.json'}, {options.out / 'ratios.svg'}")
+    print(f"written: {options.out / 'ratios.json'}")
+    try:
+        chart(options.out / "ratios.svg", rows, about)
+        print(f"written: {options.out / 'ratios.svg'}")
+    except ImportError as error:
+        print(f"no chart: {error}")
     broken = [row for row in (*rows, *figures) if missed(row)]
     return 1 if broken and options.strict else 0
 

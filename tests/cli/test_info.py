@@ -155,11 +155,20 @@ def test_many_arrays(cli, tmp_path):
     assert cli("info", path).out.count("int64") == 2000
 
 
-def test_through_h5py(cli, tmp_path):
+def test_variable_length(cli, tmp_path):
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file.create_dataset("s", data=["a", "bc"] * 100, chunks=(50,), compression="gzip")
     array = cli("info", tmp_path / "s.h5", "--json").json["arrays"]["s"]
     assert array["dtype"] == "variable-length string" and array["filters"] == ["deflate"] and array["nbytes"] is None
+    assert array["layout"] == "chunked" and array["stored_nbytes"] is None and array["missing_chunks"] == 0
+
+
+def test_through_h5py(cli, tmp_path):
+    kind = np.dtype([("name", h5py.string_dtype()), ("n", "i4")])
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file.create_dataset("s", data=np.array([("a", 1), ("bc", 2)] * 100, kind), chunks=(50,), compression="gzip")
+    array = cli("info", tmp_path / "s.h5", "--json").json["arrays"]["s"]
+    assert array["layout"] == "through h5py" and array["filters"] == ["deflate"] and array["nbytes"] is None
 
 
 def test_path_is_shown_relative_as_given(cli, tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
 """HDF5 files: datasets whose bytes are read and decoded outside libhdf5's lock.
 
 h5py opens the file to list what is in it and where the bytes are, and closes it again. What only libhdf5 can decode
-(variable-length data, rare filters) is read through h5py later. No other file is opened unless ``allow_external``
-says so.
+(nested variable-length data, rare filters) is read through h5py later. No other file is opened unless
+``allow_external`` says so.
 """
 
 from __future__ import annotations

@@ -22,14 +22,18 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from h5py import h5, h5a, h5r, h5s, h5t
 
 from packstore.errors import UnsupportedError
+from packstore.readers.hdf5.attribute_bytes import StoredAttributes
 from packstore.readers.hdf5.types import describe_type
+
+if TYPE_CHECKING:
+    from packstore.readers.hdf5.files import Session
 
 __all__ = ["INTERNAL", "read_attributes", "safe_text", "to_json"]
 
@@ -52,7 +56,7 @@ MAX_NBYTES = 16 << 20
 
 
 def read_attributes(
-    oid: Any, *, skip_internal: bool = False, unwrap: bool = False
+    oid: Any, *, skip_internal: bool = False, unwrap: bool = False, session: Session | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Read all attributes of a group, dataset or committed type.
 
@@ -64,6 +68,8 @@ def read_attributes(
         Leave out what NetCDF-4 and dimension scales keep for themselves (`INTERNAL`).
     unwrap
         Arrays of one element become that element, as in NetCDF, whose libraries store every number so.
+    session
+        The open file, for a look at what variable-length values refer to before libhdf5 reads them.
 
     Returns
     -------
@@ -84,12 +90,13 @@ def read_attributes(
     except (RuntimeError, OSError, ValueError) as why:
         unreadable["*"] = f"the list of attributes is damaged: {why}"
         return found, unreadable
+    stored = StoredAttributes(session, oid)
     for raw in names:
         name = safe_text(raw)
         if skip_internal and name in INTERNAL:
             continue
         try:
-            found[name] = _read(oid, h5a.open(oid, raw), unwrap)
+            found[name] = _read(oid, stored.open(raw), unwrap)
         except (RuntimeError, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as why:
             # What h5py raises for damaged attributes and for types it does not know.
             unreadable[name] = f"{type(why).__name__}: {why}"

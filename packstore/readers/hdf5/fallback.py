@@ -1,4 +1,4 @@
-"""Reading through h5py what bytes alone do not give: variable-length data, and filters that only its plugins know.
+"""Reading through h5py what bytes alone do not give: nested variable-length data, and filters that only plugins know.
 
 Slower than the direct route, since libhdf5 works under one lock, and as right. It opens no file but the named one:
 datasets whose data lie in other files (virtual, external storage) never come here.
@@ -7,11 +7,13 @@ datasets whose data lie in other files (virtual, external storage) never come he
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import threading
 from collections import OrderedDict
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -21,10 +23,16 @@ from h5py import h5o, h5s
 from packstore.boxes import box_shape, touched
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
+from packstore.readers.hdf5.heaps import HeapDamage, Heaps
 from packstore.readers.hdf5.types_stored import StoredType
+from packstore.readers.hdf5.vlen import check_elements
 from packstore.source import Source
 
-__all__ = ["H5Fallback"]
+if TYPE_CHECKING:
+    from packstore.manifests import ManifestArray
+    from packstore.readers.hdf5.disk_types import DiskType
+
+__all__ = ["Elements", "H5Fallback"]
 
 Array = npt.NDArray[Any]
 MAX_OPEN = 8
@@ -86,6 +94,37 @@ def _entry(source: Source) -> _Entry:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Elements:
+    """A dataset's elements as they are stored, to look at what they refer to before libhdf5 does.
+
+    Parameters
+    ----------
+    stored
+        Opaque elements, without the dimensions of an array type.
+    kind
+        Their type.
+    heaps
+        Those of the file.
+    """
+
+    stored: ManifestArray
+    kind: DiskType
+    heaps: Heaps
+
+    def check(self, box: tuple[slice, ...], name: str) -> None:
+        """Raise CorruptDataError where an element refers to what is not there."""
+        from packstore.chunkio import read_box
+
+        part = np.ascontiguousarray(read_box(self.stored, box)).reshape(-1)
+        try:
+            check_elements(self.heaps, part.view(np.uint8).reshape(-1, self.kind.nbytes), self.kind)
+        except HeapDamage as why:
+            raise CorruptDataError(
+                message("reading", self.heaps.source.name, name, expected="variable-length data", got=why)
+            ) from None
+
+
 class H5Fallback:
     """Boxes of one dataset, through h5py.
 
@@ -103,6 +142,8 @@ class H5Fallback:
         Its chunk shape where chunks are worth keeping once they are decoded.
     plugins
         Whether hdf5plugin must be imported first.
+    elements
+        What to look at before libhdf5 reads it, or None.
 
     Notes
     -----
@@ -119,6 +160,7 @@ class H5Fallback:
         chunk: tuple[int, ...] | None = None,
         *,
         plugins: bool = False,
+        elements: Elements | None = None,
     ) -> None:
         self.source = source
         self.path = path
@@ -126,6 +168,7 @@ class H5Fallback:
         self.dims = dims
         self.chunk = chunk
         self.plugins = plugins
+        self.elements = elements
 
     def __repr__(self) -> str:
         return f"H5Fallback({self.source.name!r}, {self.path!r})"
@@ -177,8 +220,12 @@ class H5Fallback:
 
     def _read(self, box: tuple[slice, ...]) -> Array:
         if self.plugins:
-            import hdf5plugin  # noqa: F401 (registers its plugins)
+            # Where it is not installed, h5py has the plugin from elsewhere: it was asked before.
+            with contextlib.suppress(ImportError):
+                import hdf5plugin  # noqa: F401 (registers its plugins)
         name = self.path.decode("utf-8", "surrogateescape").lstrip("/")
+        if self.elements is not None:
+            self.elements.check(box, name)
         try:
             # Held until the read is over: the last one to let go of it closes the file.
             entry = _entry(self.source)

@@ -16,7 +16,8 @@ from typing import Any
 import h5py
 from h5py import h5f, h5fd, h5p
 
-from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
+from packstore.errors import CorruptDataError, FormatError, StaleFileError, TruncatedFileError, message
+from packstore.readers.hdf5.heaps import SIGNATURE, Heaps, is_endless
 from packstore.source import FileSource, Fingerprint, RemoteSource, Source
 
 __all__ = ["H5_ERRORS", "Session"]
@@ -48,6 +49,8 @@ class _Bytes:
         self._at = 0
         self._nbytes = source.nbytes
         self._fd = -1
+        # Of lengths in the file; the superblock tells it.
+        self.length_nbytes = 8
         if isinstance(source, FileSource):
             # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
             source.check()
@@ -76,19 +79,44 @@ class _Bytes:
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         n = min(len(view), max(self._nbytes - self._at, 0))
-        if self._fd < 0:
-            view[:n] = bytes(self._source.pread(self._at, n))
-        else:
-            done = 0
-            while done < n:
-                got = os.preadv(self._fd, [view[done:n]], self._at + done)
-                if got == 0:
-                    raise TruncatedFileError(message("reading", self._source.name, expected=f"{n} bytes", got=done))
-                done += got
+        self._read_at(self._at, view[:n])
+        # libhdf5 reads a global heap from its first byte; one further on is read ahead, and may never be looked at.
+        if view[: len(SIGNATURE)] == SIGNATURE:
+            self._check_heap(self._at)
         self._at += n
         # libhdf5 reads ahead past the end of a short file; what lies there is zeros to it.
         view[n:] = bytes(len(view) - n)
         return len(view)
+
+    def _read_at(self, offset: int, view: memoryview) -> None:
+        n = len(view)
+        if self._fd < 0:
+            view[:] = bytes(self._source.pread(offset, n))
+            return
+        done = 0
+        while done < n:
+            got = os.preadv(self._fd, [view[done:]], offset + done)
+            if got == 0:
+                raise TruncatedFileError(message("reading", self._source.name, expected=f"{n} bytes", got=done))
+            done += got
+
+    def _check_heap(self, offset: int) -> None:
+        """Refuse a global heap that libhdf5 would never come to the end of."""
+
+        def read(at: int, nbytes: int) -> bytes:
+            buffer = bytearray(max(min(nbytes, self._nbytes - at), 0))
+            self._read_at(at, memoryview(buffer))
+            return bytes(buffer)
+
+        if is_endless(read, offset, self.length_nbytes):
+            raise CorruptDataError(
+                message(
+                    f"reading the global heap at byte {offset}",
+                    self._source.name,
+                    expected="objects one after the other",
+                    got="one that takes no room",
+                )
+            )
 
     def read(self, size: int = -1) -> bytes:
         n = max(self._nbytes - self._at, 0) if size < 0 else size
@@ -139,7 +167,9 @@ class Session:
             self.file = h5py.File(_open(self._bytes))
             fcpl = self.file.id.get_create_plist()
             self.offset_nbytes, self.length_nbytes = (int(n) for n in fcpl.get_sizes())
+            self._bytes.length_nbytes = self.length_nbytes
             self.userblock = int(fcpl.get_userblock())
+            self.heaps = Heaps(source, self.userblock, self.offset_nbytes, self.length_nbytes)
         except H5_ERRORS as why:
             self._bytes.close()
             if isinstance(why, StaleFileError):

@@ -21,8 +21,9 @@ from packstore.manifests import (
     Storage,
     regroup,
 )
-from packstore.readers.hdf5.fallback import H5Fallback
-from packstore.readers.hdf5.index import BadIndex, chunk_table
+from packstore.readers.hdf5.fallback import Elements, H5Fallback
+from packstore.readers.hdf5.header import compact_data
+from packstore.readers.hdf5.index import BadIndex, check_chunks, chunk_table
 from packstore.readers.hdf5.links import Target, text
 from packstore.readers.hdf5.types import describe_type, fill_value
 from packstore.readers.hdf5.types_stored import StoredType
@@ -31,7 +32,7 @@ from packstore.source import ByteSpace, InlineBytes, Segments
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context
 
-__all__ = ["describe_dataset"]
+__all__ = ["Dataset", "by_library", "describe_dataset", "finish", "open_dataset", "stored_as_is"]
 
 
 @dataclass
@@ -64,6 +65,13 @@ class Dataset:
     def space(self) -> ByteSpace:
         return self.target.session.source
 
+    @property
+    def element_nbytes(self) -> int:
+        """Of an element of the dataset on disk; only where the type is stored as it is."""
+        nbytes = self.described.nbytes
+        assert nbytes is not None
+        return nbytes
+
     def chunks(self) -> tuple[int, ...]:
         """A chunk shape for data without chunks."""
         return regroup(self.shape, self.described.dtype.itemsize, chunks=self.context.chunks_for(self.shape))
@@ -79,7 +87,10 @@ def describe_dataset(context: Context, target: Target) -> ManifestArray:
     ExternalFileError
         Its data lie in a file that is not allowed.
     """
+    from packstore.readers.hdf5.variable import check_fill, describe_variable
+
     dataset = target.oid
+    check_fill(target)
     dcpl = dataset.get_create_plist()
     layout = dcpl.get_layout()
     if layout == h5d.VIRTUAL:
@@ -91,16 +102,23 @@ def describe_dataset(context: Context, target: Target) -> ManifestArray:
     if layout == h5d.CONTIGUOUS and dcpl.get_external_count():
         storage, chunk_shape = _external(ds)
     elif ds.described.stored is None:
-        storage, chunk_shape = _by_library(ds, filters)
-    elif layout == h5d.COMPACT:
-        storage, chunk_shape = _compact(ds)
-    elif layout == h5d.CONTIGUOUS:
-        storage, chunk_shape = _contiguous(ds)
-    elif layout == h5d.CHUNKED:
-        storage, chunk_shape = _chunked(ds, filters)
+        storage, chunk_shape = describe_variable(ds, filters)
     else:
-        raise ds.refuse(f"storage layout {layout}, which is not known")
+        found = stored_as_is(ds, filters)
+        storage, chunk_shape = by_library(ds, filters) if found is None else found
     return finish(ds, storage, chunk_shape)
+
+
+def stored_as_is(ds: Dataset, filters: tuple[FilterSpec, ...]) -> tuple[Storage, tuple[int, ...]] | None:
+    """Storage and chunk shape of elements of fixed size; None where only libhdf5 can say."""
+    layout = ds.dcpl.get_layout()
+    if layout == h5d.COMPACT:
+        return _compact(ds)
+    if layout == h5d.CONTIGUOUS:
+        return _contiguous(ds)
+    if layout == h5d.CHUNKED:
+        return _chunked(ds, filters)
+    raise ds.refuse(f"storage layout {layout}, which is not known")
 
 
 def open_dataset(
@@ -127,7 +145,10 @@ def open_dataset(
     described = describe_type(tid, target.session.source.name, text(target.path).lstrip("/"))
     ds = Dataset(context, target, dcpl, described, dims, maxdims)
     # With "never", libhdf5 leaves what was not written as it finds it in the caller's memory, which h5py sets to zero.
-    if dcpl.get_fill_time() != h5d.FILL_TIME_NEVER:
+    if described.zarr_kind == "vlen":
+        # h5py writes past the end of its memory where it is asked for one of these.
+        ds.fill_by_library = maxdims is not dims and dcpl.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
+    elif dcpl.get_fill_time() != h5d.FILL_TIME_NEVER:
         try:
             ds.fill = fill_value(dcpl, tid, described)
         except UnsupportedError:
@@ -159,31 +180,39 @@ def _filters(dcpl: h5py.h5p.PropDCID) -> list[FilterSpec]:
     return found
 
 
-def _by_library(ds: Dataset, filters: tuple[FilterSpec, ...]) -> tuple[Storage, tuple[int, ...]]:
+def by_library(
+    ds: Dataset, filters: tuple[FilterSpec, ...], elements: Elements | None = None
+) -> tuple[Storage, tuple[int, ...]]:
+    """Through h5py; `elements` are looked at before, where they refer to the global heap."""
     plugins = False
     if filters:
         if not h5py_can_decode(filters):
             why = unavailable(filters) or f"filters {[f.id for f in filters]} that h5py cannot decode"
             raise ds.refuse(why)
         plugins = any(f.id >= 256 for f in filters)
-    chunk = tuple(int(n) for n in ds.dcpl.get_chunk()) if ds.dcpl.get_layout() == h5d.CHUNKED else None
+    chunk = None
+    if ds.dcpl.get_layout() == h5d.CHUNKED:
+        chunk = tuple(int(n) for n in ds.dcpl.get_chunk())
+        check_chunks(ds.target.session, ds.target.oid, ds.maxdims, chunk, filters)
     # Variable-length elements are objects whose size nobody counts: those are not kept.
     kept = chunk if filters and ds.described.stored is not None else None
-    reader = H5Fallback(ds.target.session.source, ds.target.path, ds.described, ds.dims, kept, plugins=plugins)
+    reader = H5Fallback(
+        ds.target.session.source, ds.target.path, ds.described, ds.dims, kept, plugins=plugins, elements=elements
+    )
     chunk_shape = ds.chunks() if chunk is None else chunk + ds.described.extra_shape
     return DelegatedManifest(reader), tuple(max(n, 1) for n in chunk_shape)
 
 
 def _compact(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
-    count = math.prod(ds.dims)
-    nbytes = count * ds.target.oid.get_type().get_size()
-    if nbytes > ds.target.oid.get_storage_size():
-        raise ds.refuse(f"{ds.target.oid.get_storage_size()} stored bytes for {nbytes}")
-    data = np.zeros(nbytes, np.uint8)
+    session = ds.target.session
+    nbytes = math.prod(ds.dims) * ds.element_nbytes
+    found = b""
     if nbytes:
-        # With the file's own type as the memory type nothing is converted: these are the stored bytes.
-        ds.target.oid.read(h5s.ALL, h5s.ALL, data, mtype=ds.target.oid.get_type())
-    space = InlineBytes(data, f"{ds.target.session.source.name}[{ds.name}]")
+        address = int(h5py.h5o.get_info(ds.target.oid).addr)
+        found = compact_data(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
+    if nbytes > len(found):
+        raise ds.refuse(f"{len(found)} stored bytes for {nbytes}")
+    space = InlineBytes(np.frombuffer(found, np.uint8)[:nbytes], f"{session.source.name}[{ds.name}]")
     return _run(ds, space, 0), ds.chunks()
 
 
@@ -192,12 +221,13 @@ def _run(ds: Dataset, space: ByteSpace, offset: int) -> ContiguousManifest:
     return ContiguousManifest(space, offset, ds.described.stored, convert=ds.described.convert)
 
 
-def _contiguous(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
+def _contiguous(ds: Dataset) -> tuple[Storage, tuple[int, ...]] | None:
     offset = ds.target.oid.get_offset()
-    if offset is None or 0 in ds.shape:
-        return _nothing(ds)
-    nbytes = math.prod(ds.dims) * ds.target.oid.get_type().get_size()
     stored = ds.target.oid.get_storage_size()
+    # h5py adds the user block to the address that stands for none.
+    if offset is None or 0 in ds.shape or (stored == 0 and offset == ds.target.session.userblock - 1):
+        return _nothing(ds)
+    nbytes = math.prod(ds.dims) * ds.element_nbytes
     if nbytes > stored or offset + nbytes > ds.space.nbytes:
         raise ds.refuse(
             f"{nbytes} bytes at offset {offset}, where {stored} are allocated in a file of {ds.space.nbytes}",
@@ -206,10 +236,10 @@ def _contiguous(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
     return _run(ds, ds.space, int(offset)), ds.chunks()
 
 
-def _nothing(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
+def _nothing(ds: Dataset) -> tuple[Storage, tuple[int, ...]] | None:
     """Never allocated: every element is the fill value, and no table is kept for it."""
     if ds.fill_by_library:
-        return _by_library(ds, ())
+        return None
     assert ds.described.stored is not None
     chunk_shape = ds.chunks()
     grid = tuple(-(-n // c) for n, c in zip(ds.shape, chunk_shape, strict=True))
@@ -228,21 +258,21 @@ def _nothing(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
     )
 
 
-def _chunked(ds: Dataset, filters: tuple[FilterSpec, ...]) -> tuple[Storage, tuple[int, ...]]:
+def _chunked(ds: Dataset, filters: tuple[FilterSpec, ...]) -> tuple[Storage, tuple[int, ...]] | None:
     chunk = tuple(int(n) for n in ds.dcpl.get_chunk())
     extra = ds.described.extra_shape
     chunk_shape = chunk + extra
     if len(chunk) != len(ds.dims) or 0 in chunk:
         raise ds.refuse(f"chunks of shape {chunk} for a dataset of shape {ds.dims}")
     if unavailable(filters) is not None:
-        return _by_library(ds, filters)
-    nbytes = math.prod(chunk) * ds.target.oid.get_type().get_size()
+        return None
+    nbytes = math.prod(chunk) * ds.element_nbytes
     try:
-        table = chunk_table(ds.target.session, ds.target.oid, ds.dims, ds.maxdims, chunk, nbytes, bool(filters))
+        table = chunk_table(ds.target.session, ds.target.oid, ds.dims, ds.maxdims, chunk, nbytes, filters)
     except BadIndex:
-        return _by_library(ds, filters)
+        return None
     if ds.fill_by_library and bool((table.offsets == MISSING).any()):
-        return _by_library(ds, filters)
+        return None
     offsets, sizes, mask = table.offsets, table.nbytes, table.filter_mask
     if extra:
         grid = offsets.shape + tuple(1 if n else 0 for n in extra)
@@ -261,7 +291,7 @@ def _external(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
 
     if ds.described.stored is None:
         raise ds.refuse("variable-length data in external storage")
-    nbytes = math.prod(ds.dims) * ds.target.oid.get_type().get_size()
+    nbytes = math.prod(ds.dims) * ds.element_nbytes
     left = nbytes
     pieces: list[tuple[ByteSpace | None, int, int]] = []
     for i in range(ds.dcpl.get_external_count()):

@@ -12,6 +12,7 @@ import h5py
 from h5py import h5g, h5l, h5o
 
 from packstore.readers.hdf5.files import Session
+from packstore.readers.hdf5.virtual_block import check_virtual
 
 __all__ = ["LinkFailure", "Linker", "Target", "text"]
 
@@ -48,12 +49,24 @@ def text(name: bytes) -> str:
 
 
 def follow(group: Target, name: bytes) -> Target:
-    """The object that a hard link leads to."""
-    return target(group.session, h5o.open(group.oid, name), group.path + b"/" + name)
+    """The object that a hard link leads to.
+
+    Raises
+    ------
+    CorruptDataError
+        A virtual dataset on which libhdf5 would hang or fail without an error.
+    """
+    session, path = group.session, group.path + b"/" + name
+    # From the link: libhdf5 would look at the list of a virtual dataset to say more about the object.
+    address = int(group.oid.links.get_info(name).u)
+    check_virtual(session, address, text(path).lstrip("/"))
+    return Target(session, h5o.open(group.oid, name), path, (session.source.name, address))
 
 
-def target(session: Session, oid: object, path: bytes) -> Target:
-    return Target(session, oid, path, (session.source.name, int(h5o.get_info(oid).addr)))
+def root(session: Session) -> Target:
+    """The root group of a file."""
+    oid = h5o.open(session.file.id, b"/")
+    return Target(session, oid, b"", (session.source.name, int(h5o.get_info(oid).addr)))
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ class Linker:
 
     def root(self, session: Session) -> Target:
         """The root group of a file."""
-        return target(session, h5o.open(session.file.id, b"/"), b"")
+        return root(session)
 
     def resolve(self, start: Target, path: bytes, hops: int = 0) -> Target:
         """Follow `path` from the group `start`, or from the file's root where it is absolute.

@@ -14,9 +14,11 @@ import numpy as np
 from h5py import h5a, h5i, h5o, h5r, h5t
 
 from packstore.manifests import ManifestArray
+from packstore.readers.hdf5.attribute_bytes import StoredAttributes
 from packstore.readers.hdf5.attributes import safe_text
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.links import Target
+from packstore.readers.hdf5.virtual_block import check_virtual
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context
@@ -57,7 +59,7 @@ class Dimensions:
                 return False
             if target.is_group:
                 return self.is_netcdf(target.session)
-            return any(h5a.exists(target.oid, name) for name in _SCALES) or _is_scale(target.oid)
+            return any(h5a.exists(target.oid, name) for name in _SCALES) or _is_scale(target)
         except H5_ERRORS:  # a damaged list of attributes: read_attributes says so
             return False
 
@@ -76,23 +78,27 @@ class Dimensions:
     def _read(self, target: Target, name: str, ndim: int) -> list[_Axis] | None:
         oid, file = target.oid, target.session.source.name
         axes: list[_Axis] = [None] * ndim
-        is_scale = _is_scale(oid)
+        is_scale = _is_scale(target)
         if is_scale:
             self._names[target.key] = name
             if h5a.exists(oid, b"_Netcdf4Dimid"):
-                self._names[file, "dimid", int(_value(oid, b"_Netcdf4Dimid").reshape(-1)[0])] = name
+                self._names[file, "dimid", int(_value(target, b"_Netcdf4Dimid").reshape(-1)[0])] = name
             if ndim == 1:
                 axes[0] = target.key
         if h5a.exists(oid, b"DIMENSION_LABELS"):
-            for i, label in enumerate(_value(oid, b"DIMENSION_LABELS").reshape(-1)[:ndim]):
+            for i, label in enumerate(_value(target, b"DIMENSION_LABELS").reshape(-1)[:ndim]):
                 if label:
                     axes[i] = safe_text(label) if isinstance(label, bytes) else str(label)
         if h5a.exists(oid, b"_Netcdf4Coordinates"):
-            for i, number in enumerate(_value(oid, b"_Netcdf4Coordinates").reshape(-1)[:ndim]):
+            for i, number in enumerate(_value(target, b"_Netcdf4Coordinates").reshape(-1)[:ndim]):
                 axes[i] = (file, "dimid", int(number))
         if h5a.exists(oid, b"DIMENSION_LIST"):
-            for i, references in enumerate(_value(oid, b"DIMENSION_LIST").reshape(-1)[:ndim]):
+            leads_to = StoredAttributes(target.session, oid).references(b"DIMENSION_LIST")
+            for i, references in enumerate(_value(target, b"DIMENSION_LIST").reshape(-1)[:ndim]):
                 if isinstance(references, np.ndarray) and len(references) and references[0]:
+                    address = leads_to[i] if i < len(leads_to) else None
+                    if address is not None:
+                        check_virtual(target.session, address, name)
                     scale = h5r.dereference(references[0], oid)
                     key = (file, int(h5o.get_info(scale).addr))
                     axes[i] = key
@@ -112,17 +118,17 @@ class Dimensions:
         return array if not any(names) else replace(array, dimension_names=names)
 
 
-def _is_scale(oid: Any) -> bool:
-    if not h5a.exists(oid, b"CLASS"):
+def _is_scale(target: Target) -> bool:
+    if not h5a.exists(target.oid, b"CLASS"):
         return False
-    attr = h5a.open(oid, b"CLASS")
+    attr = h5a.open(target.oid, b"CLASS")
     if attr.get_type().get_class() != h5t.STRING or attr.shape not in ((), (1,)):
         return False
-    return bytes(_value(oid, b"CLASS").reshape(-1)[0]).rstrip(b"\0 ") == b"DIMENSION_SCALE"
+    return bytes(_value(target, b"CLASS").reshape(-1)[0]).rstrip(b"\0 ") == b"DIMENSION_SCALE"
 
 
-def _value(oid: Any, name: bytes) -> np.ndarray[Any, np.dtype[Any]]:
-    attr = h5a.open(oid, name)
+def _value(target: Target, name: bytes) -> np.ndarray[Any, np.dtype[Any]]:
+    attr = StoredAttributes(target.session, target.oid).open(name)
     out = np.zeros(attr.shape, attr.dtype)
     attr.read(out, mtype=h5t.py_create(attr.dtype))
     return out

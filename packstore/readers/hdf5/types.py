@@ -1,8 +1,8 @@
 """HDF5 data types in numpy's terms: what a user gets, how it lies on disk, and how to get from one to the other.
 
 The values are those that h5py returns for ``dataset[...]``. Where raw bytes are enough, they decode with numpy alone,
-outside the library's lock; where they are not (data in the global heap), `StoredType.stored` is None and the dataset is
-read through h5py.
+outside the library's lock; where they are not (data in the global heap), `StoredType.stored` is None and the
+references are resolved by `packstore.readers.hdf5.vlen`, or the dataset is read through h5py.
 """
 
 from __future__ import annotations

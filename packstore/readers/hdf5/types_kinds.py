@@ -182,6 +182,10 @@ def _string(tid: h5t.TypeID, depth: int) -> StoredType:
 
 
 def _vlen(tid: h5t.TypeID, depth: int) -> StoredType:
+    what = _layout(tid)[0][0] & 15
+    if what:
+        # libhdf5 2.0 reads neither, and fails without an error.
+        raise RefusedError(f"variable-length data of the unknown kind {what}")
     base = describe(tid.get_super(), depth + 1)
     return StoredType(tid.dtype, None, zarr_kind="vlen", attributes=base.attributes)
 

@@ -202,7 +202,10 @@ class _Walk:
 def attributes_of(target: Target, dimensions: Dimensions) -> tuple[dict[str, Any], dict[str, str]]:
     """Attributes of a group or dataset, without what dimension scales keep for themselves."""
     found, unreadable = read_attributes(
-        target.oid, skip_internal=dimensions.uses_scales(target), unwrap=dimensions.is_netcdf(target.session)
+        target.oid,
+        skip_internal=dimensions.uses_scales(target),
+        unwrap=dimensions.is_netcdf(target.session),
+        session=target.session,
     )
     return found, unreadable
 

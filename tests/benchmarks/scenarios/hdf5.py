@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ Options = Callable[[], dict[str, Any]]
 
 def _plugin(name: str, **options: Any) -> Options:
     def make() -> dict[str, Any]:
-        import hdf5plugin
-
+        try:
+            import hdf5plugin
+        except ImportError as error:
+            raise Missing("hdf5plugin") from error
         return dict(getattr(hdf5plugin, name)(**options))
 
     return make
@@ -60,10 +63,8 @@ def _file(data: Data, layout: str) -> Path:
 def _open_h5py(path: Path) -> Any:
     import h5py
 
-    try:
+    with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401 (registers the filters that h5py lacks)
-    except ImportError as error:
-        raise Missing("hdf5plugin") from error
     return h5py.File(path, "r")["x"]
 
 

@@ -30,7 +30,7 @@ def boxes(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
 def _plain(value: Any) -> Any:
     """Nested lists, so that variable-length elements compare too."""
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist()) if value.dtype != object else [_plain(v) for v in value.reshape(-1).tolist()]
+        return _plain(value.tolist()) if not value.dtype.hasobject else [_plain(v) for v in value.reshape(-1).tolist()]
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
 
 def assert_same(got: np.ndarray[Any, Any], want: np.ndarray[Any, Any]) -> None:
     assert got.shape == want.shape
-    if want.dtype == object:
+    if want.dtype.hasobject:
         assert _plain(got) == _plain(want)
     else:
         np.testing.assert_array_equal(got, want)

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packstore.chunkio import read_box
+from packstore.errors import CorruptDataError
+from packstore.filters import FilterSpec
 from packstore.manifests import ChunkedManifest, DelegatedManifest
 from packstore.readers.hdf5 import index, read
 from packstore.readers.hdf5.files import Session
-from packstore.readers.hdf5.header import chunk_layout
+from packstore.readers.hdf5.header import ChunkLayout, chunk_layout
 from packstore.source import FileSource
 
 SINGLE, IMPLICIT, FIXED, EXTENSIBLE, B_TREE_2 = 1, 2, 3, 4, 5
@@ -179,6 +181,7 @@ class _List:
 
 class _Session:
     class source:
+        name = "x.h5"
         nbytes = 1000
 
 
@@ -194,17 +197,78 @@ def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> A
         ([info((0, 0), 100), info((0, 0), 200)], "2 chunks announced, 2 listed, 1 places"),
         ([info((0, 0), 100)], "2 chunks announced, 1 listed"),
         ([info((0, 0), 100), info((0, 3), 123)], "overlap"),
-        ([info((0, 0), 100), info((0, 3), 977)], "outside the file"),
-        ([info((0, 0), 100), info((0, 3), 2**64 - 8)], "outside the file"),
         ([info((0, 0), 100), info((0, 3), 200, 23)], "that do not have 24 bytes"),
         ([info((0, 0), 100), info((0, 3), None)], "without an address or size"),
         ([info((0,), 100), info((0,), 200)], "coordinates that are not of 2 dimensions"),
     ],
 )
 def test_each_check(entries: list[Any], why: str) -> None:
-    table = index._Collector(_Session(), (2, 2), (2, 3), 24)  # type: ignore[arg-type]
+    table = index._Collector(_Session(), (2, 2), (2, 3), (), 24)  # type: ignore[arg-type]
     with pytest.raises(index.BadIndex, match=why):
         table.collect(_List(entries), 2, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by_library", [False, True])
+def test_a_shape_that_the_index_has_no_room_for(tmp_path: Path, by_library: bool) -> None:
+    """libhdf5 looks up chunks beyond the end of its fixed array."""
+    import hdf5plugin
+    from numcodecs.checksum32 import jenkins_lookup3
+
+    path = tmp_path / "x.h5"
+    more = dict(hdf5plugin.Zfp(reversible=True)) if by_library else {}
+    with h5py.File(path, "w", libver="latest") as f:
+        f.create_dataset("x", data=np.zeros((12, 10)), chunks=(2, 3), **more)
+        f["beside"] = 1
+    raw = bytearray(path.read_bytes())
+    shape = b"".join(n.to_bytes(8, "little") for n in (12, 10))
+    place = raw.index(shape)
+    header = raw.rindex(b"OHDR", 0, place)
+    # The dimensions, and (where they are stored) the largest ones.
+    raw[:] = raw.replace(shape, b"".join(n.to_bytes(8, "little") for n in (12 + (1 << 20), 10)))
+    width = 1 << (raw[header + 5] & 3)
+    at = header + 6 + (16 if raw[header + 5] & 0x20 else 0)
+    end = at + width + int.from_bytes(raw[at : at + width], "little")
+    raw[end : end + 4] = (jenkins_lookup3(bytes(raw[header:end]), 0) & 0xFFFFFFFF).to_bytes(4, "little")
+    path.unlink()
+    path.write_bytes(raw)
+    found = read(FileSource(path))
+    assert list(found.arrays) == ["beside"]
+    assert "expected room for [524294, 4] chunks, got 24" in found.unsupported["x"]
+
+
+CHECKSUM = FilterSpec(3, 0, (), "fletcher32")
+
+
+@pytest.mark.parametrize(
+    ("filters", "entry", "least"),
+    [
+        ((), info((0, 3), 977), 1),
+        ((), info((0, 3), 2**64 - 8), 1),
+        ((), info((0, 3), 1001, 0), 1),
+        ((CHECKSUM,), info((0, 3), 200, 3), 4),
+        ((CHECKSUM,), info((0, 3), 200, 0, mask=1), 1),
+    ],
+)
+def test_what_libhdf5_must_not_read_either(
+    monkeypatch: pytest.MonkeyPatch, filters: tuple[FilterSpec, ...], entry: Any, least: int
+) -> None:
+    listed: Any = _List([info((0, 0), 100), entry])
+    monkeypatch.setattr(index, "_layout", lambda *_: ChunkLayout(0, False))
+    why = f"expected chunks of {least} bytes or more, inside the file's 1000, got {entry.size} bytes at offset"
+    table = index._Collector(_Session(), (2, 2), (2, 3), filters, 24)  # type: ignore[arg-type]
+    with pytest.raises(CorruptDataError, match=rf"reading the chunk index of x\.h5: {why} {entry.byte_offset}"):
+        table.collect(listed, 2, None)
+    with pytest.raises(CorruptDataError, match=why):
+        index.check_chunks(_Session(), listed, (4, 6), (2, 3), filters)  # type: ignore[arg-type]
+
+
+def test_chunks_that_skip_their_checksum(tmp_path: Path, check: Any) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as f:
+        d = f.create_dataset("x", (4,), "u1", chunks=(2,), fletcher32=True)
+        d[...] = range(4)
+        d.id.write_direct_chunk((2,), b"\7\x08", filter_mask=1)
+    assert isinstance(check(path).arrays["x"].storage, ChunkedManifest)
 
 
 def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +291,7 @@ def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.Mon
         listed: list[Any] = []
         dataset.chunk_iter(listed.append)
         swapped = [info(a.chunk_offset, b.byte_offset) for a, b in zip(listed, reversed(listed), strict=True)]
-        table = index._Collector(session, (2, 2), (2, 3), 24)
+        table = index._Collector(session, (2, 2), (2, 3), (), 24)
         table.collect(_List(swapped), 4, None)  # type: ignore[arg-type]
         with pytest.raises(index.BadIndex, match="libhdf5 reads other bytes"):
             index._compare(session, dataset, table, table.sample(3))

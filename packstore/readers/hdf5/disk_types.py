@@ -1,0 +1,95 @@
+"""Where an element of a type refers to the global heap, as it lies on disk.
+
+h5py's types are those of memory, where variable-length data are pointers of another size than the references on disk.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from h5py import h5t
+
+__all__ = ["DiskType", "Slot", "UnsafeType", "disk_type"]
+
+MAX_DEPTH = 32
+# References to the heap in one element; array types multiply them.
+MAX_SLOTS = 1 << 16
+
+
+class UnsafeType(Exception):
+    """A type that libhdf5 must not be asked to read; the text says why. Never leaves this reader."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A reference to the heap: where in the element, and what it leads to (None: an object of any size)."""
+
+    offset: int
+    inner: DiskType | None
+
+
+@dataclass(frozen=True)
+class DiskType:
+    """Size of an element on disk, and its references to the heap."""
+
+    nbytes: int
+    slots: tuple[Slot, ...] = ()
+
+
+_CHARACTER = DiskType(1)
+
+
+def disk_type(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> DiskType:
+    """Describe `tid`, as ``get_type()`` of a dataset or an attribute gives it.
+
+    Raises
+    ------
+    UnsafeType
+        A variable-length type that is neither text nor a sequence, on which libhdf5 2.0 fails without an error.
+    """
+    if depth > MAX_DEPTH:
+        raise UnsafeType(f"types nested more than {MAX_DEPTH} deep")
+    kind = tid.get_class()
+    if kind == h5t.STRING:
+        if not tid.is_variable_str():
+            return DiskType(tid.get_size())
+        return DiskType(8 + offset_nbytes, (Slot(0, _CHARACTER),))
+    if kind == h5t.VLEN:
+        # Behind two bytes of the serialised form and one of version and class: 0 for a sequence, 1 for text.
+        what = tid.encode()[3] & 15
+        if what:
+            raise UnsafeType(f"variable-length data of the unknown kind {what}")
+        return DiskType(8 + offset_nbytes, (Slot(0, disk_type(tid.get_super(), offset_nbytes, depth + 1)),))
+    if kind == h5t.ARRAY:
+        return _array(disk_type(tid.get_super(), offset_nbytes, depth + 1), tid.get_array_dims())
+    if kind == h5t.COMPOUND:
+        return _compound(tid, offset_nbytes, depth)
+    if kind == h5t.REFERENCE and tid.equal(h5t.STD_REF_OBJ):
+        return DiskType(offset_nbytes)
+    if kind == h5t.REFERENCE and tid.equal(h5t.STD_REF_DSETREG):
+        # An address and an index, without a length.
+        return DiskType(4 + offset_nbytes, (Slot(-4, None),))
+    return DiskType(tid.get_size())
+
+
+def _array(base: DiskType, dims: tuple[int, ...]) -> DiskType:
+    count = math.prod(int(n) for n in dims)
+    if base.slots and count * len(base.slots) > MAX_SLOTS:
+        raise UnsafeType(f"{count} variable-length parts in one element")
+    slots = tuple(Slot(i * base.nbytes + s.offset, s.inner) for i in range(count) for s in base.slots)
+    return DiskType(count * base.nbytes, slots)
+
+
+def _compound(tid: h5t.TypeID, offset_nbytes: int, depth: int) -> DiskType:
+    members = [(int(tid.get_member_offset(i)), tid.get_member_type(i)) for i in range(tid.get_nmembers())]
+    slots: list[Slot] = []
+    shift = 0
+    for offset, member in sorted(members, key=lambda m: m[0]):
+        inner = disk_type(member, offset_nbytes, depth + 1)
+        slots += (Slot(offset + shift + s.offset, s.inner) for s in inner.slots)
+        # In memory all that follows is moved by as much as the parts before it are larger.
+        shift += inner.nbytes - member.get_size()
+    if len(slots) > MAX_SLOTS:
+        raise UnsafeType(f"{len(slots)} variable-length parts in one element")
+    return DiskType(tid.get_size() + shift, tuple(slots))
