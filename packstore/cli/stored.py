@@ -106,7 +106,7 @@ def _by_library(reader: Any) -> Stored:
 
     if isinstance(reader, VlenReader):
         # The dataset itself holds only where the elements are: their size nobody counts.
-        return replace(stored(reader.references), nbytes=None)
+        return stored(reader.references)._replace(nbytes=None)
     if not isinstance(reader, H5Fallback):
         return Stored("virtual")
     from h5py import h5d, h5o
