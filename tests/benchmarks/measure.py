@@ -81,13 +81,18 @@ def _has_filters() -> bool:
 def _interleave(
     case: Case, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
 ) -> dict[str, Any]:
-    """Both sides in turn, the order turned each round; every result is checked, outside the clock."""
+    """Both sides in turn, the order turned each round; every result is checked, outside the clock.
+
+    What the modules hold is collected once, before: a collection in front of each run leaves the other cores idle, and
+    the run after it waits for them to come back.
+    """
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     busy: dict[str, list[float]] = {"ours": [], "peer": []}
+    gc.collect()
+    gc.freeze()
     for number in range(rounds):
         sides = [("ours", ours), ("peer", theirs)]
         for side, run in sides if number % 2 else reversed(sides):
-            gc.collect()
             start, worked = time.perf_counter(), time.process_time()
             value = run()
             times[side].append(1000 * (time.perf_counter() - start))
@@ -95,6 +100,7 @@ def _interleave(
             if not equal(case.expected, value, close=case.close):
                 raise WrongValueError(f"{name}: {side} returned another value in round {number}")
             del value
+    gc.unfreeze()
     ratios = [b / a for a, b in zip(times["ours"], times["peer"], strict=True)]
     return {
         "ours_ms": statistics.median(times["ours"]),
