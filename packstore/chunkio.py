@@ -7,6 +7,7 @@ an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from packstore.cache import ByteLRU
 from packstore.contiguousio import contiguous_view, pread_rows, read_contiguous
 from packstore.errors import CorruptDataError, PackstoreError, TruncatedFileError, message
 from packstore.filters import decode_chunk
+from packstore.filters._pipeline import Step, decode_many, plan_steps, run_steps
 from packstore.filters._scratch import KEEP_NBYTES, take
 from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
 from packstore.packedio import packed_bytes, read_packed
@@ -30,6 +32,8 @@ Array = npt.NDArray[Any]
 PARALLEL_NBYTES = 4 << 20
 # Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
 CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
+# Chunks of at most half of this are decoded several at a time.
+RUN_NBYTES = 1 << 20
 _MISSING = int(MISSING)
 # Of the scratch memory, for whole chunks on their way into a larger result; the others are those of the filters.
 _SCRATCH_SLOT = 6
@@ -127,7 +131,97 @@ def _read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> A
         else:
             _chunk_into(array, storage, coords, inner, target)
 
-    run_all(fill, touched(box, array.chunk_shape), parallel=out.nbytes >= PARALLEL_NBYTES and bool(storage.filters))
+    items = touched(box, array.chunk_shape)
+    parallel = out.nbytes >= PARALLEL_NBYTES and bool(storage.filters)
+    if not _fits_runs(array, storage):
+        run_all(fill, items, parallel=parallel)
+        return out
+
+    def fill_run(run: list[Touched]) -> None:
+        if len(run) == 1 or not _run_into(storage, steps, run, out):
+            for item in run:
+                fill(item)
+
+    steps = plan_steps(storage.filters, 0, storage.decoded_nbytes)
+    run_all(fill_run, _runs(storage, items), parallel=parallel)
+    return out
+
+
+def _fits_runs(array: ManifestArray, storage: ChunkedManifest) -> bool:
+    """Whether chunks are so small that what is done once for several of them counts."""
+    return (
+        0 < 2 * storage.decoded_nbytes <= RUN_NBYTES
+        and storage.convert is None
+        and storage.stored == array.dtype
+        and not array.dtype.hasobject
+        and storage.chunk_shape == array.chunk_shape
+    )
+
+
+def _runs(storage: ChunkedManifest, items: Iterable[Touched]) -> Iterator[list[Touched]]:
+    """Chunks that are wanted whole and lie side by side along the last axis, together; all others one by one."""
+    most = RUN_NBYTES // storage.decoded_nbytes
+    shape = storage.chunk_shape
+    offsets = storage.offsets
+    run: list[Touched] = []
+    for item in items:
+        coords, inner, _ = item
+        is_whole = offsets.item(coords) != _MISSING
+        for s, c in zip(inner, shape, strict=True):
+            if s.stop - s.start != c or s.step != 1:
+                is_whole = False
+        if run and (not is_whole or len(run) == most or coords[:-1] != run[-1].coords[:-1]):
+            yield run
+            run = []
+        if is_whole:
+            run.append(item)
+        else:
+            yield [item]
+    if run:
+        yield run
+
+
+def _run_into(storage: ChunkedManifest, steps: list[Step], run: list[Touched], out: Array) -> bool:
+    """Decode a run side by side and put it into `out` at once: each call to numpy costs as much as a small chunk.
+
+    False, with nothing done, for chunks without filters that do not lie one behind the other.
+    """
+    shape = storage.chunk_shape
+    first, last = run[0], run[-1]
+    lead, along = first.coords[:-1], slice(first.coords[-1], last.coords[-1] + 1)
+    offsets, sizes = storage.offsets[lead][along].tolist(), storage.nbytes[lead][along].tolist()
+    masks = [0] * len(run) if storage.filter_mask is None else storage.filter_mask[lead][along].tolist()
+    raw = storage.space.view()
+    if storage.filters:
+        data = _decoded_run(storage, steps, run, raw, list(zip(offsets, sizes, masks, strict=True)))
+    else:
+        nbytes = storage.decoded_nbytes
+        regular = list(range(offsets[0], offsets[0] + len(run) * nbytes, nbytes))
+        if raw is None or offsets != regular or sizes != [nbytes] * len(run) or regular[-1] + nbytes > raw.size:
+            return False
+        data = raw[offsets[0] : regular[-1] + nbytes]
+    chunks = np.frombuffer(data, storage.stored).reshape(len(run), *shape)
+    strip = out[(*first.outer[:-1], slice(first.outer[-1].start, last.outer[-1].stop))]
+    strip.reshape(*shape[:-1], len(run), shape[-1])[...] = np.moveaxis(chunks, 0, -2)
+    return True
+
+
+def _decoded_run(
+    storage: ChunkedManifest,
+    steps: list[Step],
+    run: list[Touched],
+    raw: npt.NDArray[np.uint8] | None,
+    places: list[tuple[int, int, int]],
+) -> npt.NDArray[np.uint8]:
+    """The chunks of a run, one behind the other, in memory that the thread keeps."""
+    nbytes = storage.decoded_nbytes
+    out = take(_SCRATCH_SLOT, len(run) * nbytes)
+    found = [_stored_bytes(storage, item.coords, raw, *place[:2]) for item, place in zip(run, places, strict=True)]
+    if not any(mask for _, _, mask in places) and decode_many(steps, found, out):
+        return out
+    for number, (item, data, (_, _, mask)) in enumerate(zip(run, found, places, strict=True)):
+        target = out[number * nbytes : (number + 1) * nbytes]
+        _undo(storage, item.coords, None if mask else steps, data, mask, target)
     return out
 
 
@@ -238,16 +332,35 @@ def _truncated(storage: ChunkedManifest, coords: tuple[int, ...], end: int) -> T
 def _decode(storage: ChunkedManifest, coords: tuple[int, ...], out: npt.NDArray[np.uint8] | None = None) -> Any:
     """The bytes of a chunk, with all filters undone."""
     offset, stored_nbytes = storage.offsets.item(coords), storage.nbytes.item(coords)
-    raw = storage.space.view()
-    if raw is None:
-        data: Any = storage.space.pread(offset, stored_nbytes)
-    elif offset + stored_nbytes > raw.size:
-        raise _truncated(storage, coords, offset + stored_nbytes)
-    else:
-        data = raw[offset : offset + stored_nbytes]
+    data = _stored_bytes(storage, coords, storage.space.view(), offset, stored_nbytes)
     mask = 0 if storage.filter_mask is None else storage.filter_mask.item(coords)
+    return _undo(storage, coords, None, data, mask, out)
+
+
+def _stored_bytes(
+    storage: ChunkedManifest, coords: tuple[int, ...], raw: npt.NDArray[np.uint8] | None, offset: int, nbytes: int
+) -> Any:
+    """What is stored of a chunk: out of the mapping `raw` where there is one."""
+    if raw is None:
+        return storage.space.pread(offset, nbytes)
+    if offset + nbytes > raw.size:
+        raise _truncated(storage, coords, offset + nbytes)
+    return raw[offset : offset + nbytes]
+
+
+def _undo(
+    storage: ChunkedManifest,
+    coords: tuple[int, ...],
+    steps: list[Step] | None,
+    data: Any,
+    mask: int,
+    out: npt.NDArray[np.uint8] | None,
+) -> Any:
+    """Undo the filters of a chunk; `steps` where they are planned already."""
     try:
-        return decode_chunk(data, storage.filters, mask, storage.decoded_nbytes, out)
+        if steps is None:
+            return decode_chunk(data, storage.filters, mask, storage.decoded_nbytes, out)
+        return run_steps(steps, np.frombuffer(data, np.uint8), storage.decoded_nbytes, out)
     except PackstoreError as error:
         where = message(f"decoding {storage.space.name} chunk {coords}").rstrip(".")
         raise type(error)(f"{where}: {error}") from error

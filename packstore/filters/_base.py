@@ -69,6 +69,9 @@ class FilterModule(Protocol):
         memory than a small multiple of ``len(data) + len(out)``.
         """
 
+    # A filter may also have `decode_many(chunks, spec, out) -> bool`: chunks of ``len(out) // len(chunks)`` bytes each
+    # in one call of its library. False, or CorruptDataError, and they are decoded one by one.
+
 
 def corrupt(spec: FilterSpec, expected: object, got: object, hint: str | None = None) -> NoReturn:
     """Raise the CorruptDataError of a filter; the caller of the pipeline adds path and chunk."""
@@ -97,6 +100,9 @@ def check_size(spec: FilterSpec, nbytes: int, out: Bytes, exact: bool) -> int:
 
 def store(spec: FilterSpec, decoded: Any, out: Bytes, exact: bool) -> Bytes:
     """Copy a library's result into `out` (unless it is there already) and check its size."""
+    if decoded is out:
+        view: Bytes = out
+        return view
     array = np.frombuffer(decoded, np.uint8)
     nbytes = check_size(spec, array.size, out, exact)
     view = out[:nbytes]

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import functools
 import struct
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from packstore.filters import _probe, _scratch
 from packstore.filters._base import Bytes, FilterSpec, call, store
 
-__all__ = ["LZ4", "ZSTD", "decode_blocks", "decode_blosc2"]
+__all__ = ["LZ4", "ZSTD", "Blocks", "decode_blocks", "decode_blosc2", "decode_buffers"]
 
 # Blosc's numbers of the compressors' formats.
 LZ4, ZSTD = 1, 4
@@ -39,34 +40,41 @@ _SHUFFLES = {bytes(6): 0, bytes(5) + b"\1": _BYTES, bytes(5) + b"\2": _BITS}
 _BLOSCLZ, _ZLIB = 0, 3
 
 
-def decode_blocks(
-    data: Bytes,
-    spec: FilterSpec,
-    compressor: int,
-    starts: list[int],
-    sizes: list[int],
-    itemsize: int,
-    block_nbytes: int,
-    out: Bytes,
-) -> bool:
-    """Decompress and unshuffle all blocks into `out`.
+class Blocks(NamedTuple):
+    """Where the compressed blocks of one chunk are.
 
-    Parameters
+    Attributes
     ----------
     data
         The chunk.
+    starts, sizes
+        Of each block; its size also stands in the 4 bytes before it.
+    """
+
+    data: Bytes
+    starts: list[int]
+    sizes: list[int]
+
+
+def decode_blocks(
+    chunks: Sequence[Blocks], spec: FilterSpec, compressor: int, itemsize: int, block_nbytes: int, out: Bytes
+) -> bool:
+    """Decompress the blocks of chunks of one size and put their bits back.
+
+    Parameters
+    ----------
+    chunks
+        Their blocks.
     spec
         The filter, for error texts.
     compressor
         `LZ4` or `ZSTD`.
-    starts, sizes
-        Where each block starts, and its bytes; its size also stands in the 4 bytes before it.
     itemsize
         Bytes an element.
     block_nbytes
-        Decoded size of a block; the last one may be shorter.
+        Decoded size of a block; only the last one of a single chunk may be shorter.
     out
-        A multiple of 8 elements.
+        Takes the chunks one after the other; a multiple of 8 elements.
 
     Returns
     -------
@@ -81,34 +89,124 @@ def decode_blocks(
     """
     total = out.size
     block_nbytes = min(block_nbytes, total)
-    if itemsize > _MOST_ITEMSIZE or total > _MOST_NBYTES or block_nbytes in sizes:
+    last = (total - 1) % block_nbytes + 1
+    if itemsize > _MOST_ITEMSIZE or total > _MOST_NBYTES or chunks[-1].sizes[-1] == last:
         return False
-    if sizes[-1] == (total - 1) % block_nbytes + 1:
+    if len(chunks) > 1 and last != block_nbytes:
         return False
-    first, stop = starts[0] - 4, starts[-1] + sizes[-1]
-    begin = _HEADER.size + 4 * len(starts)
-    frame = _scratch.take(2, begin + stop - first)
+    bounds = []
+    count = 0
+    for _, starts, sizes in chunks:
+        if block_nbytes in sizes:
+            return False
+        bounds.append((starts[0] - 4, starts[-1] + sizes[-1]))
+        count += len(starts)
+    begin = at = _HEADER.size + 4 * count
+    frame = _scratch.take(2, begin + sum([stop - first for first, stop in bounds]))
+    moved: list[int] = []
+    for (data, starts, _), (first, stop) in zip(chunks, bounds, strict=True):
+        frame[at : at + stop - first] = data[first:stop]
+        shift = at - first - 4
+        moved += [start + shift for start in starts]
+        at += stop - first
     flags = _BITS | _WHOLE | compressor << 5
-    _HEADER.pack_into(frame, 0, *_VERSIONS, flags, itemsize, total, block_nbytes, frame.size)
-    moved = np.array(starts, "<i4") + np.int32(begin - first - 4)
-    frame[_HEADER.size : begin] = moved.view(np.uint8)
-    frame[begin:] = data[first:stop]
-    frame[moved[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
+    _HEADER.pack_into(frame, 0, *_VERSIONS, flags, itemsize, total, block_nbytes, at)
+    places = np.array(moved, "<i4")
+    frame[_HEADER.size : begin] = places.view(np.uint8)
+    sizes = chunks[0].sizes if len(chunks) == 1 else [n for chunk in chunks for n in chunk.sizes]
+    frame[places[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
     _decode(frame, spec, out)
     return True
 
 
-def decode_blosc2(data: Bytes, spec: FilterSpec, out: Bytes) -> bool:
-    """Decode a Blosc 2 chunk of nothing but what Blosc 1 has, too: imagecodecs' own decoder holds the GIL.
+def decode_buffers(buffers: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode Blosc 1 buffers of one size and kind into `out`, one after the other, as if they were one.
+
+    Returns
+    -------
+    bool
+        False where they differ in more than their blocks, or do not consist of whole blocks.
+
+    Raises
+    ------
+    CorruptDataError
+        A block does not decode to its size.
+    """
+    kind = buffers[0][: _HEADER.size - 4].tobytes()
+    if len(kind) < _HEADER.size - 4:
+        return False
+    *head, total, block = struct.unpack("<4B2I", kind)
+    if head[2] & _STORED or not 0 < block <= total or total % block or total * len(buffers) != out.size:
+        return False
+    if out.size > _MOST_NBYTES:
+        return False
+    count = total // block
+    table = _HEADER.size + 4 * count
+    found = []
+    for data in buffers:
+        if data.size < table or data[: len(kind)].tobytes() != kind:
+            return False
+        stored = int.from_bytes(data[len(kind) : _HEADER.size].tobytes(), "little")
+        places = struct.unpack_from(f"<{count}i", data, _HEADER.size)
+        # Every block is its own buffer's.
+        if not table < stored <= data.size or min(places) < table or max(places) > stored - 4:
+            return False
+        rest = memoryview(data)[table:stored]
+        found.append(_Buffer((*head, total, block), [place - table for place in places], [rest], len(rest)))
+    return _decode_all(found, spec, out)
+
+
+class _Buffer(NamedTuple):
+    """A Blosc 1 buffer in parts.
+
+    Attributes
+    ----------
+    kind
+        Versions, flags, item size, decoded size and block size.
+    starts
+        Of each block, from the end of the table of blocks on.
+    pieces
+        What follows the table.
+    nbytes
+        Of the pieces together.
+    """
+
+    kind: tuple[int, ...]
+    starts: list[int]
+    pieces: list[Any]
+    nbytes: int
+
+
+def _decode_all(buffers: Sequence[_Buffer], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode buffers as one; False where they are of several kinds, or not of whole blocks."""
+    kind = buffers[0].kind
+    *head, total, block = kind
+    if len(buffers) > 1 and (total % block or any(buffer.kind != kind for buffer in buffers)):
+        return False
+    at = _HEADER.size + 4 * sum([len(buffer.starts) for buffer in buffers])
+    starts: list[int] = []
+    pieces: list[Any] = []
+    for buffer in buffers:
+        starts += [start + at for start in buffer.starts]
+        pieces += buffer.pieces
+        at += buffer.nbytes
+    table = struct.pack(f"<{len(starts)}i", *starts)
+    frame = b"".join([_HEADER.pack(*head, out.size, block, at), table, *pieces])
+    _decode(np.frombuffer(frame, np.uint8), spec, out)
+    return True
+
+
+def decode_blosc2(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode Blosc 2 chunks of nothing but what Blosc 1 has, too: imagecodecs' own decoder holds the GIL.
 
     Parameters
     ----------
-    data
-        The chunk, with its header of 32 bytes.
+    chunks
+        With their headers of 32 bytes; of one decoded size.
     spec
         The filter, for error texts.
     out
-        As large as the chunk decodes to.
+        Takes the chunks one after the other.
 
     Returns
     -------
@@ -121,6 +219,17 @@ def decode_blosc2(data: Bytes, spec: FilterSpec, out: Bytes) -> bool:
     CorruptDataError
         A block does not decode to its size.
     """
+    found = []
+    for data in chunks:
+        buffer = _translated(data, out.size // len(chunks))
+        if buffer is None:
+            return False
+        found.append(buffer)
+    return out.size <= _MOST_NBYTES and _decode_all(found, spec, out)
+
+
+def _translated(data: Bytes, size: int) -> _Buffer | None:
+    """A Blosc 2 chunk as a Blosc 1 buffer; None where that cannot be."""
     version, _, flags, itemsize, total, block, stored = _HEADER.unpack_from(data)
     head = data[:_HEADER2].tobytes()  # from byte 16: six filters, the compressor again, parameters of both, flags
     shuffle = _SHUFFLES.get(head[16:22])
@@ -133,35 +242,33 @@ def decode_blosc2(data: Bytes, spec: FilterSpec, out: Bytes) -> bool:
         or compressor not in (_BLOSCLZ, LZ4, _ZLIB, ZSTD)
         or not 0 < itemsize <= _MOST_ITEMSIZE
         or not 0 < block <= total
-        or not total == out.size <= _MOST_NBYTES
+        or total != size
         or stored != data.size
     ):
-        return False
+        return None
     is_split = not flags & _WHOLE
     if is_split and (itemsize > _MOST_SPLIT or block // itemsize < _LEAST_SPLIT or block % itemsize):
-        return False
+        return None
     if shuffle == _BITS and (block % (8 * itemsize) or total % (8 * itemsize)):
-        return False
+        return None
     count = -(-total // block)
     if data.size < _HEADER2 + 4 * count:
-        return False
-    begin = at = _HEADER.size + 4 * count
-    starts, pieces = [], []
+        return None
+    starts: list[int] = []
+    pieces: list[Any] = []
+    at = 0
     view = memoryview(data)
     for number, start in enumerate(struct.unpack_from(f"<{count}i", view, _HEADER2)):
         nbytes = min(block, total - number * block)
         streams = itemsize if is_split and nbytes == block else 1
         found = _streams(view, start, streams, compressor, nbytes // streams)
         if found is None:
-            return False
+            return None
         starts.append(at)
         pieces += found
         at += sum([len(piece) for piece in found])
     flags = flags & (_WHOLE | 7 << 5) | shuffle
-    head = _HEADER.pack(*_VERSIONS, flags, itemsize, total, block, at) + struct.pack(f"<{count}i", *starts)
-    assert len(head) == begin
-    _decode(np.frombuffer(b"".join([head, *pieces]), np.uint8), spec, out)
-    return True
+    return _Buffer((*_VERSIONS, flags, itemsize, total, block), starts, pieces, at)
 
 
 def _streams(view: memoryview, start: int, count: int, compressor: int, nbytes: int) -> list[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,16 @@ from packstore.errors import CorruptDataError, MissingFilterError, OptionError, 
 from packstore.filters import _registry, _scratch
 from packstore.filters._base import Bytes, FilterModule, FilterSpec
 
-__all__ = ["decode_chunk"]
+__all__ = ["Step", "decode_chunk", "decode_many", "plan_steps", "run_steps"]
+
+
+class Step(NamedTuple):
+    """A filter that was applied to a chunk: its decoder, and the size of its input, exact or at most."""
+
+    module: FilterModule
+    spec: FilterSpec
+    nbytes: int
+    exact: bool
 
 
 def decode_chunk(
@@ -71,16 +80,53 @@ def decode_chunk(
         raise OptionError(
             message("decoding a chunk", expected=f"out: {nbytes} contiguous bytes", got=f"{out.shape} {out.dtype}")
         )
-    # From here on, (input size, is it exact) of each filter that was applied to this chunk.
-    steps: list[tuple[FilterModule, FilterSpec, int, bool]] = []
+    return run_steps(plan_steps(filters, filter_mask, nbytes), source, nbytes, out)
+
+
+def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> list[Step]:
+    """What `decode_chunk` has to do for chunks of one mask: the same for all of them.
+
+    Raises
+    ------
+    MissingFilterError
+        When a filter has no decoder in this process.
+    """
+    steps: list[Step] = []
     size, exact = nbytes, True
     for index, spec in enumerate(filters):
         if filter_mask >> index & 1:
             continue
         module, spec = _module(spec)
-        steps.append((module, spec, size, exact))
+        steps.append(Step(module, spec, size, exact))
         size, still = module.encoded_size(spec, size)
         exact = exact and still
+    return steps
+
+
+def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> bool:
+    """Undo planned filters on several chunks in one call of a library, one after the other into `out`.
+
+    Returns
+    -------
+    bool
+        False where the filter knows no such call, or the chunks do not fit or do not decode: take them one by one.
+
+    Notes
+    -----
+    For small chunks, where taking the GIL back after each of them costs more than decoding them.
+    """
+    function = getattr(steps[0].module, "decode_many", None) if len(steps) == 1 else None
+    if function is None:
+        return False
+    try:
+        return bool(function([np.frombuffer(data, np.uint8) for data in chunks], steps[0].spec, out))
+    except CorruptDataError:
+        # Which of them it is, the other way says.
+        return False
+
+
+def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | None) -> Bytes:
+    """Undo planned filters on one chunk; parameters, result and errors as those of `decode_chunk`."""
     result, holder = source, -1  # holder: the scratch slot that `result` lies in
     for number in range(len(steps) - 1, 0, -1):
         module, spec, size, exact = steps[number]
@@ -91,10 +137,10 @@ def decode_chunk(
         if np.may_share_memory(result, target):
             holder = slot
     if steps:
-        module, spec, size, exact = steps[0]
+        module, spec, _, exact = steps[0]
         target = np.empty(nbytes, np.uint8) if out is None else out
         result = module.decode(result, spec, target, exact)
-        if result.size == nbytes and np.may_share_memory(result, target):
+        if result is target or (result.size == nbytes and np.may_share_memory(result, target)):
             return target
     if result.size != nbytes:
         raise CorruptDataError(message("decoding a chunk", expected=f"{nbytes} bytes", got=f"{result.size} bytes"))

@@ -8,6 +8,8 @@ compressed size (4): the framing of the LZ4 filter. c-blosc decodes such blocks 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +18,7 @@ from packstore.filters._base import Bytes, FilterSpec, call, check_size, compres
 from packstore.filters.lz4 import blocks, header, lz4_block
 from packstore.filters.zstd import zstd_into
 
-__all__ = ["decode", "encoded_size", "unavailable"]
+__all__ = ["decode", "decode_many", "encoded_size", "unavailable"]
 
 _NONE, _LZ4, _ZSTD = 0, 2, 3
 _HEADER = 12
@@ -63,8 +65,8 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
             corrupt(spec, f"{total - whole} bytes after the last block", left.size)
         result[whole:] = left
         known = _blosc_frame.LZ4 if compression == _LZ4 else _blosc_frame.ZSTD
-        packed = data, spec, known, starts, sizes, itemsize, step
-        if not starts or _blosc_frame.decode_blocks(*packed, result[:whole]):
+        packed = [_blosc_frame.Blocks(data, starts, sizes)]
+        if not starts or _blosc_frame.decode_blocks(packed, spec, known, itemsize, step, result[:whole]):
             return result
         shuffled = _decompress(data, spec, starts, sizes, compression, step, whole)
     if whole:
@@ -72,6 +74,26 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     if compression == _NONE:
         result[whole:] = shuffled[whole:]
     return result
+
+
+def decode_many(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode chunks of whole blocks in one call."""
+    compression = _compression(spec)
+    itemsize = spec.client_values[2] if len(spec.client_values) > 2 else 0
+    nbytes = out.size // len(chunks)
+    if itemsize < 1 or compression not in (_LZ4, _ZSTD):
+        return False
+    head = header(chunks[0], spec)
+    step = head[1]
+    if head[0] != nbytes or not step or nbytes % step or step % (itemsize * _MULTIPLE):
+        return False
+    found = []
+    for data in chunks:
+        if header(data, spec) != head:
+            return False
+        found.append(_blosc_frame.Blocks(data, *blocks(data, spec, nbytes, step)))
+    known = _blosc_frame.LZ4 if compression == _LZ4 else _blosc_frame.ZSTD
+    return _blosc_frame.decode_blocks(found, spec, known, itemsize, step, out)
 
 
 def _compression(spec: FilterSpec) -> int:

@@ -6,11 +6,13 @@ per chunk: the caller's threads are the parallelism.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from packstore.errors import MissingFilterError, message
-from packstore.filters import _probe
+from packstore.filters import _blosc_frame, _probe
 from packstore.filters._base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, label, store
 
-__all__ = ["decode", "encoded_size", "unavailable"]
+__all__ = ["decode", "decode_many", "encoded_size", "unavailable"]
 
 encoded_size = compressed_size
 
@@ -45,3 +47,10 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     import numcodecs.blosc
 
     return store(spec, call(spec, numcodecs.blosc.decompress, data[:stored], result), result, True)
+
+
+def decode_many(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode chunks of one kind in one call."""
+    if chunks[0].size < _HEADER or int(chunks[0][2]) >> 5 == _SNAPPY:
+        return False
+    return _blosc_frame.decode_buffers(chunks, spec, out)

@@ -9,9 +9,10 @@ Layout: README_CFRAME_FORMAT.rst and README_B2ND_METALAYER.rst of c-blosc2.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +20,14 @@ import numpy as np
 from packstore.filters import _blosc_frame, _probe
 from packstore.filters._base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
 
-__all__ = ["decode", "encoded_size", "unavailable"]
+__all__ = ["decode", "decode_many", "encoded_size", "unavailable"]
 
 encoded_size = compressed_size
 
 _FRAME = struct.Struct(">1s1s8s1si1sQ1s4s1sq1sq1si1si1si")  # up to and including the chunk size
 _MAGIC = b"b2frame\0"
 _METALAYERS = 87
-_CHUNK_HEADER = 32
+_CHUNK_HEADER, _STORED = 32, 2
 _ZERO, _NAN, _UNINITIALISED = 1, 2, 4
 _MAX_NDIM = 16
 
@@ -58,17 +59,40 @@ class _Grid:
         """A chunk as it is stored: whole blocks."""
         return tuple(-(-c // b) * b for c, b in zip(self.chunks, self.blocks, strict=True))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the elements lie in C order: one block, or whole ones along a single axis."""
+        return self.padded == self.shape and (len(self.shape) == 1 or self.blocks == self.shape)
+
 
 def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     """Decode all chunks of the frame into `out`."""
     frame = _frame(data, spec)
     grid = _grid(data, spec, frame)
-    if grid is not None and (len(grid.shape) > 1 or grid.padded != grid.shape):
+    if grid is not None and not grid.is_plain:
         return _array(data, spec, frame, grid, out, exact)
     result = out[: check_size(spec, frame.nbytes, out, exact)]
     for start, offset in zip(range(0, frame.nbytes, frame.chunk_nbytes), _offsets(data, spec, frame), strict=True):
         _chunk(data, spec, frame, offset, result[start : start + frame.chunk_nbytes])
     return result
+
+
+def decode_many(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode frames of one Blosc 2 chunk each in one call."""
+    nbytes = out.size // len(chunks)
+    found = []
+    for data in chunks:
+        frame = _frame(data, spec)
+        grid = _grid(data, spec, frame)
+        if frame.nbytes != nbytes or frame.chunk_nbytes != nbytes or not (grid is None or grid.is_plain):
+            return False
+        start, stop = frame.header_nbytes, frame.header_nbytes + frame.compressed
+        index = data[stop : stop + _CHUNK_HEADER + 8].tobytes()
+        # The table of one chunk: a stored zero.
+        if len(index) != _CHUNK_HEADER + 8 or not index[2] & _STORED or any(index[_CHUNK_HEADER:]):
+            return False
+        found.append(data[start:stop])
+    return all(data.size >= _CHUNK_HEADER for data in found) and _blosc_frame.decode_blosc2(found, spec, out)
 
 
 def _frame(data: Bytes, spec: FilterSpec) -> _Frame:
@@ -119,7 +143,7 @@ def _decode_at(data: Bytes, spec: FilterSpec, start: int, out: Bytes) -> None:
     if nbytes != out.size or not 16 <= stored <= data.size - start:
         corrupt(spec, f"a chunk of {out.size} bytes", f"{nbytes} bytes in {stored}")
     chunk = data[start : start + stored]
-    if _blosc_frame.decode_blosc2(chunk, spec, out):
+    if _blosc_frame.decode_blosc2([chunk], spec, out):
         return
     fast = _probe.imagecodecs_function("blosc2")
     assert fast is not None  # the pipeline asked `unavailable` first
@@ -128,23 +152,29 @@ def _decode_at(data: Bytes, spec: FilterSpec, start: int, out: Bytes) -> None:
 
 def _grid(data: Bytes, spec: FilterSpec, frame: _Frame) -> _Grid | None:
     """Find the b2nd metalayer in the header and read its shapes; None in a plain frame."""
-    head = data[: frame.header_nbytes].tobytes()
     try:
-        if head[_METALAYERS] != 0x93 or head[_METALAYERS + 4] != 0xDE:
-            return None
-        at = _METALAYERS + 5
-        count = int.from_bytes(head[at : at + 2], "big")
-        at += 2
-        for _ in range(count):
-            length = head[at] & 0x1F
-            name = head[at + 1 : at + 1 + length]
-            at += 1 + length
-            offset = struct.unpack_from(">i", head, at + 1)[0]
-            at += 5
-            if name in (b"b2nd", b"caterva"):
-                return _shapes(head, offset + 5)  # behind the bin32 marker and length
+        return _grid_in(data[_METALAYERS : frame.header_nbytes].tobytes())
     except (IndexError, ValueError, struct.error) as error:
         corrupt(spec, "readable metalayers", error)
+
+
+@functools.lru_cache(64)
+def _grid_in(metalayers: bytes) -> _Grid | None:
+    """The same in the end of the header, which all chunks of a dataset share; offsets count from the frame's start."""
+    head = bytes(_METALAYERS) + metalayers
+    if head[_METALAYERS] != 0x93 or head[_METALAYERS + 4] != 0xDE:
+        return None
+    at = _METALAYERS + 5
+    count = int.from_bytes(head[at : at + 2], "big")
+    at += 2
+    for _ in range(count):
+        length = head[at] & 0x1F
+        name = head[at + 1 : at + 1 + length]
+        at += 1 + length
+        offset = struct.unpack_from(">i", head, at + 1)[0]
+        at += 5
+        if name in (b"b2nd", b"caterva"):
+            return _shapes(head, offset + 5)  # behind the bin32 marker and length
     return None
 
 
