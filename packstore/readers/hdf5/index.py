@@ -18,14 +18,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from packstore.errors import CorruptDataError, PackstoreError, message
+from packstore.errors import CorruptDataError
 from packstore.filters import FilterSpec
 from packstore.manifests import MISSING
+from packstore.readers.hdf5.chunk_checks import BadIndex, check_ranges, check_room, layout_of
 from packstore.readers.hdf5.files import H5_ERRORS, Session
-from packstore.readers.hdf5.header import B_TREE_V1, EXTENSIBLE_ARRAY, ChunkLayout, chunk_layout
-from packstore.source import Source
+from packstore.readers.hdf5.header import B_TREE_V1, EXTENSIBLE_ARRAY
 
-__all__ = ["BadIndex", "ChunkTable", "check_chunks", "chunk_table"]
+__all__ = ["ChunkTable", "chunk_table"]
 
 U64 = npt.NDArray[np.uint64]
 _BATCH = 4096
@@ -36,11 +36,6 @@ _SAMPLES = 3
 _SAMPLES_IN_DOUBT = 64
 _SAMPLE_NBYTES = 4 << 20
 ALL_FILTERS = 0xFFFFFFFF
-_FLETCHER32, _CHECKSUM_NBYTES = 3, 4
-
-
-class BadIndex(Exception):
-    """The chunk list cannot be right, or cannot be held; the text says why. Never leaves this reader."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def chunk_table(
     -----
     About 1.5 s for a million chunks, and 25 bytes a chunk at the peak.
     """
-    _check_room(session, dataset, maxshape, chunk)
+    check_room(session, dataset, maxshape, chunk)
     grid = tuple(-(-n // c) for n, c in zip(shape, chunk, strict=True))
     count = int(dataset.get_num_chunks()) if math.prod(grid) else 0
     cells = math.prod(grid)
@@ -96,7 +91,7 @@ def chunk_table(
         raise BadIndex(f"{count} chunks in a grid of {cells} and a file of {session.source.nbytes} bytes")
     if cells > max(_FREE_CELLS, _CELLS_PER_CHUNK * count):
         raise BadIndex(f"only {count} of {cells} chunks are stored")
-    layout = _layout(session, dataset)
+    layout = layout_of(session, dataset)
     table = _Collector(session, grid, chunk, filters, chunk_nbytes)
     in_doubt = layout.index == EXTENSIBLE_ARRAY and maxshape[0] is not None
     if not in_doubt:
@@ -111,14 +106,6 @@ def chunk_table(
     if mask is not None:
         mask = mask.reshape(grid)
     return ChunkTable(table.offsets.reshape(grid), table.nbytes.reshape(grid), mask)
-
-
-def _layout(session: Session, dataset: h5py.h5d.DatasetID) -> ChunkLayout:
-    address = int(h5py.h5o.get_info(dataset).addr)
-    try:
-        return chunk_layout(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
-    except (PackstoreError, IndexError) as why:
-        raise BadIndex(f"its layout message does not read: {why}") from None
 
 
 class _Collector:
@@ -211,7 +198,7 @@ class _Collector:
             raise BadIndex(f"an entry without an address or size: {why}") from None
         if len(flat) != count * len(self.grid):
             raise BadIndex(f"coordinates that are not of {len(self.grid)} dimensions")
-        _check_ranges(self.source, offset, nbytes, mask, self.filters)
+        check_ranges(self.source, offset, nbytes, mask, self.filters)
         at = flat.reshape(count, len(self.grid))
         scaled, rest = np.divmod(at, self.chunk)
         if rest.any():
@@ -264,80 +251,6 @@ def _compare(session: Session, dataset: h5py.h5d.DatasetID, table: _Collector, c
         budget -= nbytes
         if budget <= 0:
             break
-
-
-def _check_ranges(
-    source: Source, offset: U64, nbytes: U64, mask: npt.NDArray[np.uint32], filters: tuple[FilterSpec, ...]
-) -> None:
-    """Refuse what libhdf5 would not survive either: it takes the checksum off a chunk that is shorter than it."""
-    end = np.uint64(source.nbytes)
-    least = np.ones(len(nbytes), np.uint64)
-    for i, spec in enumerate(filters):
-        if spec.id == _FLETCHER32 and i < 32:
-            least[mask >> np.uint32(i) & np.uint32(1) == 0] = _CHECKSUM_NBYTES
-    bad = np.flatnonzero((nbytes < least) | (offset > end) | (nbytes > end - np.minimum(offset, end)))
-    if len(bad):
-        i = int(bad[0])
-        raise CorruptDataError(
-            message(
-                "reading the chunk index of",
-                source.name,
-                expected=f"chunks of {least[i]} bytes or more, inside the file's {source.nbytes}",
-                got=f"{nbytes[i]} bytes at offset {offset[i]}",
-                hint="The file is cut short or damaged",
-            )
-        )
-
-
-def _check_room(
-    session: Session, dataset: h5py.h5d.DatasetID, maxshape: tuple[int | None, ...], chunk: tuple[int, ...]
-) -> None:
-    """Refuse a fixed array of another size than the dataset: libhdf5 looks up chunks beyond its end."""
-    try:
-        room = _layout(session, dataset).entries
-    except BadIndex:
-        return
-    most = [None if n is None else -(-n // c) for n, c in zip(maxshape, chunk, strict=True)]
-    if room is not None and (None in most or math.prod(n or 0 for n in most) != room):
-        raise CorruptDataError(
-            message(
-                "reading the chunk index of",
-                session.source.name,
-                expected=f"room for {most} chunks",
-                got=room,
-                hint="The file is damaged",
-            )
-        )
-
-
-def check_chunks(
-    session: Session,
-    dataset: h5py.h5d.DatasetID,
-    maxshape: tuple[int | None, ...],
-    chunk: tuple[int, ...],
-    filters: tuple[FilterSpec, ...],
-) -> None:
-    """Look at sizes and places alone, before libhdf5 reads a dataset whose list of chunks is of no use otherwise.
-
-    Raises
-    ------
-    CorruptDataError
-        Chunks outside the file, or of sizes that no chunk has.
-    """
-    _check_room(session, dataset, maxshape, chunk)
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-
-    def visit(info: Any) -> None:
-        for part, value in zip(parts, info[1:], strict=True):
-            part.append(2**64 - 1 if value is None else value)
-
-    if hasattr(dataset, "chunk_iter"):
-        dataset.chunk_iter(visit)
-    else:  # h5py built against HDF5 before 1.14
-        for i in range(dataset.get_num_chunks()):
-            visit(dataset.get_chunk_info(i))
-    mask, offset, nbytes = (np.array(part, np.uint64) for part in parts)
-    _check_ranges(session.source, offset, nbytes, mask.astype(np.uint32), filters)
 
 
 def _collect_in_doubt(

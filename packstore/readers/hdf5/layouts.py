@@ -21,9 +21,10 @@ from packstore.manifests import (
     Storage,
     regroup,
 )
+from packstore.readers.hdf5.chunk_checks import BadIndex, check_chunks
 from packstore.readers.hdf5.fallback import Elements, H5Fallback
 from packstore.readers.hdf5.header import compact_data
-from packstore.readers.hdf5.index import BadIndex, check_chunks, chunk_table
+from packstore.readers.hdf5.index import chunk_table
 from packstore.readers.hdf5.links import Target, text
 from packstore.readers.hdf5.types import describe_type, fill_value
 from packstore.readers.hdf5.types_stored import StoredType

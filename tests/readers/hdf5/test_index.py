@@ -18,7 +18,7 @@ from packstore.chunkio import read_box
 from packstore.errors import CorruptDataError
 from packstore.filters import FilterSpec
 from packstore.manifests import ChunkedManifest, DelegatedManifest
-from packstore.readers.hdf5 import index, read
+from packstore.readers.hdf5 import chunk_checks, index, read
 from packstore.readers.hdf5.files import Session
 from packstore.readers.hdf5.header import ChunkLayout, chunk_layout
 from packstore.source import FileSource
@@ -204,7 +204,7 @@ def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> A
 )
 def test_each_check(entries: list[Any], why: str) -> None:
     table = index._Collector(_Session(), (2, 2), (2, 3), (), 24)  # type: ignore[arg-type]
-    with pytest.raises(index.BadIndex, match=why):
+    with pytest.raises(chunk_checks.BadIndex, match=why):
         table.collect(_List(entries), 2, None)  # type: ignore[arg-type]
 
 
@@ -253,13 +253,13 @@ def test_what_libhdf5_must_not_read_either(
     monkeypatch: pytest.MonkeyPatch, filters: tuple[FilterSpec, ...], entry: Any, least: int
 ) -> None:
     listed: Any = _List([info((0, 0), 100), entry])
-    monkeypatch.setattr(index, "_layout", lambda *_: ChunkLayout(0, False))
+    monkeypatch.setattr(chunk_checks, "layout_of", lambda *_: ChunkLayout(0, False))
     why = f"expected chunks of {least} bytes or more, inside the file's 1000, got {entry.size} bytes at offset"
     table = index._Collector(_Session(), (2, 2), (2, 3), filters, 24)  # type: ignore[arg-type]
     with pytest.raises(CorruptDataError, match=rf"reading the chunk index of x\.h5: {why} {entry.byte_offset}"):
         table.collect(listed, 2, None)
     with pytest.raises(CorruptDataError, match=why):
-        index.check_chunks(_Session(), listed, (4, 6), (2, 3), filters)  # type: ignore[arg-type]
+        chunk_checks.check_chunks(_Session(), listed, (4, 6), (2, 3), filters)  # type: ignore[arg-type]
 
 
 def test_chunks_that_skip_their_checksum(tmp_path: Path, check: Any) -> None:
@@ -276,7 +276,7 @@ def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch
     make(path, (5, 7), None, (2, 3), gzip=True)
 
     def bad(*args: Any) -> Any:
-        raise index.BadIndex("for the test")
+        raise chunk_checks.BadIndex("for the test")
 
     monkeypatch.setattr("packstore.readers.hdf5.layouts.chunk_table", bad)
     assert isinstance(check(path).arrays["x"].storage, DelegatedManifest)
@@ -293,5 +293,5 @@ def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.Mon
         swapped = [info(a.chunk_offset, b.byte_offset) for a, b in zip(listed, reversed(listed), strict=True)]
         table = index._Collector(session, (2, 2), (2, 3), (), 24)
         table.collect(_List(swapped), 4, None)  # type: ignore[arg-type]
-        with pytest.raises(index.BadIndex, match="libhdf5 reads other bytes"):
+        with pytest.raises(chunk_checks.BadIndex, match="libhdf5 reads other bytes"):
             index._compare(session, dataset, table, table.sample(3))

@@ -1,0 +1,111 @@
+"""What must hold of a dataset's chunks before libhdf5 may look at them, or at what it says of them.
+
+It believes its indexes: it takes the checksum off a chunk that is shorter than it, and looks up chunks beyond the end
+of an array of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from packstore.errors import CorruptDataError, PackstoreError, message
+from packstore.filters import FilterSpec
+from packstore.readers.hdf5.files import Session
+from packstore.readers.hdf5.header import ChunkLayout, chunk_layout
+from packstore.source import Source
+
+__all__ = ["BadIndex", "check_chunks", "check_ranges", "check_room", "layout_of"]
+
+U64 = npt.NDArray[np.uint64]
+_FLETCHER32, _CHECKSUM_NBYTES = 3, 4
+
+
+class BadIndex(Exception):
+    """The chunk list cannot be right, or cannot be held; the text says why. Never leaves this reader."""
+
+
+def layout_of(session: Session, dataset: h5py.h5d.DatasetID) -> ChunkLayout:
+    address = int(h5py.h5o.get_info(dataset).addr)
+    try:
+        return chunk_layout(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
+    except (PackstoreError, IndexError) as why:
+        raise BadIndex(f"its layout message does not read: {why}") from None
+
+
+def check_ranges(
+    source: Source, offset: U64, nbytes: U64, mask: npt.NDArray[np.uint32], filters: tuple[FilterSpec, ...]
+) -> None:
+    """Refuse what libhdf5 would not survive either: it takes the checksum off a chunk that is shorter than it."""
+    end = np.uint64(source.nbytes)
+    least = np.ones(len(nbytes), np.uint64)
+    for i, spec in enumerate(filters):
+        if spec.id == _FLETCHER32 and i < 32:
+            least[mask >> np.uint32(i) & np.uint32(1) == 0] = _CHECKSUM_NBYTES
+    bad = np.flatnonzero((nbytes < least) | (offset > end) | (nbytes > end - np.minimum(offset, end)))
+    if len(bad):
+        i = int(bad[0])
+        raise CorruptDataError(
+            message(
+                "reading the chunk index of",
+                source.name,
+                expected=f"chunks of {least[i]} bytes or more, inside the file's {source.nbytes}",
+                got=f"{nbytes[i]} bytes at offset {offset[i]}",
+                hint="The file is cut short or damaged",
+            )
+        )
+
+
+def check_room(
+    session: Session, dataset: h5py.h5d.DatasetID, maxshape: tuple[int | None, ...], chunk: tuple[int, ...]
+) -> None:
+    """Refuse a fixed array of another size than the dataset: libhdf5 looks up chunks beyond its end."""
+    try:
+        room = layout_of(session, dataset).entries
+    except BadIndex:
+        return
+    most = [None if n is None else -(-n // c) for n, c in zip(maxshape, chunk, strict=True)]
+    if room is not None and (None in most or math.prod(n or 0 for n in most) != room):
+        raise CorruptDataError(
+            message(
+                "reading the chunk index of",
+                session.source.name,
+                expected=f"room for {most} chunks",
+                got=room,
+                hint="The file is damaged",
+            )
+        )
+
+
+def check_chunks(
+    session: Session,
+    dataset: h5py.h5d.DatasetID,
+    maxshape: tuple[int | None, ...],
+    chunk: tuple[int, ...],
+    filters: tuple[FilterSpec, ...],
+) -> None:
+    """Look at sizes and places alone, before libhdf5 reads a dataset whose list of chunks is of no use otherwise.
+
+    Raises
+    ------
+    CorruptDataError
+        Chunks outside the file, or of sizes that no chunk has.
+    """
+    check_room(session, dataset, maxshape, chunk)
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+
+    def visit(info: Any) -> None:
+        for part, value in zip(parts, info[1:], strict=True):
+            part.append(2**64 - 1 if value is None else value)
+
+    if hasattr(dataset, "chunk_iter"):
+        dataset.chunk_iter(visit)
+    else:  # h5py built against HDF5 before 1.14
+        for i in range(dataset.get_num_chunks()):
+            visit(dataset.get_chunk_info(i))
+    mask, offset, nbytes = (np.array(part, np.uint64) for part in parts)
+    check_ranges(session.source, offset, nbytes, mask.astype(np.uint32), filters)
