@@ -18,7 +18,7 @@ from packstore.cache import ByteLRU
 from packstore.contiguousio import contiguous_view, pread_rows, read_contiguous
 from packstore.errors import CorruptDataError, PackstoreError, TruncatedFileError, message
 from packstore.filters import decode_chunk
-from packstore.filters._pipeline import Step, decode_many, plan_steps, run_steps
+from packstore.filters._pipeline import Step, decode_many, decode_range, plan_steps, run_steps
 from packstore.filters._scratch import KEEP_NBYTES, take
 from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
 from packstore.packedio import packed_bytes, read_packed
@@ -35,6 +35,10 @@ CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
 # Chunks of at most half of this are decoded several at a time.
 RUN_NBYTES = 1 << 20
 _MISSING = int(MISSING)
+# Filters whose blocks decode on their own; and how many bytes of which chunks were decoded that way: only a hint.
+_FILTERS_OF_PARTS = frozenset({32008})
+_decoded_parts: dict[tuple[int, tuple[int, ...]], int] = {}
+_MOST_PARTS = 1 << 14
 # Of the scratch memory, for whole chunks on their way into a larger result; the others are those of the filters.
 _SCRATCH_SLOT = 6
 
@@ -250,11 +254,53 @@ def missing_value(array: ManifestArray) -> Any:
 def _chunk_part(array: ManifestArray, storage: ChunkedManifest, coords: tuple[int, ...], inner: Box) -> Array:
     if storage.filters:
         cache = not _is_whole(array, coords, inner)
+        small = _partly_decoded(storage, coords, inner) if cache else None
+        if small is not None:
+            return small
         part: Array = _decoded_chunk(storage, coords, cache=cache)[as_index(inner)]
         return part
     # Nothing to undo: cut the part out of the stored bytes before any conversion.
     part = _plain_part(storage, coords, inner)
     return part if storage.convert is None else storage.convert(part)
+
+
+def _partly_decoded(storage: ChunkedManifest, coords: tuple[int, ...], inner: Box) -> Array | None:
+    """A small part of a chunk whose filter decodes parts; None for what is better cut out of the whole chunk.
+
+    Parts are not kept: a chunk of which as much was decoded as it holds is decoded whole the next time.
+    """
+    if len(storage.filters) != 1 or storage.filters[0].id not in _FILTERS_OF_PARTS or storage.convert is not None:
+        return None
+    nbytes = storage.decoded_nbytes
+    strides = []
+    stride = storage.stored.itemsize
+    for n in reversed(storage.chunk_shape):
+        strides.append(stride)
+        stride *= n
+    strides.reverse()
+    shape = box_shape(inner)
+    if 0 in shape or storage.stored.hasobject:
+        return None
+    start = sum([s.start * k for s, k in zip(inner, strides, strict=True)])
+    steps = [s.step * k for s, k in zip(inner, strides, strict=True)]
+    stop = start + sum([(n - 1) * k for n, k in zip(shape, steps, strict=True)]) + storage.stored.itemsize
+    if 4 * (stop - start) > nbytes or (storage.filter_mask is not None and storage.filter_mask.item(coords)):
+        return None
+    key = (id(storage), coords)
+    done = _decoded_parts.get(key, 0) + stop - start
+    if done > nbytes or CHUNK_CACHE.get(key, storage) is not None:
+        _decoded_parts.pop(key, None)
+        return None
+    offset, stored_nbytes = storage.offsets.item(coords), storage.nbytes.item(coords)
+    data = _stored_bytes(storage, coords, storage.space.view(), offset, stored_nbytes)
+    found = decode_range(storage.filters, data, nbytes, start, stop)
+    if found is None:
+        return None
+    if len(_decoded_parts) >= _MOST_PARTS:
+        _decoded_parts.clear()
+    _decoded_parts[key] = done
+    part, first = found
+    return np.ndarray(shape, storage.stored, part.data, start - first, steps)
 
 
 def _is_whole(array: ManifestArray, coords: tuple[int, ...], inner: Box) -> bool:

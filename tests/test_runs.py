@@ -134,3 +134,51 @@ def test_buffers_of_another_kind_are_left_alone() -> None:
     assert not _blosc_frame.decode_buffers(frames, spec, np.empty(8000, np.uint8))
     short = [frames[0], frames[0][:10]]
     assert not _blosc_frame.decode_buffers(short, spec, np.empty(8000, np.uint8))
+
+
+@pytest.mark.parametrize("name", ["bitshuffle", "bitshuffle-zstd"])
+@pytest.mark.parametrize("dtype", ["u1", ">i2", "<f4", "<f8"])
+def test_parts_of_a_chunk(name: str, dtype: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 50, (300, 400)).astype(dtype)
+    expected = write(tmp_path / "x.h5", values, (256, 256), name, [True])
+    opened = packstore.open_array(tmp_path / "x.h5", "x")
+    found = []
+
+    def decode_range(*args: Any) -> Any:
+        found.append(_pipeline.decode_range(*args))
+        return found[-1]
+
+    with mock.patch.object(chunkio, "decode_range", decode_range):
+        for _ in range(100):
+            chunkio.CHUNK_CACHE.clear()
+            y, x = int(rng.integers(0, 290)), int(rng.integers(0, 390))
+            height, width, step = (int(n) for n in rng.integers(1, (40, 60, 4)))
+            key = slice(y, y + height, step), slice(x, x + width)
+            np.testing.assert_array_equal(opened[key], expected[key])
+    assert sum(part is not None for part in found) > 20
+    assert all(part[0].nbytes < values.itemsize * 256 * 256 for part in found if part is not None)
+
+
+def test_a_chunk_read_in_many_parts_is_decoded_whole_once(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 50, (256, 256)).astype("<f4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", data=values, chunks=(256, 256), **PIPELINES["bitshuffle"])
+    opened = packstore.open_array(tmp_path / "x.h5", "x")
+    with mock.patch.object(chunkio, "_undo", wraps=chunkio._undo) as whole:
+        for y in [*range(0, 250, 10)] * 3:
+            np.testing.assert_array_equal(opened[y : y + 30, 5:20], values[y : y + 30, 5:20])
+    assert whole.call_count == 1
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 50, (256, 256)).astype("<f4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        x = file.create_dataset("x", data=values, chunks=(256, 256), **PIPELINES["bitshuffle"])
+        file.flush()
+        info = x.id.get_chunk_info(0)
+    raw = bytearray((tmp_path / "x.h5").read_bytes())
+    raw[info.byte_offset + 12 : info.byte_offset + 300] = b"\xff" * 288
+    (tmp_path / "x.h5").write_bytes(raw)
+    with pytest.raises(CorruptDataError, match=r"x\.h5 chunk \(0, 0\)"):
+        packstore.open_array(tmp_path / "x.h5", "x")[:4, :4]

@@ -70,7 +70,9 @@ class FilterModule(Protocol):
         """
 
     # A filter may also have `decode_many(chunks, spec, out) -> bool`: chunks of ``len(out) // len(chunks)`` bytes each
-    # in one call of its library. False, or CorruptDataError, and they are decoded one by one.
+    # in one call of its library. False, or CorruptDataError, and they are decoded one by one. And a
+    # `decode_range(data, spec, nbytes, start, stop) -> tuple[Bytes, int] | None`: the part of a chunk of `nbytes` that
+    # covers these decoded bytes, and where it begins. None, or CorruptDataError, and all of the chunk is decoded.
 
 
 def corrupt(spec: FilterSpec, expected: object, got: object, hint: str | None = None) -> NoReturn:

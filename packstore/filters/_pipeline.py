@@ -13,7 +13,7 @@ from packstore.errors import CorruptDataError, MissingFilterError, OptionError, 
 from packstore.filters import _registry, _scratch
 from packstore.filters._base import Bytes, FilterModule, FilterSpec
 
-__all__ = ["Step", "decode_chunk", "decode_many", "plan_steps", "run_steps"]
+__all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "plan_steps", "run_steps"]
 
 
 class Step(NamedTuple):
@@ -123,6 +123,29 @@ def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> boo
     except CorruptDataError:
         # Which of them it is, the other way says.
         return False
+
+
+def decode_range(
+    filters: Sequence[FilterSpec], data: Any, nbytes: int, start: int, stop: int
+) -> tuple[Bytes, int] | None:
+    """Undo a single filter on the part of a chunk that covers decoded bytes `start` to `stop`.
+
+    Returns
+    -------
+    (ndarray of uint8, int) or None
+        The part and where it begins; None where the filter cannot, or the chunk does not decode: take all of it.
+    """
+    if len(filters) != 1:
+        return None
+    module, spec = _module(filters[0])
+    function = getattr(module, "decode_range", None)
+    if function is None:
+        return None
+    try:
+        found: tuple[Bytes, int] | None = function(np.frombuffer(data, np.uint8), spec, nbytes, start, stop)
+    except CorruptDataError:
+        return None
+    return found
 
 
 def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | None) -> Bytes:

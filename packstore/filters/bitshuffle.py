@@ -18,7 +18,7 @@ from packstore.filters._base import Bytes, FilterSpec, call, check_size, compres
 from packstore.filters.lz4 import blocks, header, lz4_block
 from packstore.filters.zstd import zstd_into
 
-__all__ = ["decode", "decode_many", "encoded_size", "unavailable"]
+__all__ = ["decode", "decode_many", "decode_range", "encoded_size", "unavailable"]
 
 _NONE, _LZ4, _ZSTD = 0, 2, 3
 _HEADER = 12
@@ -94,6 +94,23 @@ def decode_many(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
         found.append(_blosc_frame.Blocks(data, *blocks(data, spec, nbytes, step)))
     known = _blosc_frame.LZ4 if compression == _LZ4 else _blosc_frame.ZSTD
     return _blosc_frame.decode_blocks(found, spec, known, itemsize, step, out)
+
+
+def decode_range(data: Bytes, spec: FilterSpec, nbytes: int, start: int, stop: int) -> tuple[Bytes, int] | None:
+    """Decode the blocks that cover bytes `start` to `stop` of a chunk of `nbytes`."""
+    compression = _compression(spec)
+    itemsize = spec.client_values[2] if len(spec.client_values) > 2 else 0
+    if itemsize < 1 or compression not in (_LZ4, _ZSTD):
+        return None
+    total, step = header(data, spec)
+    if total != nbytes or not step or step % (itemsize * _MULTIPLE) or -(-stop // step) * step > nbytes:
+        return None
+    first, last = start // step, -(-stop // step)
+    starts, sizes = blocks(data, spec, last * step, step)
+    out = np.empty((last - first) * step, np.uint8)
+    wanted = [_blosc_frame.Blocks(data, starts[first:], sizes[first:])]
+    known = _blosc_frame.LZ4 if compression == _LZ4 else _blosc_frame.ZSTD
+    return (out, first * step) if _blosc_frame.decode_blocks(wanted, spec, known, itemsize, step, out) else None
 
 
 def _compression(spec: FilterSpec) -> int:
