@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from packstore import boxes, chunkio, packedio
+from packstore import boxes, chunkedio, packedio
 from packstore.chunkio import read_box, read_chunk
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
 from packstore.filters import FilterSpec
@@ -182,12 +182,12 @@ def whole(array: ManifestArray) -> tuple[slice, ...]:
 
 
 def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunkio, "PARALLEL_NBYTES", 1)
+    monkeypatch.setattr(chunkedio, "PARALLEL_NBYTES", 1)
     monkeypatch.setattr(boxes, "cpu_count", lambda: 4)
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
     names = set()
-    real = chunkio.decode_chunk
+    real = chunkedio.decode_chunk
     meeting = threading.Barrier(2)
 
     def watch(*args: Any) -> Any:
@@ -197,7 +197,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
         names.add(threading.current_thread().name)
         return real(*args)
 
-    monkeypatch.setattr(chunkio, "decode_chunk", watch)
+    monkeypatch.setattr(chunkedio, "decode_chunk", watch)
     np.testing.assert_array_equal(read_box(array, whole(array)), data)
     assert len(names) > 1
     names = {"none yet"}
@@ -209,7 +209,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("kind", [CorruptDataError, KeyboardInterrupt])
 def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
-    monkeypatch.setattr(chunkio, "PARALLEL_NBYTES", 1)
+    monkeypatch.setattr(chunkedio, "PARALLEL_NBYTES", 1)
     monkeypatch.setattr(boxes, "cpu_count", lambda: 2)
     array = chunked(numbers(400, 10), (4, 10), filters=DEFLATE)
     done = []
@@ -218,7 +218,7 @@ def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kin
         done.append(1)
         raise kind("chunk gone bad")
 
-    monkeypatch.setattr(chunkio, "decode_chunk", fail)
+    monkeypatch.setattr(chunkedio, "decode_chunk", fail)
     with pytest.raises(kind, match="chunk gone bad"):
         read_box(array, whole(array))
     # The rest was cancelled.

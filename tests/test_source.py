@@ -328,7 +328,7 @@ def test_processes(path: Path, method: str) -> None:
 def test_fork_while_a_lock_is_held(path: Path) -> None:
     """A child must not inherit a lock that a thread of the parent holds."""
     from packstore import readers
-    from packstore.chunkio import CHUNK_CACHE
+    from packstore.chunkedio import CHUNK_CACHE
 
     with source_module._lock, readers._lock, CHUNK_CACHE._lock:
         child = os.fork()

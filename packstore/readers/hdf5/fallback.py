@@ -193,7 +193,7 @@ class H5Fallback:
 
     def _from_chunks(self, box: tuple[slice, ...]) -> Array | None:
         """A small part of few chunks, by way of the cache; None where reading the box in one go is as good."""
-        from packstore.chunkio import CHUNK_CACHE
+        from packstore.chunkedio import CHUNK_CACHE
 
         assert self.chunk is not None
         shape = box_shape(box)
