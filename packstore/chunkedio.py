@@ -88,6 +88,7 @@ def _fits_runs(array: ManifestArray, storage: ChunkedManifest, box: Box) -> bool
     """Whether chunks are so small, and the box so long, that what is done once for several of them counts."""
     return (
         0 < 2 * storage.decoded_nbytes <= RUN_NBYTES
+        and bool(box)
         and box[-1].stop - box[-1].start >= 2 * array.chunk_shape[-1]
         and storage.convert is None
         and storage.stored == array.dtype

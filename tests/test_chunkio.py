@@ -177,6 +177,14 @@ def test_chunked(filters: Any, draw: st.DataObject, shape: tuple[int, ...]) -> N
         np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
 
 
+@pytest.mark.parametrize("filters", [(), DEFLATE])
+def test_a_scalar_in_a_chunk(filters: Any) -> None:
+    array = chunked(np.array(5), (), filters=filters)
+    assert read_box(array, ()).shape == () and read_box(array, ()) == 5
+    array.storage.offsets[()] = MISSING  # type: ignore[union-attr]  # chunked it is
+    assert read_box(array, ()).shape == () and read_box(array, ()) == 0
+
+
 def whole(array: ManifestArray) -> tuple[slice, ...]:
     return tuple(slice(0, n, 1) for n in array.shape)
 
