@@ -25,6 +25,10 @@ Array = npt.NDArray[Any]
 
 # A box of at least this many decoded bytes over several chunks is decoded by several threads.
 PARALLEL_NBYTES = 4 << 20
+# So are those that a crop touches, of the slower filters (deflate, szip, bzip2, LZF), from so many bytes on: starting a
+# thread takes 0.1 ms.
+_SLOW_FROM_NBYTES = {1: 1 << 20, 4: 1 << 20, 307: 1 << 16, 32000: 1 << 20}
+_MOST_OF_A_CROP = 64
 # Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
 CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
 # Chunks of at most half of this are decoded several at a time.
@@ -59,8 +63,12 @@ def read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> Ar
         else:
             _chunk_into(array, storage, coords, inner, target)
 
-    items = touched(box, array.chunk_shape)
-    parallel = out.nbytes >= PARALLEL_NBYTES and bool(storage.filters)
+    items: Iterable[Touched] = touched(box, array.chunk_shape)
+    parallel = bool(storage.filters) and out.nbytes >= PARALLEL_NBYTES
+    count = math.prod([-(-s.stop // c) - s.start // c for s, c in zip(box, array.chunk_shape, strict=True)])
+    if storage.filters and not parallel and 1 < count <= _MOST_OF_A_CROP:
+        items = list(items)
+        parallel = _is_long_work(storage, items)
     if not _fits_runs(array, storage, box):
         run_all(fill, items, parallel=parallel)
         return out
@@ -82,6 +90,14 @@ def read_stored_chunk(array: ManifestArray, storage: ChunkedManifest, coords: tu
     if storage.filters:
         return _decoded_chunk(storage, coords, cache=False)
     return _chunk_part(array, storage, coords, tuple([slice(0, n, 1) for n in storage.chunk_shape]))
+
+
+def _is_long_work(storage: ChunkedManifest, items: list[Touched]) -> bool:
+    """Whether a crop that touches several chunks of a slow filter has to decode enough for another thread."""
+    least = min([_SLOW_FROM_NBYTES.get(spec.id, 1 << 62) for spec in storage.filters])
+    if len(items) * storage.decoded_nbytes < least:
+        return False
+    return sum([CHUNK_CACHE.get((id(storage), item.coords), storage) is None for item in items]) > 1
 
 
 def _fits_runs(array: ManifestArray, storage: ChunkedManifest, box: Box) -> bool:

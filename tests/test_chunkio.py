@@ -177,6 +177,21 @@ def test_chunked(filters: Any, draw: st.DataObject, shape: tuple[int, ...]) -> N
         np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
 
 
+def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.random.default_rng(0).integers(0, 9, (1200, 1200), np.uint8)
+    array = chunked(data, (600, 600), filters=DEFLATE)
+    asked = []
+    real = chunkedio.run_all
+    monkeypatch.setattr(
+        chunkedio, "run_all", lambda *args, parallel: (asked.append(parallel), real(*args, parallel=parallel))
+    )
+    box = (slice(580, 620, 1), slice(590, 610, 1))
+    for _ in range(2):
+        np.testing.assert_array_equal(read_box(array, box), data[box])
+    # The second time the chunks are at hand.
+    assert asked == [True, False]
+
+
 @pytest.mark.parametrize("filters", [(), DEFLATE])
 def test_a_scalar_in_a_chunk(filters: Any) -> None:
     array = chunked(np.array(5), (), filters=filters)
