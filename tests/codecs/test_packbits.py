@@ -352,6 +352,11 @@ def test_parts_read_only_their_bytes() -> None:
         assert getter.ranges == [(head + 100 * 128 + 62, head + 109 * 128 + 75)]
 
 
+def forwards(key: slice) -> slice:
+    """zarr has no negative steps."""
+    return key if key.step is None or key.step > 0 else slice(key.stop, key.start, -key.step)
+
+
 @pytest.mark.parametrize("chunks", [(64, 64), (50, 33)])
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
@@ -367,8 +372,7 @@ def test_parts_of_files(tmp_path_factory, chunks, data) -> None:
     expected[170:] = False
     z = zarr.open_array(path, mode="r")
     for _ in range(5):
-        rows = data.draw(st.slices(200).filter(lambda s: (s.step or 1) > 0))
-        columns = data.draw(st.slices(150).filter(lambda s: (s.step or 1) > 0))
+        rows, columns = (data.draw(st.slices(n).map(forwards)) for n in (200, 150))
         assert_same_bits(z[rows, columns], expected[rows, columns])
 
 
