@@ -126,8 +126,7 @@ def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool) 
                 if item is lock:
                     return
                 work(item)  # type: ignore[arg-type]  # the lock, as the end mark, is gone
-        except BaseException:
-            # Ctrl-C between two items stops the other threads, too.
+        except BaseException:  # Ctrl-C between two items stops the other threads, too
             failed = True
             raise
 

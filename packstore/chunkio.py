@@ -6,7 +6,7 @@ an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -78,8 +78,8 @@ def read_chunk(array: ManifestArray, coords: tuple[int, ...]) -> Array | None:
     part = read_box(array, box)
     if part.shape == array.chunk_shape:
         return part
-    order = "F" if isinstance(storage, ContiguousManifest) and storage.order == "F" else "C"
-    whole: Array = np.zeros(array.chunk_shape, array.dtype, order=order)  # type: ignore[call-overload]  # order is C or F
+    order: Literal["C", "F"] = "F" if isinstance(storage, ContiguousManifest) and storage.order == "F" else "C"
+    whole: Array = np.zeros(array.chunk_shape, array.dtype, order=order)
     if array.fill_value is not None and not isinstance(storage, ContiguousManifest):
         whole[...] = array.fill_value
     whole[tuple(slice(0, n) for n in part.shape)] = part

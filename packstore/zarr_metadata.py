@@ -31,7 +31,9 @@ def _zdtype(array: ManifestArray) -> tuple[Any, Any, str]:
     if array.zarr_kind == "string":
         from zarr.dtype import VariableLengthUTF8
 
-        string = VariableLengthUTF8()  # type: ignore[no-untyped-call, unused-ignore]  # untyped in some zarr releases
+        # Its constructor is untyped in some releases of zarr.
+        make: Any = VariableLengthUTF8
+        string = make()
         return string.to_json(zarr_format=3), string, "vlen-utf8"
     if array.zarr_kind == "bytes":
         from zarr.dtype import VariableLengthBytes

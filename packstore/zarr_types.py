@@ -112,7 +112,7 @@ def _packed_struct(dtype: DType) -> DType:
     if dtype.names is None:
         return dtype.newbyteorder("<") if dtype.kind not in "VO" else dtype
     # zarr writes no field offsets and no byte order per field.
-    return np.dtype([(name, _packed_struct(dtype.fields[name][0])) for name in dtype.names])  # type: ignore[index]  # names means fields
+    return np.dtype([(name, _packed_struct(dtype[name])) for name in dtype.names])
 
 
 def _is_string_object(dtype: DType) -> bool:
@@ -124,7 +124,7 @@ def _static_reason(dtype: DType) -> str | None:
         if not dtype.names:
             return "zarr structs have at least one field"
         for name in dtype.names:
-            member: DType = dtype.fields[name][0]  # type: ignore[index]  # names means fields
+            member: DType = dtype[name]
             if member.subdtype is not None:
                 return f"zarr structs have no array members ({name!r} has shape {member.shape})"
             why = "zarr structs have no variable-length members" if member.hasobject else _static_reason(member)
@@ -145,7 +145,7 @@ def _static_reason(dtype: DType) -> str | None:
 def _shortened(dtype: DType) -> DType:
     """`dtype` with its long strings cut: a declared length of gigabytes must not be tried out."""
     if dtype.names is not None:
-        return np.dtype([(name, _shortened(dtype.fields[name][0])) for name in dtype.names])  # type: ignore[index]  # names means fields
+        return np.dtype([(name, _shortened(dtype[name])) for name in dtype.names])
     if dtype.kind in "SUV" and dtype.isbuiltin != 2 and dtype.itemsize > 64:
         return np.dtype(f"{dtype.str[:2]}16")
     return dtype

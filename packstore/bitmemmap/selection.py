@@ -139,7 +139,8 @@ def parse(key: object, shape: tuple[int, ...], path: str) -> Selection:
 def _normalise(entry: Any, path: str) -> slice | int | bool | NDArray[Any] | EllipsisType | None:
     kind = type(entry)
     if kind is slice or kind is int or entry is None or entry is Ellipsis:
-        return entry  # type: ignore[no-any-return]  # narrowed by identity, which mypy does not follow
+        plain: slice | int | EllipsisType | None = entry
+        return plain
     if isinstance(entry, (bool, np.bool_)):
         return bool(entry)
     if not isinstance(entry, np.ndarray):

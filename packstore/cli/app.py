@@ -229,7 +229,7 @@ def run(arguments: list[str]) -> int:
         # An OSError of ours would show its number before the sentence.
         text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
         return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
-    except Exception as error:
+    except Exception as error:  # one line and an exit code for whatever happens
         # The usage errors of typer, whichever module they live in, know how to show themselves.
         shown: Any = getattr(error, "format_message", None)
         if shown is not None:

@@ -10,7 +10,7 @@ import codecs
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -222,7 +222,8 @@ def _struct(state: tuple[Any, ...], source: ByteSpace, depth: int) -> np.dtype[A
     if not any(spec["titles"]):
         del spec["titles"]
     aligned = bool(state[7] & 0x80) if type(state[7]) is int else False
-    return np.dtype(spec, align=aligned)  # type: ignore[call-overload, no-any-return]  # a dict of lists
+    made: np.dtype[Any] = np.dtype(cast(Any, spec), align=aligned)
+    return made
 
 
 def _datetime(dtype: np.dtype[Any], state: tuple[Any, ...], source: ByteSpace) -> np.dtype[Any]:

@@ -14,13 +14,16 @@ MAX_TEXT_NBYTES = 1 << 12
 WINDOW_NBYTES = 1 << 16
 
 
+Coding = Literal["raw", "utf-8", "raw-unicode-escape", "repr"]
+
+
 @dataclass(frozen=True)
 class Blob:
     """Bytes in the file. `coding` says how they become the pickled ones ("raw": as they are); `old`: Python 2's str."""
 
     offset: int
     nbytes: int
-    coding: Literal["raw", "utf-8", "raw-unicode-escape", "repr"] = "raw"
+    coding: Coding = "raw"
     old: bool = False
 
 
@@ -69,11 +72,11 @@ class ShortText(str):
     blob: Blob
 
     def __new__(
-        cls, text: str, cursor: Cursor, nbytes: int, start: int | None = None, coding: str = "utf-8"
+        cls, text: str, cursor: Cursor, nbytes: int, start: int | None = None, coding: Coding = "utf-8"
     ) -> ShortText:
         self = super().__new__(cls, text)
         at = cursor.position - nbytes if start is None else start
-        self.blob = Blob(at, nbytes, coding)  # type: ignore[arg-type]  # one of the literals
+        self.blob = Blob(at, nbytes, coding)
         return self
 
 

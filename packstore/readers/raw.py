@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, SupportsIndex, cast
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def _packed(
     axis: int | None = None
     if packed_axis != "flat":
         try:
-            axis = operator.index(packed_axis)  # type: ignore[arg-type]  # a wrong type is what the except is for
+            axis = operator.index(cast("SupportsIndex", packed_axis))
         except TypeError:
             raise OptionError(
                 message("opening packed bits in", source.name, expected='an axis or "flat"', got=repr(packed_axis))

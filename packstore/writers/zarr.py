@@ -136,8 +136,7 @@ def write(
             if item.nbytes:
                 block = unit if item.is_dask else grown(item.shape, item.dtype.itemsize, unit, BLOCK_NBYTES)
                 write_blocks(item, block, sink, progress, whole_chunks=True)
-    except BaseException:
-        # An interrupt included: what zarr still writes must end before the folder is removed.
+    except BaseException:  # an interrupt included: what zarr still writes must end before the folder is removed
         _drain()
         raise
     finally:

@@ -81,8 +81,9 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
         else:
             try:
                 arrays[node.component] = _describe(node, document, attributes)
-            # Whatever zarr raises for metadata that it cannot read: the siblings are still served.
-            except Exception as error:
+            except (
+                Exception
+            ) as error:  # whatever zarr raises for metadata it cannot read: the siblings are still served
                 unsupported[node.component] = f"zarr cannot open it ({type(error).__name__}: {error})"
     return ManifestGroup(arrays, groups, unsupported, fresh=_Freshness(source.path, nodes, component is None))
 

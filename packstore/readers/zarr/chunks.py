@@ -212,8 +212,7 @@ class ChunkReader:
                 if time.time_ns() - mtime_ns > tick_ns:
                     stamp = (path, mtime_ns, stat.st_size, stat.st_ino)
             return FileBlob(fd, 0, stat.st_size, stamp)
-        except BaseException:
-            # Whatever happened, an interrupt included: nobody else would close it.
+        except BaseException:  # an interrupt included: nobody else would close it
             os.close(fd)
             raise
 
