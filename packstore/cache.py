@@ -1,4 +1,4 @@
-"""A small cache bounded by bytes."""
+"""Small caches bounded by bytes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,51 @@ from typing import Any
 
 import numpy.typing as npt
 
-__all__ = ["ByteLRU"]
+from packstore.source import Fingerprint
+
+__all__ = ["ByteLRU", "FileLRU"]
+
+Array = npt.NDArray[Any]
 
 
-class ByteLRU:
+class _Arrays:
+    """Arrays in the order of their use, each with a tag; the lock is the subclass's to take."""
+
+    def __init__(self, max_nbytes: int) -> None:
+        self.max_nbytes = max_nbytes
+        self.nbytes = 0
+        self._items: OrderedDict[Hashable, tuple[Any, Array]] = OrderedDict()
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def _add(self, key: Hashable, tag: object, array: Array, at_least: int = 0) -> None:
+        """Keep `array`; the least recently used ones go while all are beyond the bound, but for `at_least` arrays."""
+        array.flags.writeable = False
+        if key in self._items:
+            self._drop(key)
+        self._items[key] = (tag, array)
+        self.nbytes += array.nbytes
+        while self.nbytes > self.max_nbytes and len(self._items) > at_least:
+            self._drop(next(iter(self._items)))
+
+    def _drop(self, key: Hashable) -> Any:
+        """Forget one array; returns its tag."""
+        tag, array = self._items.pop(key)
+        self.nbytes -= array.nbytes
+        return tag
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            while self._items:
+                self._drop(next(iter(self._items)))
+
+
+class ByteLRU(_Arrays):
     """Least recently used arrays, at most `max_nbytes` of them together.
 
     Parameters
@@ -37,18 +78,7 @@ class ByteLRU:
     (10,)
     """
 
-    def __init__(self, max_nbytes: int) -> None:
-        self.max_nbytes = max_nbytes
-        self.nbytes = 0
-        self._items: OrderedDict[Hashable, tuple[Any, npt.NDArray[Any]]] = OrderedDict()
-        self._lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew_lock)
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, owner: object) -> npt.NDArray[Any] | None:
+    def get(self, key: Hashable, owner: object) -> Array | None:
         """The array under `key` if it was put by this `owner`."""
         with self._lock:
             item = self._items.get(key)
@@ -57,23 +87,65 @@ class ByteLRU:
             self._items.move_to_end(key)
             return item[1]
 
-    def put(self, key: Hashable, owner: object, array: npt.NDArray[Any]) -> None:
+    def put(self, key: Hashable, owner: object, array: Array) -> None:
         """Keep `array`, dropping the least recently used ones beyond the bound."""
         if array.nbytes > self.max_nbytes // 2:
             return
-        array.flags.writeable = False
         with self._lock:
-            old = self._items.pop(key, None)
-            if old is not None:
-                self.nbytes -= old[1].nbytes
-            self._items[key] = (weakref.ref(owner), array)
-            self.nbytes += array.nbytes
-            while self.nbytes > self.max_nbytes:
-                _, (_, gone) = self._items.popitem(last=False)
-                self.nbytes -= gone.nbytes
+            self._add(key, weakref.ref(owner), array)
 
-    def clear(self) -> None:
-        """Drop everything."""
+
+class FileLRU(_Arrays):
+    """Arrays decoded from files, the least recently used ones dropped beyond `max_nbytes`; the newest is always kept.
+
+    Parameters
+    ----------
+    max_nbytes
+        Of all of them together.
+
+    Notes
+    -----
+    Thread safe and fork safe. Of each path only the newest state is kept: what another fingerprint led to goes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from packstore.source import Fingerprint
+    >>> cache, first, second = FileLRU(1000), Fingerprint("/a", 9, 1, 1), Fingerprint("/a", 9, 2, 1)
+    >>> cache.put(first, "x", np.zeros(10, np.uint8))
+    >>> cache.put(second, "y", np.zeros(10, np.uint8))
+    >>> cache.get(first, "x") is None, cache.nbytes
+    (True, 10)
+    """
+
+    def __init__(self, max_nbytes: int) -> None:
+        super().__init__(max_nbytes)
+        self._states: dict[str, tuple[Fingerprint, set[Hashable]]] = {}
+
+    def get(self, fingerprint: Fingerprint, key: Hashable) -> Array | None:
+        """The array under `key` of the file in that state."""
         with self._lock:
-            self._items.clear()
-            self.nbytes = 0
+            item = self._items.get((fingerprint, key))
+            if item is None:
+                return None
+            self._items.move_to_end((fingerprint, key))
+            return item[1]
+
+    def put(self, fingerprint: Fingerprint, key: Hashable, array: Array) -> None:
+        """Keep `array`; what is of another state of the file goes, and what is beyond the bound."""
+        path = fingerprint.path
+        with self._lock:
+            state = self._states.get(path)
+            if state is not None and state[0] != fingerprint:
+                for old in tuple(state[1]):
+                    self._drop(old)
+            self._add((fingerprint, key), path, array, at_least=1)
+            self._states.setdefault(path, (fingerprint, set()))[1].add((fingerprint, key))
+
+    def _drop(self, key: Hashable) -> Any:
+        path = super()._drop(key)
+        keys = self._states[path][1]
+        keys.discard(key)
+        if not keys:
+            del self._states[path]
+        return path

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from packstore.cache import ByteLRU
+from packstore.cache import ByteLRU, FileLRU
+from packstore.source import Fingerprint
 
 
 class Owner:
@@ -81,3 +82,34 @@ def test_threads() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(work, range(32)))
     assert cache.nbytes == sum(a.nbytes for _, a in cache._items.values()) <= 5000
+
+
+def state(path: str = "/a", mtime_ns: int = 0) -> Fingerprint:
+    return Fingerprint(path, 10, mtime_ns, 1)
+
+
+def test_arrays_of_files_are_bounded_but_for_the_newest() -> None:
+    cache = FileLRU(100)
+    for i in range(5):
+        cache.put(state(f"/{i}"), "x", block(i, 40))
+    assert cache.nbytes == 80 and cache.get(state("/2"), "x") is None and cache.get(state("/3"), "x") is not None
+    cache.put(state(), "large", block(0, 1000))
+    assert cache.nbytes == 1000 and cache.get(state(), "large") is not None and cache.get(state("/4"), "x") is None
+    cache.put(state(), "large", block(0, 50))
+    assert cache.nbytes == 50
+
+
+def test_a_changed_file_leaves_nothing_behind() -> None:
+    cache = FileLRU(1000)
+    for key in range(3):
+        cache.put(state(), key, block(key))
+    cache.put(state("/b"), 0, block(9))
+    cache.put(state(mtime_ns=1), 1, block(7))
+    assert [cache.get(state(), key) for key in range(3)] == [None] * 3
+    found = cache.get(state(mtime_ns=1), 1)
+    assert found is not None and found[0] == 7
+    assert cache.get(state("/b"), 0) is not None and cache.nbytes == 200
+    cache.clear()
+    assert cache.nbytes == 0 and cache.get(state("/b"), 0) is None
+    cache.put(state(), 0, block(1))
+    assert cache.get(state(), 0) is not None

@@ -122,10 +122,10 @@ class _BlockedMember(DecodedMember):
 
     def block(self, i: int) -> U8:
         """Decoded block `i`, from the cache or the file."""
-        found = CACHE.get((self.key, i))
+        found = CACHE.get(self.source.fingerprint, (self.start, i))
         if found is None:
             found = self.decode_block(i)
-            CACHE.put((self.key, i), found)
+            CACHE.put(self.source.fingerprint, (self.start, i), found)
         return found
 
     def decode_block(self, i: int) -> U8:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from packstore.cache import FileLRU
 from packstore.errors import CorruptDataError, TruncatedFileError, message
-from packstore.readers._inflate import MemberCache
 from packstore.source import Source
 
 __all__ = ["GZIP_MAGIC", "GzipSpace", "gunzip_head"]
@@ -21,7 +21,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 FEED_NBYTES = 1 << 14
 SPAN_NBYTES = 2 << 20
 # Decoded spans: several blocks of text lie in one.
-CACHE = MemberCache(32 << 20)
+CACHE = FileLRU(32 << 20)
 
 
 class GzipSpace:
@@ -109,13 +109,12 @@ class GzipSpace:
         return data[at : at + nbytes]
 
     def _span(self, i: int) -> bytes:
-        key = (self.source.fingerprint, i)
-        found = CACHE.get(key)
+        found = CACHE.get(self.source.fingerprint, i)
         if found is None:
             decoder, at = self._states[i]
             data, _, _ = self._run(decoder.copy(), at, SPAN_NBYTES)
             found = np.frombuffer(data, np.uint8)
-            CACHE.put(key, found)
+            CACHE.put(self.source.fingerprint, i, found)
         return found.tobytes()
 
     def view(self) -> None:

@@ -13,8 +13,7 @@ import lzma
 import os
 import threading
 import zlib
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -22,12 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.boxes import cpu_count, may_use_threads
+from packstore.cache import FileLRU
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.filters import _probe
+from packstore.readers._inflate_split import MIN_STORED_NBYTES, inflate_split
 from packstore.readers._zip import BZIP2, DEFLATED, LZMA, ZipMember
 from packstore.source import ByteSpace, Source
 
-__all__ = ["CACHE", "DecodedMember", "MemberCache", "check_crc", "corrupt", "crc32", "decompressor", "feed_decoder"]
+__all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "crc32", "decompressor", "feed_decoder"]
 
 U8 = npt.NDArray[np.uint8]
 CACHE_NBYTES = 1 << 30
@@ -44,51 +45,7 @@ class Decompressor(Protocol):
         """At most `max_length` decoded bytes."""
 
 
-class MemberCache:
-    """Decoded members, least recently used ones dropped beyond `max_nbytes`; the newest is always kept.
-
-    Notes
-    -----
-    Thread safe; after a fork the child starts with a lock of its own.
-    """
-
-    def __init__(self, max_nbytes: int) -> None:
-        self.max_nbytes = max_nbytes
-        self.nbytes = 0
-        self._items: OrderedDict[Hashable, U8] = OrderedDict()
-        self._lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew_lock)
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> U8 | None:
-        """The bytes under `key`, or None."""
-        with self._lock:
-            found = self._items.get(key)
-            if found is not None:
-                self._items.move_to_end(key)
-            return found
-
-    def put(self, key: Hashable, array: U8) -> None:
-        """Keep `array`, and drop the least recently used others while there is too much."""
-        array.flags.writeable = False
-        with self._lock:
-            old = self._items.pop(key, None)
-            self._items[key] = array
-            self.nbytes += array.nbytes - (0 if old is None else old.nbytes)
-            while self.nbytes > self.max_nbytes and len(self._items) > 1:
-                self.nbytes -= self._items.popitem(last=False)[1].nbytes
-
-    def clear(self) -> None:
-        """Drop everything."""
-        with self._lock:
-            self._items.clear()
-            self.nbytes = 0
-
-
-CACHE = MemberCache(CACHE_NBYTES)
+CACHE = FileLRU(CACHE_NBYTES)
 
 
 class DecodedMember:
@@ -117,7 +74,7 @@ class DecodedMember:
     Thread safe: one thread decodes a member while the others that want it wait; different members decode in parallel.
     """
 
-    __slots__ = ("_lock", "_pid", "component", "key", "member", "name", "nbytes", "source", "start")
+    __slots__ = ("_lock", "_pid", "_waiting", "component", "member", "name", "nbytes", "source", "start")
 
     def __init__(self, source: Source, start: int, member: ZipMember, component: str) -> None:
         self.source = source
@@ -126,9 +83,10 @@ class DecodedMember:
         self.member = member
         self.name = f"{source.name}[{component}]"
         self.nbytes = member.nbytes
-        self.key = (source.fingerprint, start)
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        # A mark for each thread that wants the member and waits, or decodes it.
+        self._waiting: deque[None] = deque()
 
     def lock(self) -> threading.Lock:
         """The member's lock; a child forked while another thread held it gets a new one."""
@@ -149,15 +107,23 @@ class DecodedMember:
 
     def view(self) -> U8:
         self.source.check()
-        found = CACHE.get(self.key)
+        found = CACHE.get(self.source.fingerprint, self.start)
         if found is not None:
             return found
-        with self.lock():
-            found = CACHE.get(self.key)
-            if found is None:
-                found = self._decode()
-                CACHE.put(self.key, found)
-            return found
+        self._waiting.append(None)
+        try:
+            with self.lock():
+                found = CACHE.get(self.source.fingerprint, self.start)
+                if found is None:
+                    found = self._decode()
+                    CACHE.put(self.source.fingerprint, self.start, found)
+                return found
+        finally:
+            self._waiting.pop()
+
+    def may_use_threads(self) -> bool:
+        """Whether a core is free for a second thread: by the usual rule, or because another one waits for this."""
+        return may_use_threads() or len(self._waiting) > 1
 
     def _decode(self) -> U8:
         raw = self.source.view()
@@ -264,16 +230,25 @@ def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: Decod
 
 
 def _inflate(data: Any, space: DecodedMember) -> U8:
+    """All of a deflated member by libdeflate, without its CRC-32."""
     fast = _probe.imagecodecs_function("deflate")
     assert fast is not None  # the caller asked
+
+    def decode(stream: Any, out: U8) -> int:
+        return len(fast(stream, raw=True, out=out))
+
+    if len(data) >= MIN_STORED_NBYTES and cpu_count() > 1:
+        split = inflate_split(np.frombuffer(data, np.uint8), space.nbytes, decode, space.may_use_threads)
+        if split is not None and crc32(split) == space.member.crc:
+            return split
     out = np.empty(space.nbytes, np.uint8)
     try:
-        got = fast(data, raw=True, out=out)
+        got = decode(data, out)
     except (RuntimeError, ValueError) as error:
         # imagecodecs' DeflateError is a RuntimeError; longer data than `out` takes raise it, too.
         raise corrupt(space, f"a deflate stream of {space.nbytes} bytes", str(error)) from None
-    if len(got) != space.nbytes:
-        raise corrupt(space, f"{space.nbytes} bytes", str(len(got)))
+    if got != space.nbytes:
+        raise corrupt(space, f"{space.nbytes} bytes", str(got))
     return out
 
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from packstore.cache import FileLRU
 from packstore.errors import CorruptDataError, FormatError, TruncatedFileError, message
-from packstore.readers._inflate import MemberCache
 from packstore.readers._npy_header import check_shape, unsupported_dtype
 from packstore.readers._pickle_machine import run
 from packstore.readers._pickle_values import Blob, Call, Cursor, Global, Opaque, Pairs, text_blob
@@ -39,7 +39,7 @@ _ARRAY_TYPES = {
 _JOBLIB = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _CODE = re.compile(r"[?bhilqpuBHILQPefdgFDGSaUVOMmcs][0-9]{0,9}\Z")
 _LATIN1 = ("latin1", "latin-1")
-CACHE = MemberCache(64 << 20)
+CACHE = FileLRU(64 << 20)
 
 
 class Refused(Exception):
@@ -139,8 +139,7 @@ class DecodedText:
 
     def view(self) -> U8:
         self.source.check()
-        key = (self.source.fingerprint, self.blob)
-        found = CACHE.get(key)
+        found = CACHE.get(self.source.fingerprint, self.blob)
         if found is None:
             try:
                 data = _decode(bytes(self.source.pread(self.blob.offset, self.blob.nbytes)), self.blob.coding)
@@ -153,7 +152,7 @@ class DecodedText:
                     message("decoding array data of", self.name, expected=f"{self.nbytes} bytes", got=len(data))
                 )
             found = np.frombuffer(data, np.uint8)
-            CACHE.put(key, found)
+            CACHE.put(self.source.fingerprint, self.blob, found)
         return found
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from packstore.cache import FileLRU
 from packstore.errors import FormatError, MissingFileError, OptionError, message
 from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup, regroup
 from packstore.readers._gzip import GZIP_MAGIC, GzipSpace, gunzip_head
-from packstore.readers._inflate import MemberCache
 from packstore.readers._npy_header import as_dtype
 from packstore.readers._text_index import RowIndex, first_row, index_rows
 from packstore.source import DirectorySource, Source
@@ -22,7 +22,7 @@ __all__ = ["TextReader", "read", "sniff"]
 SUFFIXES = (".txt", ".csv", ".tsv", ".dat", ".asc")
 PIECE_NBYTES = 4 << 20
 # Parsed blocks, so that neighbouring crops do not parse them again.
-CACHE = MemberCache(64 << 20)
+CACHE = FileLRU(64 << 20)
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f")) + b"\x7f"
 
 
@@ -193,7 +193,7 @@ class TextReader:
         self.index = index
         self.settings = settings
         self.encoding = encoding
-        self.key = (source.fingerprint, encoding, str(sorted((k, str(v)) for k, v in settings.items())))
+        self.key = (encoding, str(sorted((k, str(v)) for k, v in settings.items())))
 
     def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
         """Elements of a box."""
@@ -218,13 +218,13 @@ class TextReader:
     def block(self, i: int) -> npt.NDArray[Any]:
         """Block `i` as (rows, columns)."""
         start, stop, rows, line = self.index.block(i)
-        key = (self.key, start, stop)
-        found = CACHE.get(key)
+        fingerprint, key = self.source.fingerprint, (self.key, start, stop)
+        found = CACHE.get(fingerprint, key)
         if found is None:
             # The index counts a line end that the last line may lack.
             raw = bytes(self.space.pread(start, min(stop, self.space.nbytes) - start))
             found = self.parse(raw, rows, line)
-            CACHE.put(key, found)
+            CACHE.put(fingerprint, key, found)
         return found
 
     def parse(self, raw: bytes, rows: int, line: int) -> npt.NDArray[Any]:

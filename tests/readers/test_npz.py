@@ -18,6 +18,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 
 import packstore
+from packstore.cache import FileLRU
 from packstore.chunkio import read_box
 from packstore.errors import (
     ChecksumError,
@@ -32,7 +33,7 @@ from packstore.filters import _probe
 from packstore.manifests import ManifestGroup
 from packstore.readers import _blocks, _inflate, npz
 from packstore.readers._blocks import BlockIndex, IndexedMember, StreamedMember
-from packstore.readers._inflate import CACHE, DecodedMember, MemberCache
+from packstore.readers._inflate import CACHE, DecodedMember
 from packstore.source import FileSource
 from packstore.testing.readers import ReaderTests, assert_same, example
 
@@ -442,15 +443,6 @@ def test_opening_inflates_no_member(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert packstore.open_array(tmp_path / "x.npz", "a").shape == (100_000,)
 
 
-def test_member_cache_is_bounded() -> None:
-    cache = MemberCache(100)
-    for i in range(5):
-        cache.put(i, np.zeros(40, np.uint8))
-    assert cache.nbytes == 80 and cache.get(2) is None and cache.get(3) is not None
-    cache.put("large", np.zeros(1000, np.uint8))
-    assert cache.nbytes == 1000 and cache.get("large") is not None and cache.get(4) is None
-
-
 def blocked(path: Path, array: np.ndarray, block_nbytes: int, **change: Any) -> bytes:
     """Write `array` as one member of independent deflate blocks, and return its bytes before compression."""
     data = npy(array)
@@ -530,7 +522,7 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("cached", [True, False])
 def test_large_members(tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not cached:
-        monkeypatch.setattr(_blocks, "CACHE", MemberCache(0))
+        monkeypatch.setattr(_blocks, "CACHE", FileLRU(0))
     array = np.repeat(ARRAY, 5, 0)
     np.savez_compressed(tmp_path / "x.npz", a=array)
     group = manifest(tmp_path / "x.npz")
