@@ -133,8 +133,7 @@ class DecodedMember:
             out = _expand(data, self)
             crc = crc32(out)
         elif _probe.imagecodecs_function("deflate") is not None and self.nbytes:
-            out = _inflate(data, self)
-            crc = crc32(out)
+            out, crc = _inflate(data, self)
         else:
             out, crc = _inflate_in_pieces(data, self)
         check_crc(self, crc, self.member.crc)
@@ -229,8 +228,8 @@ def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: Decod
         raise corrupt(space, "compressed bytes", str(error)) from None
 
 
-def _inflate(data: Any, space: DecodedMember) -> U8:
-    """All of a deflated member by libdeflate, without its CRC-32."""
+def _inflate(data: Any, space: DecodedMember) -> tuple[U8, int]:
+    """All of a deflated member by libdeflate, and its CRC-32."""
     fast = _probe.imagecodecs_function("deflate")
     assert fast is not None  # the caller asked
 
@@ -239,8 +238,9 @@ def _inflate(data: Any, space: DecodedMember) -> U8:
 
     if len(data) >= MIN_STORED_NBYTES and cpu_count() > 1:
         split = inflate_split(np.frombuffer(data, np.uint8), space.nbytes, decode, space.may_use_threads)
-        if split is not None and crc32(split) == space.member.crc:
-            return split
+        # With another checksum, either the member is damaged or a block was guessed wrong: one thread can tell.
+        if split is not None and (crc := crc32(split)) == space.member.crc:
+            return split, crc
     out = np.empty(space.nbytes, np.uint8)
     try:
         got = decode(data, out)
@@ -249,7 +249,7 @@ def _inflate(data: Any, space: DecodedMember) -> U8:
         raise corrupt(space, f"a deflate stream of {space.nbytes} bytes", str(error)) from None
     if got != space.nbytes:
         raise corrupt(space, f"{space.nbytes} bytes", str(got))
-    return out
+    return out, crc32(out)
 
 
 def _inflate_in_pieces(data: Any, space: DecodedMember) -> tuple[U8, int]:
