@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from h5py import h5a, h5o
+from h5py import h5a
 
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.dense import dense_attributes
@@ -88,13 +88,12 @@ class StoredAttributes:
     def _values(self) -> dict[bytes, bytes]:
         """Stored values by name; what is stored in a way that is not known here is left out."""
         assert self.session is not None
-        session = self.session
-        place = (int(h5o.get_info(self.oid).addr), session.userblock, session.offset_nbytes, session.length_nbytes)
+        place = self.session.header_of(self.oid)
         found: dict[bytes, bytes] = {}
         try:
-            bodies, dense = attribute_messages(session.source, *place)
+            bodies, dense = attribute_messages(*place)
             if dense is not None:
-                bodies += dense_attributes(session.source, *dense, *place[1:])
+                bodies += dense_attributes(place[0], *dense, *place[2:])
         except (PackstoreError, IndexError):
             # A header that libhdf5 may understand better.
             return found

@@ -30,9 +30,8 @@ class BadIndex(Exception):
 
 
 def layout_of(session: Session, dataset: h5py.h5d.DatasetID) -> ChunkLayout:
-    address = int(h5py.h5o.get_info(dataset).addr)
     try:
-        return chunk_layout(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
+        return chunk_layout(*session.header_of(dataset))
     except (PackstoreError, IndexError) as why:
         raise BadIndex(f"its layout message does not read: {why}") from None
 

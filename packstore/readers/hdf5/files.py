@@ -197,6 +197,14 @@ class Session:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def place(self, address: int) -> tuple[Source, int, int, int, int]:
+        """What the functions of `packstore.readers.hdf5.header` need to read the object header at `address`."""
+        return self.source, address, self.userblock, self.offset_nbytes, self.length_nbytes
+
+    def header_of(self, oid: Any) -> tuple[Source, int, int, int, int]:
+        """The `place` of the header of a group, dataset or named type that h5py has open."""
+        return self.place(int(h5py.h5o.get_info(oid).addr))
+
     @property
     def directory(self) -> str | None:
         """Where relative names of other files start; None for a remote file."""

@@ -209,8 +209,7 @@ def _compact(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
     nbytes = math.prod(ds.dims) * ds.element_nbytes
     found = b""
     if nbytes:
-        address = int(h5py.h5o.get_info(ds.target.oid).addr)
-        found = compact_data(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
+        found = compact_data(*session.header_of(ds.target.oid))
     if nbytes > len(found):
         raise ds.refuse(f"{len(found)} stored bytes for {nbytes}")
     space = InlineBytes(np.frombuffer(found, np.uint8)[:nbytes], f"{session.source.name}[{ds.name}]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5o, h5t
+from h5py import h5d, h5t
 
 from packstore.errors import CorruptDataError, PackstoreError, UnsupportedError, message
 from packstore.filters import FilterSpec
@@ -43,13 +43,7 @@ def check_fill(target: Target) -> None:
         kind = disk_type(tid, session.offset_nbytes)
     except UnsafeType as why:
         raise UnsupportedError(message("serving", session.source.name, name, got=why)) from None
-    raw = fill_bytes(
-        session.source,
-        int(h5o.get_info(target.oid).addr),
-        session.userblock,
-        session.offset_nbytes,
-        session.length_nbytes,
-    )
+    raw = fill_bytes(*session.header_of(target.oid))
     try:
         if raw is not None:
             if len(raw) != kind.nbytes:

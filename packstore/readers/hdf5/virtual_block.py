@@ -32,7 +32,7 @@ def check_virtual(session: Session, address: int, name: str) -> None:
     About 10 µs for what is no virtual dataset.
     """
     try:
-        where = virtual_block(session.source, address, session.userblock, session.offset_nbytes, session.length_nbytes)
+        where = virtual_block(*session.place(address))
     except (FormatError, TruncatedFileError, IndexError):
         # A damaged header: libhdf5 says so itself.
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from h5py import h5o, h5s
+from h5py import h5s
 
 from packstore.errors import ExternalFileError, UnsupportedError, message
 from packstore.manifests import DelegatedManifest, ManifestArray, regroup
@@ -75,13 +75,7 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
             )
             for i in range(dcpl.get_virtual_count())
         ]
-        dims = stored_dimensions(
-            session.source,
-            int(h5o.get_info(target.oid).addr),
-            session.userblock,
-            session.offset_nbytes,
-            session.length_nbytes,
-        )
+        dims = stored_dimensions(*session.header_of(target.oid))
         dims, mappings = _Mapper(context, target, where).map(raws, dims)
     finally:
         context.chain = before

@@ -7,23 +7,38 @@ wherever a chunk is not what it should be.
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from packstore.boxes import Box
-from packstore.readers.zarr.blobs import OPEN_FLAGS
+from packstore.readers.zarr.blobs import read_of_chunk
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.serializers import PackedBits
 
-__all__ = ["BitCropper"]
+__all__ = ["BitCropper", "runs_of_axis"]
+
+# Of one axis and one chunk: its index in the key, how many elements, where the first one starts, how much further the
+# last one is, and where they go in the result.
+Run = tuple[str, int, int, int, int]
 
 # Bytes of a run beyond which unpacking all of it costs more than the calls that are saved.
 RUN_NBYTES = 1 << 17
 # How many times more bits than elements a run may have.
 WASTE = 16
+
+
+def runs_of_axis(start: int, stop: int, chunk: int, stride: int) -> list[Run]:
+    """What the elements from `start` to `stop` are of each chunk along an axis, elements being `stride` apart."""
+    runs = []
+    at = start
+    while at < stop:
+        i = at // chunk
+        end = min(stop, (i + 1) * chunk)
+        runs.append((str(i), end - at, (at - i * chunk) * stride, (end - at - 1) * stride, at - start))
+        at = end
+    return runs
 
 
 class BitCropper:
@@ -60,13 +75,7 @@ class BitCropper:
             if s.step != 1 or stop <= start:
                 return None
             wanted.append(stop - start)
-            runs = []
-            at = start
-            while at < stop:
-                i = at // c
-                end = min(stop, (i + 1) * c)
-                runs.append((str(i), end - at, (at - i * c) * stride, (end - at - 1) * stride, at - start))
-                at = end
+            runs = runs_of_axis(start, stop, c, stride)
             per_axis.append(runs)
             if len(runs) > 8:
                 return None
@@ -83,7 +92,7 @@ class BitCropper:
             out[tuple([slice(at, at + n) for _, n, _, _, at in combo])] = part
         return out
 
-    def _part(self, combo: tuple[tuple[str, int, int, int, int], ...]) -> npt.NDArray[Any] | None:
+    def _part(self, combo: tuple[Run, ...]) -> npt.NDArray[Any] | None:
         """The part of one chunk, as a view of its unpacked bits."""
         first = sum([f for _, _, f, _, _ in combo])
         last = first + sum([m for _, _, _, m, _ in combo])
@@ -98,19 +107,9 @@ class BitCropper:
         if stop >= self.chunk_nbytes:
             # The last byte holds the padding, which the general way checks.
             return None
-        try:
-            fd = os.open(self.prefix + self.separator.join([c[0] for c in combo]), OPEN_FLAGS)
-        except (FileNotFoundError, NotADirectoryError):
-            return np.full(sizes, self.fill)
-        try:
-            if os.fstat(fd).st_size != self.chunk_nbytes:
-                return None
-            data = os.pread(fd, stop - offset, offset)
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
-        if len(data) != stop - offset:
-            return None
+        path = self.prefix + self.separator.join([c[0] for c in combo])
+        data = read_of_chunk(path, self.chunk_nbytes, offset, stop - offset)
+        if not data:
+            return None if data is None else np.full(sizes, self.fill)
         bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder=self.bitorder)
         return np.ndarray(sizes, np.bool_, bits.data, first & 7, [stride for _, stride in self._axes])

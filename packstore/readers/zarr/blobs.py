@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from packstore.errors import TruncatedFileError, message
 
-__all__ = ["Blob", "FileBlob", "MemoryBlob"]
+__all__ = ["Blob", "FileBlob", "MemoryBlob", "read_of_chunk"]
 
 U8 = npt.NDArray[np.uint8]
 
@@ -21,6 +21,23 @@ OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK
 # Reading this many bytes more costs less than a second system call.
 GAP_NBYTES = 1 << 15
 SMALL_NBYTES = 1 << 18
+
+
+def read_of_chunk(path: str, chunk_nbytes: int, offset: int, nbytes: int) -> bytes | None:
+    """Some bytes of the file of a chunk; none where there is no file, None where it is not as it should be."""
+    try:
+        fd = os.open(path, OPEN_FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    try:
+        if os.fstat(fd).st_size != chunk_nbytes:
+            return None
+        data = os.pread(fd, nbytes, offset)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return data if len(data) == nbytes else None
 
 
 class Blob(Protocol):

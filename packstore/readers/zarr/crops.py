@@ -7,15 +7,14 @@ gives up, for that one to tell why, wherever a chunk is not what it should be.
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from packstore.boxes import Box
-from packstore.readers.zarr.bitcrops import BitCropper
-from packstore.readers.zarr.blobs import GAP_NBYTES, OPEN_FLAGS, SMALL_NBYTES
+from packstore.readers.zarr.bitcrops import BitCropper, runs_of_axis
+from packstore.readers.zarr.blobs import GAP_NBYTES, SMALL_NBYTES, read_of_chunk
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.serializers import PackedBits, PlainBytes
 
@@ -128,14 +127,7 @@ class Cropper:
             total *= stop - start
             if not 0 < total <= CROP_NBYTES:
                 return None
-            runs = []
-            at = start
-            while at < stop:
-                i = at // c
-                end = min(stop, (i + 1) * c)
-                runs.append((str(i), end - at, (at - i * c) * stride, (end - at - 1) * stride, at - start))
-                at = end
-            per_axis.append(runs)
+            per_axis.append(runs_of_axis(start, stop, c, stride))
         out = np.empty(wanted, self.dtype)
         for combo in itertools.product(*per_axis):
             offset, span = self.offset, self.itemsize
@@ -155,16 +147,7 @@ class Cropper:
         # A gap may lie behind each row.
         if span > SMALL_NBYTES or span > nbytes + nbytes // (sizes[-1] * self.itemsize) * GAP_NBYTES:
             return None
-        try:
-            fd = os.open(self.prefix + self.separator.join(names), OPEN_FLAGS)
-        except (FileNotFoundError, NotADirectoryError):
-            return np.full(sizes, self.fill, self.dtype)
-        try:
-            if os.fstat(fd).st_size != self.chunk_nbytes:
-                return None
-            data = os.pread(fd, span, offset)
-        except OSError:
+        data = read_of_chunk(self.prefix + self.separator.join(names), self.chunk_nbytes, offset, span)
+        if data is None:
             return None
-        finally:
-            os.close(fd)
-        return np.ndarray(sizes, self.dtype, data, 0, self.strides) if len(data) == span else None
+        return np.ndarray(sizes, self.dtype, data, 0, self.strides) if data else np.full(sizes, self.fill, self.dtype)
