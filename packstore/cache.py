@@ -125,6 +125,8 @@ class FileLRU(_Arrays):
     def get(self, fingerprint: Fingerprint, key: Hashable) -> Array | None:
         """The array under `key` of the file in that state."""
         with self._lock:
+            # Here already, so that what is decoded next may take the memory.
+            self._drop_other_states(fingerprint)
             item = self._items.get((fingerprint, key))
             if item is None:
                 return None
@@ -135,12 +137,15 @@ class FileLRU(_Arrays):
         """Keep `array`; what is of another state of the file goes, and what is beyond the bound."""
         path = fingerprint.path
         with self._lock:
-            state = self._states.get(path)
-            if state is not None and state[0] != fingerprint:
-                for old in tuple(state[1]):
-                    self._drop(old)
+            self._drop_other_states(fingerprint)
             self._add((fingerprint, key), path, array, at_least=1)
             self._states.setdefault(path, (fingerprint, set()))[1].add((fingerprint, key))
+
+    def _drop_other_states(self, fingerprint: Fingerprint) -> None:
+        state = self._states.get(fingerprint.path)
+        if state is not None and state[0] != fingerprint:
+            for key in tuple(state[1]):
+                self._drop(key)
 
     def _drop(self, key: Hashable) -> Any:
         path = super()._drop(key)

@@ -30,7 +30,7 @@ __all__ = ["MIN_STORED_NBYTES", "find_block", "inflate_split"]
 
 U8 = npt.NDArray[np.uint8]
 # Decodes one whole stream into an array that may be longer, and returns how many bytes came out.
-Decode = Callable[[bytes, U8], int]
+Decode = Callable[[U8, U8], int]
 
 WINDOW_NBYTES = 1 << 15
 # Below, finding blocks costs more than a second thread gains.
@@ -227,32 +227,32 @@ def _decodes(data: U8, bit: int) -> bool:
     return True
 
 
-def _stream(data: U8, start: int, stop: int | None, window: U8 | None = None) -> bytes:
+def _stream(data: U8, start: int, stop: int | None, window: U8 | None = None) -> U8:
     """A stream that decodes to `window` and what the blocks in the bits from `start` to `stop` decode to.
 
     Parameters
     ----------
     stop
-        None for the end of the stream.
+        None for the end of the stream; else beyond the byte of `start`.
     """
-    parts: list[bytes | memoryview] = []
+    head = b""
     if window is not None:
         size = len(window)
-        parts += [b"\0" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little"), window.data]
+        head = b"\0" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + window.tobytes()
     first, shift = divmod(start, 8)
     if shift:
         # Empty blocks first, until the next bit has the place in its byte that it has in the data.
         filler, nbits = _filler(shift)
         filler |= (int(data[first]) >> shift << shift) << (nbits - shift)
-        parts.append(filler.to_bytes(nbits // 8 + 1, "little"))
+        head += filler.to_bytes(nbits // 8 + 1, "little")
         first += 1
-    if stop is None:
-        parts.append(data[first:].data)
-    else:
+    last, tail = len(data), b""
+    if stop is not None:
         last, shift = divmod(stop, 8)
         end = int(data[last]) & ((1 << shift) - 1) | END << shift
-        parts += [data[first:last].data, end.to_bytes((shift + EMPTY_NBITS + 7) // 8, "little")]
-    return b"".join(parts)
+        tail = end.to_bytes((shift + EMPTY_NBITS + 7) // 8, "little")
+    # An array, since numpy asks for large pages: bytes of this size would cost more than they hold.
+    return np.concatenate([np.frombuffer(head, np.uint8), data[first:last], np.frombuffer(tail, np.uint8)])
 
 
 @functools.cache

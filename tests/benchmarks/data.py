@@ -55,6 +55,14 @@ def floats(data: Data) -> Array:
     return np.asarray(data.keep("floats", make))
 
 
+def smooth(data: Data) -> Array:
+    """Float32 as a simulation writes it, every digit kept, 2048 x 4096 (quick: 1024 x 1024)."""
+    shape = (1024, 1024) if data.quick else (2048, 4096)
+    y = np.linspace(0, 10, shape[0], dtype=np.float32)[:, None]
+    x = np.linspace(0, 25, shape[1], dtype=np.float32)
+    return 100 * np.sin(y) * np.cos(x)
+
+
 def npy(data: Data, name: str, array: Array) -> Path:
     """`array` as an npy file."""
 

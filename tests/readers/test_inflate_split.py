@@ -46,7 +46,7 @@ def deflated(raw: bytes, level: int = 6, strategy: int = zlib.Z_DEFAULT_STRATEGY
     return np.frombuffer(encoder.compress(raw) + encoder.flush(), np.uint8)
 
 
-def by_zlib(stream: bytes, out: U8) -> int:
+def by_zlib(stream: U8, out: U8) -> int:
     """A decoder as `inflate_split` wants it, which accepts exactly one whole stream."""
     decoder = zlib.decompressobj(-15)
     try:
@@ -92,7 +92,7 @@ def test_whoever_comes_first(first: bool, monkeypatch: pytest.MonkeyPatch) -> No
     met = threading.Event()
     twice = []
 
-    def decode(stream: bytes, out: U8) -> int:
+    def decode(stream: U8, out: U8) -> int:
         if threading.current_thread() is main:
             # The half before the middle waits until the other thread has been through some of the rest.
             assert first or ahead.wait(20)
@@ -130,7 +130,7 @@ def test_settled_windows_need_no_one(monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
     sizes = []
 
-    def decode(stream: bytes, out: U8) -> int:
+    def decode(stream: U8, out: U8) -> int:
         if threading.current_thread() is main:
             assert done.wait(20)
             return by_zlib(stream, out)

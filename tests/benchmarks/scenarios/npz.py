@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import packstore
-from tests.benchmarks.data import floats, mask
+from tests.benchmarks.data import Array, floats, mask, smooth
 from tests.benchmarks.model import Case, Data, Peer, Scenario
 
 __all__ = ["SCENARIOS"]
@@ -39,15 +39,15 @@ def _stored(data: Data) -> Case:
     )
 
 
-def _deflated(kind: str) -> Callable[[Data], Case]:
+def _deflated(make: Callable[[Data], Array]) -> Callable[[Data], Case]:
     def build(data: Data) -> Case:
-        array = (mask if kind == "mask" else floats)(data)[: 1024 if data.quick else 2048]
+        array = make(data)[: 1024 if data.quick else 2048]
 
         def write(path: Any) -> None:
             with open(path, "wb") as file:
                 np.savez_compressed(file, x=array)
 
-        path = data.path(f"deflated-{kind}.npz", write)
+        path = data.path(f"deflated-{make.__name__}.npz", write)
 
         def fresh() -> Any:
             # As a new file: what was inflated before is not at hand, since a full load is what is compared.
@@ -61,6 +61,7 @@ def _deflated(kind: str) -> Callable[[Data], Case]:
 
 SCENARIOS = (
     Scenario("npz-stored", "npz stored member, max() under dask", _stored),
-    Scenario("npz-deflated-mask", "npz deflated bool, loaded whole", _deflated("mask")),
-    Scenario("npz-deflated-floats", "npz deflated float32, loaded whole", _deflated("floats")),
+    Scenario("npz-deflated-mask", "npz deflated bool, loaded whole", _deflated(mask)),
+    Scenario("npz-deflated-floats", "npz deflated float32 of few digits, loaded whole", _deflated(floats)),
+    Scenario("npz-deflated-smooth", "npz deflated float32 of all digits, loaded whole", _deflated(smooth)),
 )
