@@ -35,6 +35,8 @@ Decode = Callable[[U8, U8], int]
 WINDOW_NBYTES = 1 << 15
 # Below, finding blocks costs more than a second thread gains.
 MIN_STORED_NBYTES = 8 << 20
+# Of the stream, for both threads together: the more, the fewer blocks to find; the less, the less memory.
+ROUND_NBYTES = 32 << 20
 # What is decoded twice: the first stretch, the longest, and what it may decode to before it is too fast to be worth it.
 FIRST_STEP_NBYTES, MAX_STEP_NBYTES, MAX_EXPANDED_NBYTES = 1 << 17, 1 << 20, 1 << 25
 # A block is looked for this far, in parts: zlib's hold 16,383 symbols, libdeflate's 300,000 bytes.
@@ -68,47 +70,77 @@ def inflate_split(data: U8, nbytes: int, decode: Decode, may_go_on: Callable[[],
     Notes
     -----
     Takes 60 % of the time where the window settles soon (noise, smooth numbers, counters), and as long as one thread
-    where it does not (numbers of few digits). While it runs it needs up to half of the result's memory in addition.
+    where it does not (numbers of few digits). Works on some 32 MiB of the stream at a time; besides the result it needs
+    memory for those and for half of what they decode to.
     """
-    first = find_block(data, len(data) // 2)
-    if first is None or not may_go_on():
+    half = len(data) // (2 * max(1, round(len(data) / ROUND_NBYTES))) + 1
+    middle = find_block(data, half)
+    if middle is None or not may_go_on():
         return None
     out = np.empty(nbytes, np.uint8)
-    ahead = _Ahead(data, first, nbytes, decode)
-    with ThreadPoolExecutor(1) as pool:
-        rest = pool.submit(ahead.run)
-        try:
-            at = decode(_stream(data, 0, first), out)
-            if at < WINDOW_NBYTES:
-                return None
-            base = at - WINDOW_NBYTES
-            window = out[base:at].copy()
-            stop = ahead.meet(window)
-            if stop > first:
-                at = base + decode(_stream(data, first, stop, window), out[base:])
-            tail = rest.result()
-        except (RuntimeError, ValueError, MemoryError):
-            return None
-        finally:
-            ahead.meet(None)
-    if tail is None or at + len(tail) != nbytes:
+    at: int | None = 0
+    start: int | None = 0
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            while at is not None and start is not None:
+                ahead = None if middle is None else _Ahead(data, middle, half, nbytes - at, decode)
+                at = _round(pool, data, start, ahead, out, at, decode)
+                start = None if ahead is None else ahead.end
+                middle = None if start is None else find_block(data, (start >> 3) + half)
+    except (RuntimeError, ValueError, MemoryError):
         return None
-    out[at:] = tail
-    return out
+    return out if at == nbytes else None
+
+
+def _round(
+    pool: ThreadPoolExecutor, data: U8, start: int, ahead: _Ahead | None, out: U8, at: int, decode: Decode
+) -> int | None:
+    """Decode from bit `start` on to place `at` of `out`, with `ahead` in `pool` if there is one; gives the next place.
+
+    None means that the window before the middle is not all known, or that what comes out does not fit.
+    """
+
+    def go_on(at: int, start: int, stop: int | None) -> int:
+        base = max(at - WINDOW_NBYTES, 0)
+        return base + decode(_stream(data, start, stop, out[base:at] if at else None), out[base:])
+
+    if ahead is None:
+        return go_on(at, start, None)
+    middle = ahead.stop
+    rest = pool.submit(ahead.run)
+    try:
+        at = go_on(at, start, middle)
+        if at < WINDOW_NBYTES:
+            return None
+        stop = ahead.meet(out[at - WINDOW_NBYTES : at].copy())
+        if stop > middle:
+            at = go_on(at, middle, stop)
+        tail = rest.result()
+    finally:
+        ahead.meet(None)
+    if tail is None or at + len(tail) > len(out):
+        return None
+    out[at : at + len(tail)] = tail
+    return at + len(tail)
 
 
 class _Ahead:
-    """What the second thread does, from the block at bit `first` on.
+    """What the second thread does, from the block at bit `middle` on for about `half` bytes of the stream.
 
     Attributes
     ----------
     stop
         The bit up to which it has decoded twice, or is about to.
+    end
+        Where it ends, once it has run: at a block, or None for the end of the stream.
     """
 
-    def __init__(self, data: U8, first: int, nbytes: int, decode: Decode) -> None:
+    end: int | None = None
+
+    def __init__(self, data: U8, middle: int, half: int, nbytes: int, decode: Decode) -> None:
         self.data = data
-        self.stop = first
+        self.stop = middle
+        self.half = half
         self.nbytes = nbytes
         self.decode = decode
         self._step_nbytes = FIRST_STEP_NBYTES
@@ -120,7 +152,7 @@ class _Ahead:
         self._windows = (origin.astype(np.uint8), (origin + 1 + (origin >> 8)).astype(np.uint8))
 
     def meet(self, window: U8 | None) -> int:
-        """Tell the window before the first block, or None to give up; returns `stop`, which does not change after."""
+        """Tell the window before the middle, or None to give up; returns `stop`, which does not change after."""
         with self._lock:
             if not self._met.is_set():
                 self._window = window
@@ -128,7 +160,8 @@ class _Ahead:
             return self.stop
 
     def run(self) -> U8 | None:
-        """All that follows `stop`; None where that cannot be known."""
+        """All from `stop` to `end`; None where that cannot be known."""
+        self.end = find_block(self.data, (self.stop >> 3) + self.half)
         while not (settled := np.array_equal(*self._windows)) and self._decode_twice():
             pass
         window = self._windows[0] if settled else self._looked_up()
@@ -136,13 +169,13 @@ class _Ahead:
             return None
         # Nobody knows yet how much it will be; memory is taken as it is written to.
         out = np.empty(WINDOW_NBYTES + self.nbytes, np.uint8)
-        return out[WINDOW_NBYTES : self.decode(_stream(self.data, self.stop, None, window), out)]
+        return out[WINDOW_NBYTES : self.decode(_stream(self.data, self.stop, self.end, window), out)]
 
     def _decode_twice(self) -> bool:
         """Move `stop` on by a stretch; False where the window is known by now, or no block is found to stop at."""
         stop = find_block(self.data, (self.stop >> 3) + self._step_nbytes)
         with self._lock:
-            if stop is None or self._met.is_set():
+            if stop is None or (self.end is not None and stop >= self.end) or self._met.is_set():
                 return False
             start, self.stop = self.stop, stop
         out = np.empty(WINDOW_NBYTES + MAX_EXPANDED_NBYTES, np.uint8)
@@ -153,7 +186,7 @@ class _Ahead:
         return True
 
     def _looked_up(self) -> U8 | None:
-        """The true window before `stop`, from the one before the first block; waits until that is known."""
+        """The true window before `stop`, from the one before the middle; waits until that is known."""
         self._met.wait()
         if self._window is None:
             return None

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -65,9 +66,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_inflate_split, "MAX_STEP_NBYTES", 1 << 15)
 
 
+@pytest.mark.parametrize("round_nbytes", [1 << 18, 1 << 24])
 @pytest.mark.parametrize("level", [1, 6, 9])
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_bytes(kind: str, level: int) -> None:
+def test_same_bytes(kind: str, level: int, round_nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_inflate_split, "ROUND_NBYTES", round_nbytes)
     raw = KINDS[kind]().tobytes()
     found = inflate_split(deflated(raw, level), len(raw), by_zlib)
     if kind in ("noise", "rounded", "counts", "ramp", "mask"):
@@ -158,7 +161,8 @@ def test_any_stream(data: st.DataObject) -> None:
         raw += part
         stream += encoder.compress(part) + encoder.flush(flush)
     stream += encoder.flush()
-    found = inflate_split(np.frombuffer(stream, np.uint8), len(raw), by_zlib)
+    with patch.object(_inflate_split, "ROUND_NBYTES", data.draw(st.sampled_from([1 << 15, 1 << 17, 1 << 24]))):
+        found = inflate_split(np.frombuffer(stream, np.uint8), len(raw), by_zlib)
     assert found is None or found.tobytes() == raw
 
 
