@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,8 +148,7 @@ def decode_array(
 # --------------------------------------------------------------------------------------------------------------- boxes
 
 
-@dataclass(frozen=True, slots=True)
-class BoxPlan:
+class BoxPlan(NamedTuple):
     """Which bytes a box needs, and what is in them.
 
     Attributes
@@ -201,29 +199,30 @@ def plan_box(
         stride *= shape[axis]
         if hi - lo != shape[axis]:
             break
-    runs: list[int] = []
-    strides: list[int] = []
+    runs: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
     last = first + run
-    for ax in range(axis - 1, -1, -1):
-        lo, hi = bounds[ax]
+    while axis:
+        axis -= 1
+        lo, hi = bounds[axis]
         first += lo * stride
         last += (hi - 1) * stride
         if hi - lo > 1:
-            runs.insert(0, hi - lo)
-            strides.insert(0, stride)
-        stride *= shape[ax]
+            runs = (hi - lo, *runs)
+            strides = (stride, *strides)
+        stride *= shape[axis]
     bits = layout.element_bits
     begin, end = first * bits // 8, packed_nbytes(last, bits)
-    count = math.prod(shape)
+    count = stride
     return BoxPlan(
         offset=begin + (padding_encoding == "first_byte"),
         nbytes=end - begin,
         layout=layout,
         bitorder=bitorder,
-        box_shape=tuple(hi - lo for lo, hi in bounds),
+        box_shape=tuple([hi - lo for lo, hi in bounds]),
         first=first,
-        runs=tuple(runs),
-        strides=tuple(strides),
+        runs=runs,
+        strides=strides,
         run=run,
         padding=layout.padding(count) if end == layout.nbytes(count) else 0,
     )
@@ -245,7 +244,7 @@ def unpack_box(buf: Buffer | NDArray[Any], plan: BoxPlan) -> NDArray[Any]:
     layout, bits = plan.layout, plan.layout.element_bits
     if not plan.runs:
         return unpack_elements(data, plan.first, plan.run, layout, plan.bitorder).reshape(plan.box_shape)
-    if all(stride * bits % 8 == 0 for stride in plan.strides):
+    if math.gcd(*plan.strides) * bits % 8 == 0:
         values = _unpack_aligned_runs(data, plan)
     else:
         # Runs that begin at different bits of a byte: everything between the first and the last is unpacked.
@@ -265,7 +264,7 @@ def _unpack_aligned_runs(data: Bytes, plan: BoxPlan) -> NDArray[Any]:
     skip = lead * bits // 8  # their whole bytes, which were not read
     phase = plan.first * bits % 8
     width = packed_nbytes(phase + plan.run * bits, 1)
-    byte_strides = tuple(s * bits // 8 for s in plan.strides)
+    byte_strides = [s * bits // 8 for s in plan.strides]
     rows: Bytes = np.ndarray((*plan.runs, width), np.uint8, buffer=data, strides=(*byte_strides, 1))
     if layout.is_bool:
         unpacked = np.unpackbits(rows, axis=-1, bitorder=plan.bitorder)

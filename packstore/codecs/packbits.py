@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
@@ -218,21 +218,23 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
         self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
         part = self._part(selection, chunk_spec)
-        small = part.nbytes < _THREAD_NBYTES
-        if small and part.plan is not None and _local_reads.are_quick(byte_getter):
-            data = _local_reads.read(byte_getter, part.plan.offset, part.plan.nbytes, chunk_spec.prototype)
+        if part.plan is not None and _local_reads.are_quick(byte_getter, part):
+            data = _local_reads.read(byte_getter, part.plan, chunk_spec.prototype)
         else:
             data = await byte_getter.get(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         if data is None:
             return None
-        if small:
+        if part.is_small:
             return self._decode_part(data, part, chunk_spec)
         return await asyncio.to_thread(self._decode_part, data, part, chunk_spec)
 
     def _decode_partial_sync(self, byte_getter: Any, selection: Any, chunk_spec: ArraySpec) -> NDBuffer | None:
         # The hook of zarr >= 3.3's synchronous pipeline.
         part = self._part(selection, chunk_spec)
-        data = byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=part.byte_range)
+        if part.plan is not None and _local_reads.are_quick(byte_getter, part):
+            data = _local_reads.read(byte_getter, part.plan, chunk_spec.prototype)
+        else:
+            data = byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         return None if data is None else self._decode_part(data, part, chunk_spec)
 
     def _part(self, selection: Any, spec: ArraySpec) -> _Part:
@@ -252,11 +254,14 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
         return spec.prototype.nd_buffer.from_numpy_array(array)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):  # made for every chunk of every read; a frozen dataclass would take three times as long
     plan: BoxPlan | None  # None: the whole chunk
     rest: tuple[Any, ...] | None  # what is left to select within the plan's box; None: nothing
     nbytes: int  # unpacked, before `rest`
+
+    @property
+    def is_small(self) -> bool:
+        return self.nbytes < _THREAD_NBYTES
 
     @property
     def byte_range(self) -> RangeByteRequest | None:
@@ -266,8 +271,9 @@ class _Part:
 class _LocalReads:
     """Small reads from a `zarr.storage.LocalStore`, made on the spot.
 
-    The store hands each read to a thread, which costs several times what reading and unpacking a crop does. That is
-    worth its price where storage is slow: after a read that took long, the next ones go through the store again.
+    The store hands each read to a thread, which costs several times what reading and unpacking a crop does, and in
+    zarr's synchronous pipeline still takes three times as long. The thread is worth its price where storage is slow:
+    after a read that took long, the next ones go through the store again.
     """
 
     SLOW_S = 0.002
@@ -276,22 +282,27 @@ class _LocalReads:
     def __init__(self) -> None:
         self._left_out = 0  # approximate if threads race, which does no harm
 
-    def are_quick(self, byte_getter: ByteGetter) -> bool:
+    def are_quick(self, byte_getter: ByteGetter, part: _Part) -> bool:
         # The exact type: a subclass of the store may do anything. Windows has no pread.
-        if type(byte_getter) is not StorePath or type(byte_getter.store) is not LocalStore or not _HAS_PREAD:
+        if (
+            not part.is_small
+            or type(byte_getter) is not StorePath
+            or type(byte_getter.store) is not LocalStore
+            or not _HAS_PREAD
+        ):
             return False
         if self._left_out:
             self._left_out -= 1
             return False
         return True
 
-    def read(self, byte_getter: Any, offset: int, nbytes: int, prototype: BufferPrototype) -> Buffer | None:
+    def read(self, byte_getter: Any, plan: BoxPlan, prototype: BufferPrototype) -> Buffer | None:
         started = time.perf_counter()
         try:
             # A file object would cost three times as much.
             fd = os.open(f"{byte_getter.store.root}/{byte_getter.path}", _OPEN_FLAGS)
             try:
-                data = prototype.buffer.from_bytes(os.pread(fd, nbytes, offset))
+                data = prototype.buffer.from_bytes(os.pread(fd, plan.nbytes, plan.offset))
             finally:
                 os.close(fd)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -314,8 +325,8 @@ def _split_selection(
     """
     items = selection if isinstance(selection, tuple) else (selection,)
     bounds: list[tuple[int, int]] = []
-    rest: list[Any] = []
     exact = len(items) == len(shape)
+    whole = True
     for item, size in zip(items, shape, strict=False):
         if isinstance(item, slice):
             lo, hi, step = item.indices(size)
@@ -325,21 +336,24 @@ def _split_selection(
                 exact = False
             if lo >= hi:
                 return None, items
-            rest.append(slice(None, None, step))
         elif isinstance(item, (int, np.integer)) and 0 <= item < size:
             lo, hi = int(item), int(item) + 1
-            rest.append(0)
             exact = False
         elif isinstance(item, np.ndarray) and item.dtype.kind in "iu" and item.size and item.min() >= 0:
             lo, hi = int(item.min()), int(item.max()) + 1
-            rest.append(item - lo)
             exact = False
         else:
             return None, items
+        whole = whole and lo == 0 and hi == size
         bounds.append((lo, hi))
+    rest = None if exact else tuple(_within(item, lo) for item, (lo, _) in zip(items, bounds, strict=False))
     bounds.extend((0, size) for size in shape[len(items) :])
-    whole = all(lo == 0 and hi == size for (lo, hi), size in zip(bounds, shape, strict=True))
-    return None if whole else bounds, None if exact else tuple(rest)
+    return None if whole else bounds, rest
+
+
+def _within(item: Any, lo: int) -> Any:
+    """What an item of a selection selects in a box that starts at `lo`."""
+    return slice(None, None, item.step) if isinstance(item, slice) else item - lo
 
 
 def _nbytes(spec: ArraySpec) -> int:
