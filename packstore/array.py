@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from zarr.abc.store import Store
+from zarr.storage import StorePath
 
 from packstore.errors import ComponentNotFoundError, UnsupportedError, message
 from packstore.lazy import LazyArray
@@ -146,8 +147,21 @@ def array_at(location: Location, component: str, store: Store | None = None) -> 
     unsupported: Mapping[str, str] = getattr(store, "unsupported", {})
     if component in unsupported:
         raise unsupported_error(location, component, unsupported[component])
-    opened = zarr.open_array(store=store, path=component, mode="r")
-    return Array(opened.async_array, LazyArray(location, component, manifest_array))
+    return Array(_async_array(store, component), LazyArray(location, component, manifest_array))
+
+
+def _async_array(store: Store, component: str) -> Any:
+    """As ``zarr.open_array`` finds it, without its three turns through zarr's event loop where the metadata is at hand.
+
+    Those take longer than opening the file does, and as long as some twenty crops.
+    """
+    at_hand: Callable[[str], dict[str, Any] | None] | None = getattr(store, "array_document", None)
+    document = None if at_hand is None else at_hand(component)
+    if document is None:
+        return zarr.open_array(store=store, path=component, mode="r").async_array
+    # Not its type: releases of zarr differ in what they take a document for.
+    make: Any = zarr.AsyncArray
+    return make(document, StorePath(store, component))
 
 
 def open_array(

@@ -14,7 +14,7 @@ from packstore.manifests import ContiguousManifest
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["auto_chunks", "count_nonzero", "from_file", "from_lazy"]
+__all__ = ["auto_chunks", "count_nonzero", "from_file", "from_lazy", "split_chunks"]
 
 # Below 32 MB malloc gives the memory of the last block again; from there on the pages of each block are made anew, and
 # that costs as much as copying the elements once more. Views of a mapped file take no memory: they save tasks instead.
@@ -51,8 +51,7 @@ def auto_chunks(
     >>> auto_chunks((16384, 16384), 1, (1024, 1024))
     (1024, 16384)
     """
-    total = math.prod(shape) * itemsize
-    target = min(max(total // WANTED_CHUNKS, least_nbytes), MAX_CHUNK_NBYTES)
+    target = _target_nbytes(shape, itemsize, least_nbytes)
     out = [max(min(u, n), 1) for u, n in zip(unit, shape, strict=True)]
     for axis in range(len(shape) - 1, -1, -1):
         size = math.prod(out) * itemsize
@@ -63,6 +62,48 @@ def auto_chunks(
         if out[axis] < shape[axis]:
             break
     return tuple(out)
+
+
+def _target_nbytes(shape: tuple[int, ...], itemsize: int, least_nbytes: int) -> int:
+    return min(max(math.prod(shape) * itemsize // WANTED_CHUNKS, least_nbytes), MAX_CHUNK_NBYTES)
+
+
+def split_chunks(
+    shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...], least_nbytes: int = MIN_CHUNK_NBYTES
+) -> tuple[tuple[int, ...], ...] | None:
+    """Cut large storage chunks into dask chunks, for storage of which parts can be read by themselves.
+
+    Parameters
+    ----------
+    shape, itemsize, unit, least_nbytes
+        As for `auto_chunks`; `least_nbytes` is what a part has at least, or nearly.
+
+    Returns
+    -------
+    tuple or None
+        The lengths along each axis, of which none crosses a storage chunk; None where no chunk has twice the size.
+
+    Notes
+    -----
+    A part is one run of the chunk's bytes, and has whole bytes of bits unless it is the last one or very short.
+
+    Examples
+    --------
+    >>> split_chunks((10_000, 8192), 1, (8191, 8192))
+    ((2048, 2048, 2048, 2047, 1809), (8192,))
+    """
+    unit = tuple([max(min(u, n), 1) for u, n in zip(unit, shape, strict=True)])
+    nbytes = math.prod(unit) * itemsize
+    target = _target_nbytes(shape, itemsize, least_nbytes)
+    if nbytes < 2 * target or 0 in shape:
+        return None
+    axis = next(i for i, n in enumerate(unit) if n > 1)
+    step = -(-unit[axis] // round(nbytes / target))
+    if step > 8:
+        step = -(-step // 8) * 8
+    whole = [[min(u, n - start) for start in range(0, n, u)] for n, u in zip(shape, unit, strict=True)]
+    whole[axis] = [min(step, length - start) for length in whole[axis] for start in range(0, length, step)]
+    return tuple([tuple(lengths) for lengths in whole])
 
 
 def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None, inline_array: bool = True) -> da.Array:
@@ -84,7 +125,10 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
         shape = lazy.shape
         itemsize = max(lazy.dtype.itemsize, 1)
         turn = slice(None, None, -1 if order_f else 1)
-        chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
+        in_parts = getattr(getattr(storage, "reader", None), "reads_parts", False)
+        chunks = split_chunks(shape, itemsize, unit, least) if in_parts else None
+        if chunks is None:
+            chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
     meta = np.empty((0,) * lazy.ndim, lazy.dtype)
@@ -126,7 +170,7 @@ def from_file(
         The array in the file; may be left out where there is only one.
     chunks : optional
         As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where
-        nothing is to decode).
+        nothing is to decode), and cuts larger ones to that where parts can be read by themselves (uncompressed zarr).
     inline_array : bool
         As ``dask.array.from_array``; the array pickles as a path, so it goes into each task by default.
     format, storage_options, **reader_options

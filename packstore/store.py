@@ -159,6 +159,11 @@ class ManifestStore(Store):
             found = self._metadata[key] = json.dumps(document).encode()
         return found
 
+    def array_document(self, path: str) -> dict[str, Any] | None:
+        """The ``zarr.json`` of the array at `path`, as a new dict; None where there is none."""
+        array = self._arrays.get(path)
+        return None if array is None else zarr_metadata.array_metadata(array)
+
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
         """The array and coordinates of a chunk that is stored, or None."""
         prefix, found = self._chunk_path

@@ -89,7 +89,18 @@ def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
     if _is_described(dtype):
         zdtype = zarr_dtypes.data_type(dtype)
         return zdtype.to_json(zarr_format=3), zdtype
+    if dtype.char in CORE and dtype.isbuiltin != 2:
+        return _core_metadata(dtype)
     zdtype = parse_dtype(packed(dtype), zarr_format=3)
+    return zdtype.to_json(zarr_format=3), zdtype
+
+
+@functools.lru_cache(maxsize=64)
+def _core_metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
+    """A core number's name and zarr data type; zarr tries all its types one by one."""
+    from zarr.dtype import parse_dtype
+
+    zdtype: ZDType[Any, Any] = parse_dtype(dtype, zarr_format=3)
     return zdtype.to_json(zarr_format=3), zdtype
 
 

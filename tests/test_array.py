@@ -157,3 +157,55 @@ def test_names(tmp_path: Path) -> None:
     assert packstore.open_array(tmp_path / "x.npz", "/g/a/").path == "g/a"
     with pytest.raises(ComponentNotFoundError, match=r"x\.npz\[g\]: expected one of 'g/a', got no array of that name"):
         packstore.open_array(tmp_path / "x.npz", "g")
+
+
+def _saved(path: Path, name: str) -> tuple[Path, str]:
+    """One array of each kind of file, and its name."""
+    if name.startswith("zarr"):
+        options: dict[str, Any] = {"zarr": {}, "zarr-v2": {"zarr_format": 2}, "zarr-shards": {"shards": (4, 8)}}[name]
+        group = zarr.open_group(path / "g.zarr", mode="w", zarr_format=options.pop("zarr_format", 3))
+        array = group.create_array("a/b", shape=(9, 8), chunks=(2, 8), dtype="f4", fill_value=np.nan, **options)
+        array[3:] = 1.5
+        array.attrs["unit"] = "mm"
+        return path / "g.zarr", "a/b"
+    if name == "hdf5":
+        import h5py
+
+        with h5py.File(path / "x.h5", "w") as file:
+            file.create_dataset("a/b", data=DATA, chunks=(2, 4, 3)).attrs["unit"] = "mm"
+        return path / "x.h5", "a/b"
+    dtype = np.dtype([("x", "<i4"), ("y", ">f8")]) if name == "struct" else np.dtype(name)
+    np.savez(path / "x.npz", c=np.zeros((3, 4), dtype))
+    return path / "x.npz", "c"
+
+
+@pytest.mark.filterwarnings("ignore:.*not.*have a Zarr V3 specification")
+@pytest.mark.parametrize("name", ["zarr", "zarr-v2", "zarr-shards", "hdf5", "struct", "U5", "M8[s]", ">u2", "bool"])
+def test_opened_as_zarr_opens_it(tmp_path: Path, name: str) -> None:
+    path, component = _saved(tmp_path, name)
+    store = packstore.open_store(path)
+    for order in ("C", "F"):
+        with zarr.config.set({"array.order": order}):
+            ours = packstore.open_array(path, component)
+            zarrs = zarr.open_array(store, path=component, mode="r")
+        # As text: a NaN is not equal to itself.
+        assert repr(ours.metadata) == repr(zarrs.metadata)
+        assert ours.async_array.config == zarrs.async_array.config
+        assert ours.store_path == zarrs.store_path
+        assert (ours.path, ours.name, ours.dtype, ours.chunks) == (zarrs.path, zarrs.name, zarrs.dtype, zarrs.chunks)
+        np.testing.assert_array_equal(ours.oindex[:2], zarrs.oindex[:2])
+
+
+def test_zarr_chooses_between_two_documents(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "x.zarr", data=DATA)
+    (tmp_path / "x.zarr/.zarray").write_text("{}")
+    with pytest.warns(UserWarning, match="Both"):
+        opened = packstore.open_array(tmp_path / "x.zarr")
+    np.testing.assert_array_equal(opened[...], DATA)
+
+
+def test_no_attribute_is_shared_between_arrays(tmp_path: Path) -> None:
+    path, component = _saved(tmp_path, "hdf5")
+    first = packstore.open_array(path, component)
+    first.metadata.attributes["unit"] = "km"
+    assert packstore.open_array(path, component).attrs["unit"] == "mm"

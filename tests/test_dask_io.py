@@ -17,8 +17,9 @@ from hypothesis import given
 from numpy.lib import format as npy_format
 
 import packstore
-from packstore.dask_io import MAX_CHUNK_NBYTES, MIN_CHUNK_NBYTES, auto_chunks, from_lazy
-from packstore.errors import StaleFileError
+from packstore import PackBitsCodec
+from packstore.dask_io import MAX_CHUNK_NBYTES, MIN_CHUNK_NBYTES, auto_chunks, from_lazy, split_chunks
+from packstore.errors import CorruptDataError, StaleFileError
 from packstore.lazy import open_lazy
 from packstore.source import FileSource
 
@@ -194,6 +195,67 @@ def test_merged_chunks(axes: list[tuple[int, int]], itemsize: int) -> None:
     assert size <= max(MAX_CHUNK_NBYTES, math.prod(unit) * itemsize)
     if merged != tuple(max(n, 1) for n in shape):
         assert size > MIN_CHUNK_NBYTES // 4
+
+
+@given(sides, st.sampled_from([1, 2, 8, 16]))
+def test_cut_chunks(axes: list[tuple[int, int]], itemsize: int) -> None:
+    # Some tens of parts an axis: what counts is how they lie in a chunk.
+    shape = tuple(min(n, 20 * c) for n, c in axes)
+    unit = tuple(max(min(c, n), 1) for n, (_, c) in zip(shape, axes, strict=True))
+    parts = split_chunks(shape, itemsize, unit)
+    if parts is None:
+        assert 0 in shape or math.prod(unit) * itemsize < 2 * MAX_CHUNK_NBYTES
+        return
+    assert tuple(map(sum, parts)) == shape
+    for n, c, lengths in zip(shape, unit, parts, strict=True):
+        ends = set(np.cumsum(lengths).tolist())
+        assert min(lengths) > 0
+        assert ends >= set(range(c, n, c)), "a part that crosses a chunk"
+    assert math.prod(map(max, parts)) * itemsize < math.prod(unit) * itemsize
+
+
+@pytest.mark.parametrize("codec", [PackBitsCodec(), packstore.PackBitsCodec(padding_encoding="first_byte"), "bytes"])
+def test_large_chunks_are_cut_where_parts_can_be_read(tmp_path: Path, codec: Any) -> None:
+    import zarr
+
+    shape = (5003, 8001)
+    mask = np.zeros(shape, bool)
+    mask[::7, 1::5] = True
+    serializer = zarr.codecs.BytesCodec() if codec == "bytes" else codec
+    zarr.create_array(tmp_path / "x.zarr", data=mask, chunks=(4501, 8001), serializer=serializer, compressors=None)
+    x = packstore.from_file(tmp_path / "x.zarr")
+    # The count of padding bits is checked with whole chunks only, so those are not cut.
+    checked = getattr(codec, "padding_encoding", "none") != "none"
+    assert x.chunks == ((4501, 502) if checked else (2256, 2245, 502), (8001,))
+    np.testing.assert_array_equal(x.compute(), mask)
+    assert packstore.dask_io.count_nonzero(tmp_path / "x.zarr", axis=0).sum().compute() == mask.sum()
+    zarr.create_array(tmp_path / "z.zarr", data=mask, chunks=(4501, 8001), serializer=serializer)
+    assert packstore.from_file(tmp_path / "z.zarr").chunks == ((4501, 502), (8001,))
+
+
+def test_damage_in_a_cut_chunk_is_found(tmp_path: Path) -> None:
+    import zarr
+
+    shape = (4501, 8001)
+    array = zarr.create_array(
+        tmp_path / "x.zarr",
+        data=np.ones(shape, bool),
+        chunks=shape,
+        serializer=PackBitsCodec(),
+        compressors=None,
+    )
+    chunk = tmp_path / "x.zarr" / "c" / "0" / "0"
+    x = packstore.from_file(tmp_path / "x.zarr")
+    assert x.all().compute()
+    stored = chunk.read_bytes()
+    assert math.prod(array.shape) % 8
+    chunk.write_bytes(stored[:-1] + bytes([stored[-1] | 0x80]))
+    with pytest.raises(CorruptDataError, match="padding bits"):
+        x.all().compute()
+    chunk.write_bytes(stored[:-1])
+    for part in x.blocks[0], x.blocks[1]:
+        with pytest.raises(CorruptDataError, match="bytes"):
+            part.compute()
 
 
 def test_named_array(path: Path) -> None:

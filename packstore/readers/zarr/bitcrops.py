@@ -25,8 +25,6 @@ Run = tuple[str, int, int, int, int]
 
 # Bytes of a run beyond which unpacking all of it costs more than the calls that are saved.
 RUN_NBYTES = 1 << 17
-# How many times more bits than elements a run may have.
-WASTE = 16
 
 
 def runs_of_axis(start: int, stop: int, chunk: int, stride: int) -> list[Run]:
@@ -97,11 +95,8 @@ class BitCropper:
         first = sum([f for _, _, f, _, _ in combo])
         last = first + sum([m for _, _, _, m, _ in combo])
         sizes = [n for _, n, _, _, _ in combo]
-        count = 1
-        for n in sizes:
-            count *= n
         offset, stop = first >> 3, (last >> 3) + 1
-        if stop - offset > RUN_NBYTES or last - first > WASTE * count:
+        if stop - offset > RUN_NBYTES:
             return None
         offset, stop = offset + self.offset, stop + self.offset
         if stop >= self.chunk_nbytes:

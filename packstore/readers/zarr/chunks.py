@@ -19,7 +19,7 @@ from packstore.readers.zarr.blobs import OPEN_FLAGS, FileBlob
 from packstore.readers.zarr.crops import Cropper
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import Node
-from packstore.readers.zarr.serializers import PackedBits
+from packstore.readers.zarr.serializers import PackedBits, PlainBytes
 from packstore.readers.zarr.shards import Sharded
 
 __all__ = ["ChunkReader"]
@@ -121,6 +121,17 @@ class ChunkReader:
         for item, part in zip(items, found, strict=True):
             counts[cast(Any, (*item.outer[:keep], ...))] += part
         return counts
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether part of a chunk costs only its share, and is checked as the whole would be."""
+        chain = self.layout.chain
+        if chain.byte_codecs or chain.order is not None:
+            return False
+        if isinstance(chain.serializer, PackedBits):
+            # The count of padding bits is looked at with whole chunks only.
+            return chain.serializer.padding_encoding == "none"
+        return isinstance(chain.serializer, PlainBytes)
 
     @property
     def counts_packed(self) -> bool:

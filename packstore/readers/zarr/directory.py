@@ -11,6 +11,8 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
+from packstore.readers.zarr.nodes import V2_ARRAY, find_node
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -72,6 +74,14 @@ class DirectoryStore(LocalStore):
         if not read_only:
             raise NotImplementedError(f"with_read_only is not implemented for the {type(self)} store type.")
         return type(self)(self.root, unsupported=self.unsupported)
+
+    def array_document(self, path: str) -> dict[str, Any] | None:
+        """The ``zarr.json`` of the array at `path`; None where zarr has to look itself, as for zarr v2."""
+        node = find_node(str(self.root), path) if _is_inside(path, or_root=True) else None
+        if node is None or node.is_v2 or os.path.exists(f"{node.path}/{V2_ARRAY}"):
+            return None
+        document = node.load()[0]
+        return dict(document) if document.get("node_type") == "array" else None
 
     # -- reads: a key that could leave the directory names nothing ----------------------------------------------------
 
