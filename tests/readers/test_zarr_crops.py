@@ -52,6 +52,73 @@ def test_boxes_equal_numpy(data: st.DataObject) -> None:
             np.testing.assert_array_equal(array[key], mask[key])
 
 
+def packed_by_numcodecs(path: Path, mask: np.ndarray, chunks: tuple[int, ...]) -> zarr.Array:
+    """With the first element in the highest bit."""
+    from zarr.codecs.numcodecs import PackBits
+
+    array = zarr.create_array(path, shape=mask.shape, chunks=chunks, dtype=bool, filters=[PackBits()], compressors=None)
+    array[...] = mask
+    return array
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not")
+def test_narrow_boxes_of_wide_rows(data: st.DataObject) -> None:
+    import tempfile
+
+    planes = data.draw(st.lists(st.integers(1, 3), max_size=1))
+    shape = (*planes, data.draw(st.integers(16, 60)), data.draw(st.integers(50, 1100)))
+    chunks = (*planes, shape[-2], shape[-1] - data.draw(st.integers(0, 3)))
+    mask = np.random.default_rng(data.draw(st.integers(0, 99))).random(shape) < 0.5
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.zarr"
+        padding = data.draw(st.sampled_from(["none", "first_byte", "last_byte", "numcodecs"]))
+        if padding == "numcodecs":
+            packed_by_numcodecs(path, mask, chunks)
+        else:
+            packed(path, mask, chunks, padding)
+        array = packstore.open_array(path)
+        for _ in range(10):
+            top = data.draw(st.integers(0, shape[-2] - 16))
+            left = data.draw(st.integers(0, shape[-1] - 1))
+            width = data.draw(st.integers(1, max(1, shape[-1] // 3)))
+            rows = data.draw(st.integers(16, 40))
+            key = (
+                *[data.draw(st.integers(0, n - 1)) for n in planes],
+                slice(top, top + rows),
+                slice(left, left + width),
+            )
+            got = array[key]
+            np.testing.assert_array_equal(got, mask[key])
+            assert got.flags.writeable
+            got[...] = True  # and belongs to the caller
+            np.testing.assert_array_equal(array[key], mask[key])
+
+
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not")
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_rows_are_aligned_without_what_lies_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    mask = np.random.default_rng(0).random((200, 1003)) < 0.5
+    (packed if order == "little" else packed_by_numcodecs)(tmp_path / "m.zarr", mask, mask.shape)
+    reader = cropper(packstore.open_array(tmp_path / "m.zarr"))
+    assert isinstance(reader, BitCropper)
+    unpacked = []
+    unpackbits = np.unpackbits
+
+    def counted(packed, **options):
+        unpacked.append(packed.nbytes)
+        return unpackbits(packed, **options)
+
+    monkeypatch.setattr(np, "unpackbits", counted)
+    for top in range(8):
+        box = (slice(top, top + 64, 1), slice(300 + top, 364 + top, 1))
+        np.testing.assert_array_equal(reader.read(box), mask[box])
+    assert unpacked == [64 * 64 // 8] * 8
+
+
 @pytest.mark.parametrize("width", [24, 21])
 def test_stack_of_frames_takes_the_short_way(tmp_path: Path, width: int) -> None:
     mask = np.random.default_rng(0).random((4, 50, width)) < 0.5
@@ -77,11 +144,12 @@ def test_a_chunk_of_the_wrong_size_is_left_to_the_general_way(tmp_path: Path, wi
         packstore.open_array(tmp_path / "m.zarr")[1:3, 1:3]
 
 
-def test_padding_bits_are_still_checked(tmp_path: Path) -> None:
-    packed(tmp_path / "m.zarr", np.zeros((10, 21), bool), (10, 21))
+@pytest.mark.parametrize("padding", ["none", "first_byte", "last_byte"])
+def test_padding_bits_are_still_checked(tmp_path: Path, padding: str) -> None:
+    packed(tmp_path / "m.zarr", np.zeros((10, 21), bool), (10, 21), padding)
     chunk = tmp_path / "m.zarr" / "c" / "0" / "0"
     data = bytearray(chunk.read_bytes())
-    data[-1] |= 0x80
+    data[-2 if padding == "last_byte" else -1] |= 0x80
     chunk.write_bytes(data)
     with pytest.raises(packstore.errors.CorruptDataError):
         packstore.open_array(tmp_path / "m.zarr")[9:, 18:]
