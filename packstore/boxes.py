@@ -9,6 +9,7 @@ import functools
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +19,8 @@ __all__ = ["Box", "Touched", "as_index", "box_shape", "cpu_count", "may_use_thre
 Box = tuple[slice, ...]
 T = TypeVar("T")
 MAX_THREADS = 16
+# What a small item may take on average, and all of them together beyond that, before threads are worth it.
+SLOW_S, SPARE_S = 0.00025, 0.001
 
 
 class Touched(NamedTuple):
@@ -95,8 +98,14 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool) -> None:
+def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool, small: bool = False) -> None:
     """Call `work` on each item, in several threads where `parallel` and the caller is the main thread.
+
+    Parameters
+    ----------
+    small
+        Each item is a few system calls and hardly more: threads would spend their time waiting for the GIL after each,
+        so they only come where the calls turn out to be slow, as on a network or a cold disk.
 
     Notes
     -----
@@ -106,7 +115,15 @@ def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool) 
         for item in items:
             work(item)
         return
-    todo = list(items)
+    rest = iter(items)
+    if small:
+        limit = time.perf_counter() + SPARE_S
+        for item in rest:
+            work(item)
+            limit += SLOW_S
+            if time.perf_counter() > limit:
+                break
+    todo = list(rest)
     threads = min(cpu_count(), len(todo), MAX_THREADS)
     if threads < 2:
         for item in todo:

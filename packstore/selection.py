@@ -71,24 +71,17 @@ def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
     BasicSelection(box=(slice(3, 4, 1), slice(1, 6, 2)), after=(0, slice(None, None, -1)))
     """
     if type(key) is tuple and key and len(key) == len(shape):
-        # The most frequent index, a forward slice an axis, without the bookkeeping of the others.
-        forward = []
-        for k, n in zip(key, shape, strict=True):
-            if type(k) is not slice or type(k.start) is not int or type(k.stop) is not int or k.step is not None:
-                break
-            start, stop, _ = k.indices(n)
-            forward.append(slice(start, stop if stop > start else start, 1))
-        else:
-            return BasicSelection(tuple(forward), None)
-    if type(key) is tuple and len(key) == len(shape) and shape:
-        # What nearly all crops are: slices from an index to an index.
+        # What nearly all crops are, a slice from an index to an index on each axis, without the rest's bookkeeping.
         found = []
         for k, n in zip(key, shape, strict=True):
             if type(k) is not slice or k.step is not None:
                 break
             start, stop = k.start, k.stop
-            if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= n:
+            if type(start) is not int or type(stop) is not int:
                 break
+            if not 0 <= start <= stop <= n:
+                start, stop, _ = k.indices(n)
+                stop = max(start, stop)
             found.append(slice(start, stop, 1))
         else:
             return BasicSelection(tuple(found), None)

@@ -28,6 +28,8 @@ Array = npt.NDArray[Any]
 
 # Decoded bytes from which several chunks are worth several threads: compressed, and not.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
+# Decoded bytes of an uncompressed chunk, below which threads are in each other's way: to unpack, to count bits.
+SMALL_NBYTES, SMALL_COUNTED_NBYTES = 512 << 10, 4 << 20
 # Files looked at for a token; beyond it, directories; beyond that, nothing.
 MAX_TOKEN_FILES = 4096
 
@@ -83,7 +85,7 @@ class ChunkReader:
             if self._part(item.coords, item.inner, target) is None:
                 target[...] = layout.fill_value
 
-        run_all(fill, items, parallel=parallel)
+        run_all(fill, items, parallel=parallel, small=self._is_small(SMALL_NBYTES))
         return out
 
     def count_nonzero(self, selection: Box, keep: int = 0) -> Array:
@@ -117,7 +119,8 @@ class ChunkReader:
             finally:
                 os.close(blob.fd)
 
-        run_all(count, range(len(items)), parallel=math.prod(shape) >= PARALLEL_PLAIN_NBYTES)
+        small = self._is_small(SMALL_COUNTED_NBYTES if self.counts_packed else SMALL_NBYTES)
+        run_all(count, range(len(items)), parallel=math.prod(shape) >= PARALLEL_PLAIN_NBYTES, small=small)
         for item, part in zip(items, found, strict=True):
             counts[cast(Any, (*item.outer[:keep], ...))] += part
         return counts
@@ -147,6 +150,10 @@ class ChunkReader:
         while isinstance(chain.serializer, Sharded) and not chain.byte_codecs:
             chain = chain.serializer.inner
         return bool(chain.byte_codecs)
+
+    def _is_small(self, nbytes: int) -> bool:
+        """Whether a chunk is read as it is, and has fewer decoded bytes."""
+        return not self._uses_cache and math.prod(self.layout.chunk_shape) * self.layout.dtype.itemsize < nbytes
 
     def _filled(self, shape: tuple[int, ...]) -> Array:
         out = np.empty(shape, self.layout.dtype)
