@@ -70,27 +70,28 @@ def _target_nbytes(shape: tuple[int, ...], itemsize: int, least_nbytes: int) -> 
 
 def split_chunks(
     shape: tuple[int, ...], itemsize: int, unit: tuple[int, ...], least_nbytes: int = MIN_CHUNK_NBYTES
-) -> tuple[tuple[int, ...], ...] | None:
+) -> tuple[int, ...] | None:
     """Cut large storage chunks into dask chunks, for storage of which parts can be read by themselves.
 
     Parameters
     ----------
     shape, itemsize, unit, least_nbytes
-        As for `auto_chunks`; `least_nbytes` is what a part has at least, or nearly.
+        As for `auto_chunks`; `least_nbytes` is what a part has, more or less.
 
     Returns
     -------
     tuple or None
-        The lengths along each axis, of which none crosses a storage chunk; None where no chunk has twice the size.
+        The shape of a part; None where no chunk has twice the size. It divides the chunk evenly where something near
+        `least_nbytes` does; else some parts lie in two chunks, for ``dask.array.to_zarr`` wants them all alike.
 
     Notes
     -----
-    A part is one run of the chunk's bytes, and has whole bytes of bits unless it is the last one or very short.
+    A part of a chunk is one run of its bytes.
 
     Examples
     --------
-    >>> split_chunks((10_000, 8192), 1, (8191, 8192))
-    ((2048, 2048, 2048, 2047, 1809), (8192,))
+    >>> split_chunks((20_000, 8192), 1, (8192, 8192))
+    (2048, 8192)
     """
     unit = tuple([max(min(u, n), 1) for u, n in zip(unit, shape, strict=True)])
     nbytes = math.prod(unit) * itemsize
@@ -98,12 +99,12 @@ def split_chunks(
     if nbytes < 2 * target or 0 in shape:
         return None
     axis = next(i for i, n in enumerate(unit) if n > 1)
-    step = -(-unit[axis] // round(nbytes / target))
-    if step > 8:
-        step = -(-step // 8) * 8
-    whole = [[min(u, n - start) for start in range(0, n, u)] for n, u in zip(shape, unit, strict=True)]
-    whole[axis] = [min(step, length - start) for length in whole[axis] for start in range(0, length, step)]
-    return tuple([tuple(lengths) for lengths in whole])
+    length, wanted = unit[axis], round(nbytes / target)
+    even = [k for k in range(-(-wanted // 2), 2 * wanted) if length % k == 0 and k > 1]
+    step = -(-length // min(even, key=lambda k: abs(k - wanted), default=wanted))
+    if not even and step > 8:
+        step = -(-step // 8) * 8  # whole bytes of bits
+    return (*unit[:axis], step, *unit[axis + 1 :])
 
 
 def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None, inline_array: bool = True) -> da.Array:
