@@ -6,6 +6,7 @@ wherever a chunk is not what it should be.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -28,7 +29,6 @@ RUN_NBYTES = 1 << 17
 # Rows are aligned one by one where they are that many, and that much shorter than those of the chunk; what lies between
 # them is then read, but not unpacked.
 MIN_ROWS, MIN_RATIO, ROWS_NBYTES = 16, 3, 1 << 19
-WORD_NBITS = np.uint64(64)
 
 
 def runs_of_axis(start: int, stop: int, chunk: int, stride: int) -> list[Run]:
@@ -141,13 +141,21 @@ class BitCropper:
         if nbytes > len(data):
             return None
         stored = np.ndarray((groups, 8, words + 1), order, data, 0, (stride, stride // 8, 8))
-        shift = (first + stride % 8 * np.arange(8, dtype=np.uint64))[:, None]
+        shift, rest = _shifts(first, stride % 8)
         if self.bitorder == "little":
             aligned = stored[..., :-1] >> shift
-            aligned |= stored[..., 1:] << (WORD_NBITS - shift)
+            aligned |= stored[..., 1:] << rest
         else:
             aligned = stored[..., :-1] << shift
-            aligned |= stored[..., 1:] >> (WORD_NBITS - shift)
+            aligned |= stored[..., 1:] >> rest
         packed = aligned.astype(order, copy=False).reshape(-1).view(np.uint8)
         bits = np.unpackbits(packed, bitorder=self.bitorder).view(np.bool_)
         return bits.reshape(8 * groups, 64 * words)[:count, :width]
+
+
+@functools.cache
+def _shifts(first: int, step: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """By how many bits to shift the words of each of eight rows, and those that follow them the other way."""
+    shift = (first + step * np.arange(8, dtype=np.uint64))[:, None]
+    # numpy makes a shift by 64 a zero.
+    return shift, np.uint64(64) - shift
