@@ -96,11 +96,11 @@ def split_chunks(
     unit = tuple([max(min(u, n), 1) for u, n in zip(unit, shape, strict=True)])
     nbytes = math.prod(unit) * itemsize
     target = _target_nbytes(shape, itemsize, least_nbytes)
-    if nbytes < 2 * target or 0 in shape:
+    axis = next((i for i, n in enumerate(unit) if n > 1), None)
+    if nbytes < 2 * target or 0 in shape or axis is None:
         return None
-    axis = next(i for i, n in enumerate(unit) if n > 1)
     length, wanted = unit[axis], round(nbytes / target)
-    even = [k for k in range(-(-wanted // 2), 2 * wanted) if length % k == 0 and k > 1]
+    even = [k for k in range(-(-3 * wanted // 4), 2 * wanted) if length % k == 0 and k > 1]
     step = -(-length // min(even, key=lambda k: abs(k - wanted), default=wanted))
     if not even and step > 8:
         step = -(-step // 8) * 8  # whole bytes of bits

@@ -160,9 +160,12 @@ class ManifestStore(Store):
         return found
 
     def array_document(self, path: str) -> dict[str, Any] | None:
-        """The ``zarr.json`` of the array at `path`, as a new dict; None where there is none."""
-        array = self._arrays.get(path)
-        return None if array is None else zarr_metadata.array_metadata(array)
+        """The ``zarr.json`` of the array at `path`; None where there is none."""
+        if path not in self._arrays:
+            return None
+        # Through its bytes: lists in the attributes are the manifest's own, and the caller may change what it gets.
+        document: dict[str, Any] = json.loads(self._document(f"{path}/{ZARR_JSON}" if path else ZARR_JSON) or b"null")
+        return document
 
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
         """The array and coordinates of a chunk that is stored, or None."""

@@ -172,7 +172,9 @@ def _saved(path: Path, name: str) -> tuple[Path, str]:
         import h5py
 
         with h5py.File(path / "x.h5", "w") as file:
-            file.create_dataset("a/b", data=DATA, chunks=(2, 4, 3)).attrs["unit"] = "mm"
+            attributes = file.create_dataset("a/b", data=DATA, chunks=(2, 4, 3)).attrs
+            attributes["unit"] = "mm"
+            attributes["origin"] = [1, 2]
         return path / "x.h5", "a/b"
     dtype = np.dtype([("x", "<i4"), ("y", ">f8")]) if name == "struct" else np.dtype(name)
     np.savez(path / "x.npz", c=np.zeros((3, 4), dtype))
@@ -208,4 +210,7 @@ def test_no_attribute_is_shared_between_arrays(tmp_path: Path) -> None:
     path, component = _saved(tmp_path, "hdf5")
     first = packstore.open_array(path, component)
     first.metadata.attributes["unit"] = "km"
-    assert packstore.open_array(path, component).attrs["unit"] == "mm"
+    first.attrs["origin"].append(99)
+    again = packstore.open_array(path, component)
+    assert dict(again.attrs) == {"unit": "mm", "origin": [1, 2]}
+    assert dict(packstore.open_group(path)[component].attrs) == dict(again.attrs)

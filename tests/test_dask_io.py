@@ -235,6 +235,17 @@ def test_large_chunks_are_cut_where_parts_can_be_read(tmp_path: Path, codec: Any
     assert packstore.from_file(tmp_path / "z.zarr").chunks == ((4501, 502), (8001,))
 
 
+@pytest.mark.parametrize(("shape", "chunks"), [((2,), (1,)), ((), ())])
+@pytest.mark.filterwarnings("ignore:.*not.*have a Zarr V3 specification")
+def test_one_large_element_is_not_cut(tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+    import zarr
+
+    zarr.create_array(tmp_path / "x.zarr", shape=shape, chunks=chunks, dtype="S40000000", compressors=None)
+    x = packstore.from_file(tmp_path / "x.zarr")
+    assert x.chunks == tuple((1,) * n for n in shape)
+    assert split_chunks((1, 1), 1 << 30, (1, 1)) is None
+
+
 def test_damage_in_a_cut_chunk_is_found(tmp_path: Path) -> None:
     import zarr
 
