@@ -35,7 +35,7 @@ def is_described(dtype: np.dtype[Any]) -> bool:
     (True, False)
     """
     if dtype.names is not None:
-        members: list[np.dtype[Any]] = [dtype.fields[name][0] for name in dtype.names]  # type: ignore[index]  # names means fields
+        members: list[np.dtype[Any]] = [dtype[name] for name in dtype.names]
         return any(m.subdtype is not None or m.hasobject or is_described(m) for m in members)
     if dtype.subdtype is not None:
         return False

@@ -15,11 +15,10 @@ from zarr.dtype import ZDType
 from packstore.errors import CorruptDataError, DtypeError, message
 from packstore.zarr_dtypes import elements
 
-# zarr moved it: one of the two names exists, by zarr's release.
 try:
-    from zarr.errors import DataTypeValidationError  # type: ignore[attr-defined, unused-ignore]
+    from zarr.errors import DataTypeValidationError  # type: ignore[attr-defined, unused-ignore]  # where newer releases have it
 except ImportError:
-    from zarr.dtype import DataTypeValidationError  # type: ignore[no-redef, attr-defined, unused-ignore]
+    from zarr.dtype import DataTypeValidationError  # type: ignore[no-redef, attr-defined, unused-ignore]  # where zarr 3.1 has it
 
 if TYPE_CHECKING:
     from typing import Self

@@ -89,7 +89,8 @@ def to_json(dtype: DType, depth: int = 0) -> Any:
 
 
 def _field_to_json(dtype: DType, name: str, depth: int) -> dict[str, Any]:
-    member, offset = dtype.fields[name][:2]  # type: ignore[index]  # only called for structs
+    assert dtype.fields is not None  # only called for structs
+    member, offset = dtype.fields[name][:2]
     field = {"name": name, "data_type": to_json(member.base, depth + 1), "offset": offset}
     return {**field, "shape": list(member.shape)} if member.subdtype is not None else field
 
@@ -192,12 +193,7 @@ def _least_nbytes(dtype: DType) -> int:
         return dtype.itemsize
     if dtype.names is None:
         return 8
-    return sum(_least_nbytes(_member(dtype, name)) for name in dtype.names)
-
-
-def _member(dtype: DType, name: str) -> DType:
-    member: DType = dtype.fields[name][0]  # type: ignore[index]  # only called for structs
-    return member
+    return sum(_least_nbytes(dtype[name]) for name in dtype.names)
 
 
 def significant(dtype: DType) -> npt.NDArray[np.bool_]:
@@ -266,7 +262,7 @@ def _encoded(values: Array, dtype: DType) -> Iterator[npt.NDArray[np.uint8]]:
         return
     if dtype.names is not None:
         for name in dtype.names:
-            yield from _encoded(values[name].reshape(-1), _member(dtype, name).base)
+            yield from _encoded(values[name].reshape(-1), dtype[name].base)
         return
     item = item_dtype(dtype)
     # Python objects can only be taken one by one.
@@ -327,7 +323,7 @@ def _decoded(cursor: _Cursor, count: int, dtype: DType) -> Array:
     if dtype.names is not None:
         out = np.zeros((count,), dtype)
         for name in dtype.names:
-            member = _member(dtype, name)
+            member = dtype[name]
             column = _decoded(cursor, count * math.prod(member.shape), member.base)
             out[name] = column.reshape((count, *member.shape))
         return out
