@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from packstore import errors
 
 if TYPE_CHECKING:
-    from packstore.array import Array, open_array
-    from packstore.bitmemmap import BitMemmap, open_memmap
     from packstore.codecs.bitpack import BitPack
     from packstore.codecs.packbits import PackBitsCodec
-    from packstore.dask_io import from_file
-    from packstore.group import Group, open, open_group
-    from packstore.lazy import LazyArray
-    from packstore.multi import from_files
-    from packstore.store import ManifestStore, open_store
+    from packstore.views.bitmemmap import BitMemmap, open_memmap
+    from packstore.views.dask.from_file import count_nonzero, from_file
+    from packstore.views.dask.from_files import from_files
+    from packstore.views.lazy import LazyArray
+    from packstore.views.zarr.array import Array, open_array
+    from packstore.views.zarr.group import Group, open, open_group
+    from packstore.views.zarr.store import ManifestStore, open_store
     from packstore.writers import save
 
 __version__ = "0.1.0"
@@ -33,6 +33,7 @@ __all__ = [
     "LazyArray",
     "ManifestStore",
     "PackBitsCodec",
+    "count_nonzero",
     "errors",
     "from_file",
     "from_files",
@@ -45,20 +46,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Array": "array",
-    "BitMemmap": "bitmemmap",
+    "Array": "views.zarr.array",
+    "BitMemmap": "views.bitmemmap",
     "BitPack": "codecs.bitpack",
-    "Group": "group",
-    "LazyArray": "lazy",
-    "ManifestStore": "store",
+    "Group": "views.zarr.group",
+    "LazyArray": "views.lazy",
+    "ManifestStore": "views.zarr.store",
     "PackBitsCodec": "codecs.packbits",
-    "from_file": "dask_io",
-    "from_files": "multi",
-    "open": "group",
-    "open_array": "array",
-    "open_group": "group",
-    "open_memmap": "bitmemmap",
-    "open_store": "store",
+    "count_nonzero": "views.dask.from_file",
+    "from_file": "views.dask.from_file",
+    "from_files": "views.dask.from_files",
+    "open": "views.zarr.group",
+    "open_array": "views.zarr.array",
+    "open_group": "views.zarr.group",
+    "open_memmap": "views.bitmemmap",
+    "open_store": "views.zarr.store",
     "save": "writers",
 }
 

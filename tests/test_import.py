@@ -32,7 +32,7 @@ def test_import_is_cheap() -> None:
 def test_direct_path_needs_neither_zarr_nor_dask(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.arange(5))
-    code = f"import packstore.lazy; assert packstore.lazy.open_lazy({str(path)!r})[3] == 3"
+    code = f"import packstore.views.lazy; assert packstore.views.lazy.open_lazy({str(path)!r})[3] == 3"
     assert set(loaded(code)) & {"zarr", "dask", "h5py", "distributed"} == set()
 
 

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 import packstore
-from packstore import zarr_types
-from packstore.lazy import LazyArray, open_lazy
-from packstore.selection import basic_selection
+from packstore.core.selection import basic_selection
 from packstore.testing.strategies import PLAIN_DTYPES, basic_indices, chunk_shapes, shapes_st
+from packstore.views.lazy import LazyArray, open_lazy
+from packstore.views.zarr.dtypes import names
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
 
@@ -67,7 +67,7 @@ def saved(draw: st.DrawFn) -> NDArray[Any]:
 def bits(array: Any) -> tuple[Any, ...]:
     """Shape, type and bytes, for a comparison that tells NaNs and signed zeros apart, padding apart."""
     array = np.asarray(array)
-    packed = zarr_types.packed(array.dtype)
+    packed = names.packed(array.dtype)
     return array.shape, packed.newbyteorder("<"), array.astype(packed).astype(packed.newbyteorder("<")).tobytes()
 
 

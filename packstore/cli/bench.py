@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import cpu_count
 from packstore.cli.bench_report import reasons
 from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import human
 from packstore.cli.stored import size_on_disk
+from packstore.core.boxes import cpu_count
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
-from packstore.lazy import LazyArray, open_lazy
 from packstore.readers import find_array, locate
+from packstore.views.lazy import LazyArray, open_lazy
 from packstore.writers import save
 
 __all__ = ["Target", "measure", "random_boxes", "targets"]

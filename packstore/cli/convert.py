@@ -12,11 +12,11 @@ from rich.console import Console
 from packstore.cli.show import human, plain
 from packstore.cli.stored import size_on_disk
 from packstore.errors import ComponentNotFoundError, OptionError, UnsupportedError, message
-from packstore.lazy import LazyArray
-from packstore.manifests import ManifestGroup
 from packstore.readers import Location, find_array, locate
+from packstore.storage import ManifestGroup
+from packstore.views.lazy import LazyArray
+from packstore.views.zarr.metadata import array_reason
 from packstore.writers import format_of, save
-from packstore.zarr_metadata import array_reason
 
 __all__ = ["convert", "render"]
 

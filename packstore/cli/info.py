@@ -11,10 +11,10 @@ from rich.tree import Tree
 
 from packstore.cli.show import human, plain
 from packstore.cli.stored import size_on_disk, stored
-from packstore.manifests import ManifestArray, ManifestGroup
 from packstore.readers import Location, find_array, locate
 from packstore.source import DirectorySource
-from packstore.zarr_metadata import array_reason
+from packstore.storage import ManifestArray, ManifestGroup
+from packstore.views.zarr.metadata import array_reason
 
 __all__ = ["describe", "describe_array", "render"]
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from packstore.filters._registry import FILTERS
-from packstore.manifests import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
+from packstore.codecs.hdf5.registry import FILTERS
+from packstore.storage import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
 
 __all__ = ["Stored", "size_on_disk", "stored"]
 

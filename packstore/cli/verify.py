@@ -13,12 +13,12 @@ from rich.console import Console
 
 from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import plain
-from packstore.dask_io import auto_chunks
 from packstore.errors import FormatError, UnsupportedError, message
-from packstore.lazy import LazyArray
-from packstore.manifests import ContiguousManifest, ManifestGroup
 from packstore.readers import Location, find_array, locate
-from packstore.writers._blocks import block_boxes
+from packstore.storage import ContiguousManifest, ManifestGroup
+from packstore.views.dask.from_file import auto_chunks
+from packstore.views.lazy import LazyArray
+from packstore.writers.blocks import block_boxes
 
 __all__ = ["compare", "render"]
 
@@ -184,7 +184,7 @@ def _bar(show: bool, title: str, total: int) -> Iterator[Advance]:
     if not show:
         yield lambda nbytes: None
         return
-    from packstore.writers._progress import RichProgress
+    from packstore.writers.progress import RichProgress
 
     with RichProgress(title, total) as bar:
         yield bar.advance

@@ -13,9 +13,9 @@ import numpy as np
 from numcodecs.abc import Codec
 from numpy.typing import NDArray
 
-from packstore.codecs._bits import BitOrder, Bytes, as_bytes
-from packstore.codecs._layout import ML_DTYPES, PaddingEncoding, bit_layout, check_config
-from packstore.codecs._packed import decode_frame, encode_flat, stored_padding
+from packstore.codecs.bits.boxes import decode_frame, encode_flat, stored_padding
+from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes
+from packstore.codecs.bits.layout import ML_DTYPES, PaddingEncoding, bit_layout, check_config
 from packstore.errors import CodecConfigError, CorruptDataError, DtypeError, ShapeError, message
 
 __all__ = ["BitPack"]

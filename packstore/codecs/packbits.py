@@ -22,16 +22,7 @@ from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import RangeByteRequest
 from zarr.storage import LocalStore, StorePath
 
-from packstore.codecs._bits import count_nonzero_packed
-from packstore.codecs._layout import (
-    BitLayout,
-    PaddingEncoding,
-    bit_layout,
-    check_config,
-    encoded_nbytes,
-    frame_nbytes,
-)
-from packstore.codecs._packed import (
+from packstore.codecs.bits.boxes import (
     BoxPlan,
     decode_array,
     decode_box,
@@ -40,6 +31,15 @@ from packstore.codecs._packed import (
     encode_flat,
     plan_box,
     unpack_box,
+)
+from packstore.codecs.bits.kernels import count_nonzero_packed
+from packstore.codecs.bits.layout import (
+    BitLayout,
+    PaddingEncoding,
+    bit_layout,
+    check_config,
+    encoded_nbytes,
+    frame_nbytes,
 )
 from packstore.errors import CodecConfigError, DtypeError, message
 

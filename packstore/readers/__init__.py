@@ -1,4 +1,4 @@
-"""File formats: each reader turns a source into a :class:`~packstore.manifests.ManifestGroup`.
+"""File formats: each reader turns a source into a :class:`~packstore.storage.ManifestGroup`.
 
 A reader is one module with two functions, and one line in `READERS`:
 
@@ -25,8 +25,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from packstore.errors import ComponentNotFoundError, FormatError, OptionError, UnsupportedError, message
-from packstore.manifests import ManifestArray, ManifestGroup
 from packstore.source import DirectorySource, Fingerprint, Source, open_source, reopen_source
+from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["READERS", "Location", "Reader", "find_array", "locate", "open_manifest"]
 

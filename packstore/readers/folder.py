@@ -7,8 +7,8 @@ import stat
 from typing import Any
 
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
-from packstore.manifests import ManifestArray, ManifestGroup
 from packstore.source import DirectorySource, FileSource, Source
+from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["read", "sniff"]
 

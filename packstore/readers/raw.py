@@ -10,9 +10,9 @@ from typing import Any, Literal, SupportsIndex, cast
 import numpy as np
 
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
-from packstore.manifests import ContiguousManifest, ManifestArray, ManifestGroup, PackedManifest, regroup
-from packstore.readers._npy_header import as_dtype
+from packstore.readers.npy.header import as_dtype
 from packstore.source import DirectorySource, Source
+from packstore.storage import ContiguousManifest, ManifestArray, ManifestGroup, PackedManifest, regroup
 
 __all__ = ["read", "sniff"]
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from packstore.errors import DtypeError, FormatError, ShapeError, UnsupportedError, message
-from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup, regroup
-from packstore.readers._npy_header import MAGIC, contiguous_array, read_header
-from packstore.readers._pickle_machine import run
-from packstore.readers._pickle_numpy import Refused, dtype_of, plain_text
-from packstore.readers._pickle_values import Pairs
-from packstore.readers._views import Concatenated
+from packstore.readers.concatenated import Concatenated
+from packstore.readers.npy.header import MAGIC, contiguous_array, read_header
+from packstore.readers.pickle.arrays import Refused, dtype_of, plain_text
+from packstore.readers.pickle.machine import run
+from packstore.readers.pickle.values import Pairs
 from packstore.source import DirectorySource, FileSource, Source
+from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup, regroup
 
 __all__ = ["read", "sniff"]
 

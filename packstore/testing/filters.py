@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from packstore.codecs.hdf5 import FILTERS, FilterSpec, decode_chunk, unavailable
 from packstore.errors import CorruptDataError, MissingFilterError, PackstoreError
-from packstore.filters import FILTERS, FilterSpec, decode_chunk, unavailable
 
 __all__ = ["Chunk", "FilterTests", "chunks_of", "damaged", "memory_file", "pipeline_of"]
 
@@ -137,7 +137,7 @@ class FilterTests:
     def route(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         """Each test runs with the fast decoders and with the others."""
         if request.param != "imagecodecs":
-            monkeypatch.setattr("packstore.filters._probe.imagecodecs_function", lambda *_: None)
+            monkeypatch.setattr("packstore.codecs.hdf5.probe.imagecodecs_function", lambda *_: None)
         return str(request.param)
 
     @pytest.fixture

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import packstore
-from packstore import zarr_types
 from packstore.errors import StaleFileError, UnsupportedError
 from packstore.readers import READERS, locate
 from packstore.testing.strategies import arrays_st, basic_indices, chunk_shapes, dtypes_st, shapes_st
+from packstore.views.zarr.dtypes import names
 
 __all__ = ["DTYPES", "SELECTIONS", "SHAPES", "ReaderTests", "assert_same", "example"]
 
@@ -152,7 +152,7 @@ class ReaderTests:
         assert lazy.dtype == want.dtype and lazy.shape == want.shape
         assert_same(lazy.compute(scheduler="synchronous"), want)
         store: Any = packstore.open_store(path, chunks=chunks, **options)
-        reason = zarr_types.reason(want.dtype)
+        reason = names.reason(want.dtype)
         if reason is not None:
             assert store.unsupported[self.component or ""] == reason
             with pytest.raises(UnsupportedError):

@@ -5,7 +5,7 @@ Subclass :class:`ReadOnlyStoreTests` with a `location` fixture for a file of the
 - zarr's own :class:`zarr.testing.store.StoreTests`, test by test: those that need arbitrary keys put them beside the
   nodes of the file (the suite writes there, the store itself cannot), those that write assert the refusal instead;
 - what zarr expects of a store without saying so, checked on the keys of the file:
-  `packstore.testing._store_contract.StoreContract`.
+  `packstore.testing.store_contract.StoreContract`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from zarr.core.buffer import Buffer, cpu, default_buffer_prototype
 from zarr.testing.store import StoreTests
 
 from packstore.readers import Location
-from packstore.store import ManifestStore
-from packstore.testing._store_contract import StoreContract, content, listed
+from packstore.testing.store_contract import StoreContract, content, listed
+from packstore.views.zarr.store import ManifestStore
 
 __all__ = ["ReadOnlyStoreTests"]
 

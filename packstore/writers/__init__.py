@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from packstore.errors import OptionError, message
-from packstore.writers._atomic import atomic_target, check_target
-from packstore.writers._blocks import NoProgress, Progress
-from packstore.writers._items import Item, items_of
+from packstore.writers.atomic import atomic_target, check_target
+from packstore.writers.blocks import NoProgress, Progress
+from packstore.writers.items import Item, items_of
 
 __all__ = ["WRITERS", "save"]
 
@@ -132,7 +132,7 @@ def _showing(show: bool, items: list[Item], path: str) -> Iterator[Progress]:
     if not show:
         yield NoProgress()
         return
-    from packstore.writers._progress import RichProgress
+    from packstore.writers.progress import RichProgress
 
     with RichProgress(f"saving {os.path.basename(path)}", sum(i.nbytes for i in items)) as bar:
         yield bar

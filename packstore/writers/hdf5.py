@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from packstore.errors import DtypeError, OptionError, WriteError, message
-from packstore.manifests import regroup
-from packstore.writers._atomic import allocate
-from packstore.writers._blocks import (
+from packstore.storage import regroup
+from packstore.writers.atomic import allocate
+from packstore.writers.blocks import (
     BLOCK_NBYTES,
     Progress,
     chunk_option,
@@ -28,8 +28,8 @@ from packstore.writers._blocks import (
     square_chunks,
     write_blocks,
 )
-from packstore.writers._chunks import ChunkEncoder
-from packstore.writers._items import Item
+from packstore.writers.chunks import ChunkEncoder
+from packstore.writers.items import Item
 from packstore.writers.raw import RegionSink
 
 __all__ = ["SINGLE_NAME", "write"]

@@ -1,7 +1,7 @@
 """``.npz``: a zip archive of npy members that ``np.load`` reads, written in parallel.
 
 Stored members lie at multiples of 64 bytes, so they can be mapped. Compressed members are made of deflate blocks that
-need nothing of each other; the local header has an index of them (``packstore.readers._blocks``), by which packstore
+need nothing of each other; the local header has an index of them (``packstore.readers.npz.blocks``), by which packstore
 reads them at random and in parallel, and which other readers skip.
 """
 
@@ -18,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.errors import OptionError, message
-from packstore.manifests import regroup
-from packstore.readers._blocks import MAX_BLOCKS, BlockIndex
-from packstore.readers._zip import DEFLATED
-from packstore.writers._atomic import preallocate, spool_beside
-from packstore.writers._blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
-from packstore.writers._deflate import Sample, changes, choose, crc32, crc32_combine, encoders
-from packstore.writers._items import Item
-from packstore.writers._zip import Entry, directory, end_records
+from packstore.readers.npz.blocks import MAX_BLOCKS, BlockIndex
+from packstore.readers.npz.directory import DEFLATED
+from packstore.storage import regroup
+from packstore.writers.atomic import preallocate, spool_beside
+from packstore.writers.blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
+from packstore.writers.deflate import Sample, changes, choose, crc32, crc32_combine, encoders
+from packstore.writers.items import Item
 from packstore.writers.npy import npy_header
 from packstore.writers.raw import RegionSink
+from packstore.writers.zip_file import Entry, directory, end_records
 
 __all__ = ["write"]
 
@@ -284,10 +284,10 @@ def _runs(member: _Member, target: Path) -> Iterator[U8]:
     if not item.nbytes:
         return
     if item.is_dask:
-        from packstore.writers import _dask
+        from packstore.writers import dask_blocks
 
-        if _dask.streams_by_rows(item, ROWS_NBYTES):
-            for values in _dask.rows(item):
+        if dask_blocks.streams_by_rows(item, ROWS_NBYTES):
+            for values in dask_blocks.rows(item):
                 yield _bytes_of(values)
             return
         item = _spooled(item, target)

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.errors import DtypeError, OptionError, message
-from packstore.manifests import PackedManifest, regroup
 from packstore.source import InlineBytes
-from packstore.writers._atomic import preallocate
-from packstore.writers._blocks import BLOCK_NBYTES, Progress, write_blocks
-from packstore.writers._items import Box, Item
+from packstore.storage import PackedManifest, regroup
+from packstore.writers.atomic import preallocate
+from packstore.writers.blocks import BLOCK_NBYTES, Progress, write_blocks
+from packstore.writers.items import Box, Item
 
 __all__ = ["PackedSink", "RegionSink", "write"]
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from packstore import zarr_types
 from packstore.errors import DtypeError, OptionError, message
-from packstore.writers._blocks import (
+from packstore.views.zarr.dtypes import names
+from packstore.writers.blocks import (
     BLOCK_NBYTES,
     Progress,
     chunk_option,
@@ -22,7 +22,7 @@ from packstore.writers._blocks import (
     square_chunks,
     write_blocks,
 )
-from packstore.writers._items import Box, Item
+from packstore.writers.items import Box, Item
 
 __all__ = ["ZarrSink", "default_chunks", "write"]
 
@@ -100,7 +100,7 @@ def write(
         raise OptionError(message("writing", target, expected="no shards in zarr_format 2", got=repr(shards)))
     for item in items:
         # Not the data types of packstore alone: what is written must open without it.
-        reason = zarr_types.own_reason(item.dtype)
+        reason = names.own_reason(item.dtype)
         if reason is not None:
             raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
     sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
@@ -124,7 +124,7 @@ def write(
                 store=os.fspath(target),
                 name=item.name or None,
                 shape=item.shape,
-                dtype=zarr_types.packed(item.dtype),
+                dtype=names.packed(item.dtype),
                 chunks=chunk,
                 shards=shard,
                 zarr_format=zarr_format,

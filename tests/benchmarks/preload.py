@@ -12,8 +12,8 @@ for _name in (
     "hdf5plugin",
     "imagecodecs",
     "numcodecs",
-    "packstore.array",
-    "packstore.dask_io",
+    "packstore.views.zarr.array",
+    "packstore.views.dask.from_file",
 ):
     with contextlib.suppress(ImportError):
         importlib.import_module(_name)

@@ -8,7 +8,7 @@ import packbits_reference as reference
 import pytest
 from hypothesis import given, settings
 
-from packstore.codecs import _bits, _words
+from packstore.codecs.bits import kernels, words
 
 quick = settings(max_examples=60, deadline=None)
 ORDERS = ("little", "big")
@@ -19,8 +19,8 @@ def _random(count: int, dtype: str, seed: int) -> np.ndarray:
 
 
 def _pack(values: np.ndarray, nbits: int, **options: object) -> np.ndarray:
-    out = np.full(_bits.packed_nbytes(values.size, nbits), 0xFF, np.uint8)
-    _words.pack_words(values, nbits, out, **options)
+    out = np.full(kernels.packed_nbytes(values.size, nbits), 0xFF, np.uint8)
+    words.pack_words(values, nbits, out, **options)
     return out
 
 
@@ -32,7 +32,7 @@ def test_every_width(width: int, bitorder: str) -> None:
         packed = _pack(values, nbits, bitorder=bitorder)
         assert packed.tobytes() == reference.pack(values, nbits, bitorder=bitorder)
         out = np.empty_like(values)
-        _words.unpack_words(packed, nbits, out, bitorder=bitorder)
+        words.unpack_words(packed, nbits, out, bitorder=bitorder)
         assert np.array_equal(out, reference.kept_words(values, nbits))
 
 
@@ -54,7 +54,7 @@ def test_any_range_start_and_sign(word: str, count: int, seed: int, signed: bool
     packed = _pack(values, nbits, first_bit=first_bit, bitorder=bitorder)
     assert packed.tobytes() == reference.pack(values, nbits, first_bit, bitorder)
     out = np.empty(count - start, word)
-    _words.unpack_words(
+    words.unpack_words(
         packed[start * nbits // 8 :], nbits, out, start=start, first_bit=first_bit, signed=signed, bitorder=bitorder
     )
     assert np.array_equal(out, reference.kept_words(values, nbits, first_bit, signed)[start:])
@@ -68,7 +68,7 @@ def test_more_than_one_block(nbits: int, bitorder: str) -> None:
     packed = _pack(values, nbits, bitorder=bitorder)
     assert packed.tobytes() == reference.pack(values, nbits, bitorder=bitorder)
     out = np.empty_like(values)
-    _words.unpack_words(packed, nbits, out, bitorder=bitorder)
+    words.unpack_words(packed, nbits, out, bitorder=bitorder)
     mask = values.dtype.type((1 << nbits) - 1)
     assert np.array_equal(out, values & mask)
 
@@ -79,7 +79,7 @@ def test_unaligned_output_and_input() -> None:
     shifted = np.concatenate([[np.uint8(0)], packed])[1:]
     raw = np.zeros(values.nbytes + 1, np.uint8)
     out = raw[1:].view(np.uint16)
-    _words.unpack_words(shifted, 12, out)
+    words.unpack_words(shifted, 12, out)
     assert np.array_equal(out, values)
 
 
@@ -93,10 +93,10 @@ def test_unaligned_output_and_input() -> None:
 )
 def test_bools(count: int, start: int, seed: int, bitorder: str, use_out: bool) -> None:
     bits = np.random.default_rng(seed).random(start + count) < 0.4
-    packed = _bits.pack_bools(bits, bitorder)
+    packed = kernels.pack_bools(bits, bitorder)
     assert np.array_equal(packed, np.packbits(bits, bitorder=bitorder))
     out = np.ones(count, bool) if use_out else None
-    got = _bits.unpack_bools(packed[start // 8 :], count, start=start, bitorder=bitorder, out=out)
+    got = kernels.unpack_bools(packed[start // 8 :], count, start=start, bitorder=bitorder, out=out)
     assert got.dtype == bool
     assert np.array_equal(got, bits[start:])
     if use_out:
@@ -106,12 +106,12 @@ def test_bools(count: int, start: int, seed: int, bitorder: str, use_out: bool) 
 def test_bools_into_a_large_array() -> None:
     bits = np.random.default_rng(0).random(300_005) < 0.5
     out = np.zeros(300_000, bool)
-    _bits.unpack_bools(_bits.pack_bools(bits), 300_000, start=5, out=out)
+    kernels.unpack_bools(kernels.pack_bools(bits), 300_000, start=5, out=out)
     assert np.array_equal(out, bits[5:])
 
 
 def test_unpacking_bools_does_not_copy_afterwards() -> None:
-    got = _bits.unpack_bools(np.packbits(np.ones(100, bool), bitorder="little"), 100)
+    got = kernels.unpack_bools(np.packbits(np.ones(100, bool), bitorder="little"), 100)
     assert got.flags.writeable
     assert got.base is not None
 
@@ -122,26 +122,26 @@ def test_count_nonzero(nbits: int, first: int, seed: int, bitorder: str) -> None
     bits = np.random.default_rng(seed).random(first + nbits + 5) < 0.6
     packed = np.packbits(bits, bitorder=bitorder)
     expected = int(bits[first : first + nbits].sum())
-    assert _bits.count_nonzero_packed(packed, nbits, first, bitorder=bitorder) == expected
-    assert _bits.count_nonzero_packed(packed.tobytes(), nbits, first, bitorder=bitorder) == expected
+    assert kernels.count_nonzero_packed(packed, nbits, first, bitorder=bitorder) == expected
+    assert kernels.count_nonzero_packed(packed.tobytes(), nbits, first, bitorder=bitorder) == expected
 
 
 def test_count_nonzero_of_many_blocks() -> None:
     bits = np.random.default_rng(0).random(9_000_003) < 0.5
-    assert _bits.count_nonzero_packed(np.packbits(bits, bitorder="little"), bits.size) == int(bits.sum())
+    assert kernels.count_nonzero_packed(np.packbits(bits, bitorder="little"), bits.size) == int(bits.sum())
 
 
 @pytest.mark.parametrize(("nbits", "first"), [(17, 0), (1, 16), (4, -1), (-1, 3)])
 def test_count_nonzero_outside_the_buffer(nbits: int, first: int) -> None:
     with pytest.raises(ValueError, match="do not lie in a buffer of 16 bits"):
-        _bits.count_nonzero_packed(b"\xff\xff", nbits, first)
+        kernels.count_nonzero_packed(b"\xff\xff", nbits, first)
 
 
 @pytest.mark.parametrize("source", [bytes, bytearray, memoryview, lambda b: np.frombuffer(b, "<u2")])
 def test_as_bytes(source) -> None:
-    assert _bits.as_bytes(source(b"abcd")).tobytes() == b"abcd"
-    assert _bits.as_bytes(source(b"")).size == 0
+    assert kernels.as_bytes(source(b"abcd")).tobytes() == b"abcd"
+    assert kernels.as_bytes(source(b"")).size == 0
 
 
 def test_as_bytes_of_a_strided_array() -> None:
-    assert _bits.as_bytes(np.arange(10, dtype=np.uint8)[::3]).tolist() == [0, 3, 6, 9]
+    assert kernels.as_bytes(np.arange(10, dtype=np.uint8)[::3]).tolist() == [0, 3, 6, 9]

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import packstore
 from packstore.errors import ChecksumError, CorruptDataError
-from packstore.readers import _inflate, _inflate_split
-from packstore.readers._inflate_split import WINDOW_NBYTES, find_block, inflate_split
+from packstore.readers.npz import inflate
+from packstore.readers.npz import inflate_split as split_module
+from packstore.readers.npz.inflate_split import WINDOW_NBYTES, find_block, inflate_split
 
 U8 = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 RNG = np.random.default_rng(5)
@@ -62,15 +63,15 @@ def by_zlib(stream: U8, out: U8) -> int:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_inflate_split, "FIRST_STEP_NBYTES", 1 << 13)
-    monkeypatch.setattr(_inflate_split, "MAX_STEP_NBYTES", 1 << 15)
+    monkeypatch.setattr(split_module, "FIRST_STEP_NBYTES", 1 << 13)
+    monkeypatch.setattr(split_module, "MAX_STEP_NBYTES", 1 << 15)
 
 
 @pytest.mark.parametrize("round_nbytes", [1 << 18, 1 << 24])
 @pytest.mark.parametrize("level", [1, 6, 9])
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_bytes(kind: str, level: int, round_nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_inflate_split, "ROUND_NBYTES", round_nbytes)
+    monkeypatch.setattr(split_module, "ROUND_NBYTES", round_nbytes)
     raw = KINDS[kind]().tobytes()
     found = inflate_split(deflated(raw, level), len(raw), by_zlib)
     if kind in ("noise", "rounded", "counts", "ramp", "mask"):
@@ -112,15 +113,15 @@ def test_whoever_comes_first(first: bool, monkeypatch: pytest.MonkeyPatch) -> No
             assert met.wait(20)
         return inside(data, start)
 
-    meet = _inflate_split._Ahead.meet
+    meet = split_module._Ahead.meet
 
     def arrive(self: Any, window: U8 | None) -> int:
         stop = meet(self, window)
         met.set()
         return stop
 
-    monkeypatch.setattr(_inflate_split, "find_block", find)
-    monkeypatch.setattr(_inflate_split._Ahead, "meet", arrive)
+    monkeypatch.setattr(split_module, "find_block", find)
+    monkeypatch.setattr(split_module._Ahead, "meet", arrive)
     found = inflate_split(deflated(raw), len(raw), decode)
     assert found is not None and found.tobytes() == raw
     assert len(twice) == 1 if first else len(twice) >= 5
@@ -142,7 +143,7 @@ def test_settled_windows_need_no_one(monkeypatch: pytest.MonkeyPatch) -> None:
             done.set()
         return sizes[-1]
 
-    monkeypatch.setattr(_inflate_split, "FIRST_STEP_NBYTES", 1 << 17)
+    monkeypatch.setattr(split_module, "FIRST_STEP_NBYTES", 1 << 17)
     found = inflate_split(deflated(raw), len(raw), decode)
     assert found is not None and found.tobytes() == raw
     assert sizes[0] == sizes[1] < sizes[2]
@@ -161,7 +162,7 @@ def test_any_stream(data: st.DataObject) -> None:
         raw += part
         stream += encoder.compress(part) + encoder.flush(flush)
     stream += encoder.flush()
-    with patch.object(_inflate_split, "ROUND_NBYTES", data.draw(st.sampled_from([1 << 15, 1 << 17, 1 << 24]))):
+    with patch.object(split_module, "ROUND_NBYTES", data.draw(st.sampled_from([1 << 15, 1 << 17, 1 << 24]))):
         found = inflate_split(np.frombuffer(stream, np.uint8), len(raw), by_zlib)
     assert found is None or found.tobytes() == raw
 
@@ -206,7 +207,7 @@ def test_blocks_are_found_at_every_bit() -> None:
     block = int.from_bytes(deflated(raw).tobytes(), "little")
     assert block & 7 == 4  # dynamic, and not the last one
     for shift in range(8):
-        bits, nbits = _inflate_split._filler(shift) if shift else (0, 0)
+        bits, nbits = split_module._filler(shift) if shift else (0, 0)
         joined = bits | block << nbits
         stream = joined.to_bytes((joined.bit_length() + 7) // 8 + 20, "little")
         out = zlib.decompressobj(-15).decompress(stream)
@@ -219,8 +220,8 @@ def test_blocks_are_found_at_every_bit() -> None:
 def always_split(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Members of any size are split where a second core would be; what came of it."""
     pytest.importorskip("imagecodecs")
-    monkeypatch.setattr(_inflate, "MIN_STORED_NBYTES", 0)
-    monkeypatch.setattr(_inflate, "cpu_count", lambda: 2)
+    monkeypatch.setattr(inflate, "MIN_STORED_NBYTES", 0)
+    monkeypatch.setattr(inflate, "cpu_count", lambda: 2)
     came = []
 
     def split(*arguments: Any) -> U8 | None:
@@ -228,7 +229,7 @@ def always_split(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         came.append(found is not None)
         return found
 
-    monkeypatch.setattr(_inflate, "inflate_split", split)
+    monkeypatch.setattr(inflate, "inflate_split", split)
     return came
 
 

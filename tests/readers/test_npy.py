@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from numpy.lib import format as npy_format
 
 import packstore
-from packstore.chunkio import read_box
 from packstore.errors import FormatError, OptionError, PackstoreError, TruncatedFileError, UnsupportedError
 from packstore.readers import npy
-from packstore.readers._npy_header import MAX_HEADER_NBYTES, read_header
+from packstore.readers.npy.header import MAX_HEADER_NBYTES, read_header
 from packstore.source import FileSource, InlineBytes
+from packstore.storage.read import read_box
 from packstore.testing.readers import ReaderTests, assert_same, example
 
 

@@ -18,8 +18,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 
 import packstore
-from packstore.cache import FileLRU
-from packstore.chunkio import read_box
+from packstore.codecs.hdf5 import probe
 from packstore.errors import (
     ChecksumError,
     ComponentNotFoundError,
@@ -29,12 +28,14 @@ from packstore.errors import (
     TruncatedFileError,
     UnsupportedError,
 )
-from packstore.filters import _probe
-from packstore.manifests import ManifestGroup
-from packstore.readers import _blocks, _inflate, npz
-from packstore.readers._blocks import BlockIndex, IndexedMember, StreamedMember
-from packstore.readers._inflate import CACHE, DecodedMember
+from packstore.readers import npz
+from packstore.readers.npz import blocks, inflate
+from packstore.readers.npz.blocks import BlockIndex, IndexedMember, StreamedMember
+from packstore.readers.npz.inflate import CACHE, DecodedMember
 from packstore.source import FileSource
+from packstore.source.cache import FileLRU
+from packstore.storage import ManifestGroup
+from packstore.storage.read import read_box
 from packstore.testing.readers import ReaderTests, assert_same, example
 
 
@@ -126,7 +127,7 @@ def test_methods_nested_names_and_other_members(tmp_path: Path, method: int) -> 
 
 
 def test_without_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_probe, "imagecodecs_function", lambda *args: None)
+    monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
     np.savez_compressed(tmp_path / "x.npz", a=ARRAY, b=np.zeros(0))
     group = manifest(tmp_path / "x.npz")
     assert_same(values(group, "a"), ARRAY)
@@ -300,7 +301,7 @@ def test_wrong_crc(tmp_path: Path, method: int, fast: bool, monkeypatch: pytest.
     if method == zipfile.ZIP_STORED:
         return  # mapped, so not checked: the reader's documentation says so
     if not fast:
-        monkeypatch.setattr(_probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
     array = packstore.open_array(damaged(tmp_path / "x.npz", method, crc=1), "a")
     with pytest.raises(ChecksumError, match=r"x\.npz\[a\]: expected CRC-32 00000001, got .*damaged"):
         array[...]
@@ -312,7 +313,7 @@ def test_flipped_data(tmp_path: Path, method: int, flip: int, fast: bool, monkey
     if method == zipfile.ZIP_STORED:
         return
     if not fast:
-        monkeypatch.setattr(_probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
     path = damaged(tmp_path / "x.npz", method, flip=flip)
     with pytest.raises((CorruptDataError, FormatError), match=r"x\.npz\[a\]: expected"):
         packstore.open_array(path, "a")[...]
@@ -324,7 +325,7 @@ def test_other_size_than_declared(
     tmp_path: Path, method: int, more: int, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        monkeypatch.setattr(_probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
     path = damaged(tmp_path / "x.npz", method, size=len(npy(ARRAY)) + more)
     with pytest.raises((FormatError, CorruptDataError), match=r"x\.npz\[a\]: expected"):
         packstore.open_array(path, "a")[...]
@@ -466,7 +467,7 @@ def blocked(path: Path, array: np.ndarray, block_nbytes: int, **change: Any) -> 
 @pytest.mark.parametrize("block_nbytes", [100, 1000, 5000, 12128, 50_000])
 def test_block_index(tmp_path: Path, block_nbytes: int, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
-        monkeypatch.setattr(_probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
     path = tmp_path / "x.npz"
     blocked(path, ARRAY, block_nbytes)
     assert_same(np.load(path)["a"], ARRAY)
@@ -513,16 +514,16 @@ def test_an_index_that_does_not_fit_is_not_used(tmp_path: Path) -> None:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat any deflated member as too large to decode whole."""
-    monkeypatch.setattr(_blocks, "STREAMED_NBYTES", 100)
-    monkeypatch.setattr(_blocks, "SPAN_NBYTES", 999)
-    monkeypatch.setattr(_blocks, "FEED_NBYTES", 500)
+    monkeypatch.setattr(blocks, "STREAMED_NBYTES", 100)
+    monkeypatch.setattr(blocks, "SPAN_NBYTES", 999)
+    monkeypatch.setattr(blocks, "FEED_NBYTES", 500)
 
 
 @pytest.mark.usefixtures("streamed")
 @pytest.mark.parametrize("cached", [True, False])
 def test_large_members(tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not cached:
-        monkeypatch.setattr(_blocks, "CACHE", FileLRU(0))
+        monkeypatch.setattr(blocks, "CACHE", FileLRU(0))
     array = np.repeat(ARRAY, 5, 0)
     np.savez_compressed(tmp_path / "x.npz", a=array)
     group = manifest(tmp_path / "x.npz")
@@ -576,4 +577,4 @@ def test_prefix_needs_few_stored_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     original = FileSource.pread
     monkeypatch.setattr(FileSource, "pread", lambda self, at, n: (read.append(n), original(self, at, n))[1])
     manifest(tmp_path / "x.npz")
-    assert sum(read) < 3 * _inflate.FEED_NBYTES
+    assert sum(read) < 3 * inflate.FEED_NBYTES

@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 
 import packstore
 from packstore.errors import CorruptDataError, DtypeError, FormatError, OptionError, PackstoreError, TruncatedFileError
-from packstore.readers import _gzip, _text_index, locate, text
+from packstore.readers import locate, text
+from packstore.readers.text import gz
+from packstore.readers.text import lines as text_lines
 from packstore.source import FileSource
 from packstore.testing.readers import ReaderTests, assert_same
 
@@ -136,9 +138,9 @@ def test_byte_order_mark_and_encoding(tmp_path: Path) -> None:
 
 def test_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are found again in the middle of a file, and only the blocks that a crop touches are parsed."""
-    monkeypatch.setattr(_text_index, "BLOCK_NBYTES", 5000)
+    monkeypatch.setattr(text_lines, "BLOCK_NBYTES", 5000)
     monkeypatch.setattr(text, "PIECE_NBYTES", 777)
-    monkeypatch.setattr(_gzip, "SPAN_NBYTES", 3000)
+    monkeypatch.setattr(gz, "SPAN_NBYTES", 3000)
     parsed: list[int] = []
     original = text.TextReader.parse
     monkeypatch.setattr(
@@ -169,7 +171,7 @@ def test_any_layout_of_lines(data: st.DataObject) -> None:
     skiprows = data.draw(st.integers(0, 3))
     size = data.draw(st.integers(1, 20))
     raw = content.encode()
-    index = _text_index.index_rows([raw[i : i + size] for i in range(0, len(raw), size)], "x", skiprows=skiprows)
+    index = text_lines.index_rows([raw[i : i + size] for i in range(0, len(raw), size)], "x", skiprows=skiprows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         want = np.loadtxt(io.StringIO(content), skiprows=skiprows, ndmin=2, delimiter=None)
@@ -205,7 +207,7 @@ def test_wrong_rows_are_named_by_line(tmp_path: Path, content: str, match: str, 
 
 
 def test_a_wrong_row_far_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_text_index, "BLOCK_NBYTES", 2000)
+    monkeypatch.setattr(text_lines, "BLOCK_NBYTES", 2000)
     path = tmp_path / "x.txt"
     np.savetxt(path, TABLE, fmt="%.3f", header="names")
     lines = path.read_text().split("\n")

@@ -448,7 +448,7 @@ def test_distributed(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None
         np.testing.assert_array_equal(packstore.from_file(path, chunks=(20, 40)).compute(), mask)
         np.testing.assert_array_equal(dask.array.from_zarr(packstore.open_array(path)).compute(), mask)
         assert packstore.from_file(tree, "a", chunks=3).sum().compute() == 45
-        assert packstore.dask_io.count_nonzero(path).compute() == mask.sum()
+        assert packstore.views.dask.from_file.count_nonzero(path).compute() == mask.sum()
 
 
 def test_document_of_another_zarr_is_left_to_it(path: Path) -> None:

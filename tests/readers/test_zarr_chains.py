@@ -403,8 +403,8 @@ def test_what_only_zarr_decodes(tmp_path: Path) -> None:
 def test_large_reads_in_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], threads: bool
 ) -> None:
-    monkeypatch.setattr("packstore.boxes.may_use_threads", lambda: threads)
-    monkeypatch.setattr("packstore.boxes.cpu_count", lambda: 4)
+    monkeypatch.setattr("packstore.core.boxes.may_use_threads", lambda: threads)
+    monkeypatch.setattr("packstore.core.boxes.cpu_count", lambda: 4)
     values = sample((4321, 5432), np.dtype("bool"))
     zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(512, 1000), **options)
     array = packstore.open_array(tmp_path / "a.zarr")
@@ -464,7 +464,7 @@ def test_counts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -
 
 @pytest.mark.parametrize("shape", [(64, 96), (6, 64, 96)])
 def test_counts_along_axes(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    from packstore.dask_io import count_nonzero
+    from packstore.views.dask.from_file import count_nonzero
 
     values = sample(shape, np.dtype("bool"))
     zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(*shape[:-2], 32, 40), serializer=PackBitsCodec())

@@ -17,8 +17,8 @@ import zarr
 
 import packstore
 from packstore.errors import WriteError
-from packstore.writers import _atomic
-from packstore.writers._atomic import atomic_target, spool_beside
+from packstore.writers import atomic
+from packstore.writers.atomic import atomic_target, spool_beside
 
 SUFFIXES = ["npy", "npz", "h5", "zarr", "raw"]
 OLD = np.arange(5)
@@ -162,7 +162,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Any, *_: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
 
-    monkeypatch.setattr(_atomic, "preallocate", refuse)
+    monkeypatch.setattr(atomic, "preallocate", refuse)
     from packstore.writers import raw
 
     monkeypatch.setattr(raw, "preallocate", refuse)
@@ -233,12 +233,12 @@ def test_leftovers_of_other_targets_and_machines_are_left_alone(tmp_path: Path) 
 def test_without_an_exchange_of_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.zarr"
     packstore.save(path, OLD)
-    monkeypatch.setattr(_atomic, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
     packstore.save(path, OLD + 1, overwrite=True)
     assert np.array_equal(read(path), OLD + 1)
     assert names(tmp_path) == ["x.zarr"]
     # Killed between the two renames: the next save puts the old one back before it starts.
-    prefix = _atomic._prefix(path)
+    prefix = atomic._prefix(path)
     path.rename(tmp_path / f"{prefix}99999999-00000000.tmp.old")
     with pytest.raises(RuntimeError), atomic_target(path, overwrite=True, folder=True):
         raise RuntimeError

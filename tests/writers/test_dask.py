@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 
 import packstore
 from packstore.testing.readers import assert_same
-from packstore.writers import _progress
+from packstore.writers import progress
 
 SUFFIXES = ["npy", "npz", "h5", "zarr", "raw"]
 
@@ -46,7 +46,7 @@ def client() -> Iterator[Client]:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_distributed(tmp_path: Path, client: Client, suffix: str, chunks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(_progress.RichProgress, "advance", lambda self, nbytes: seen.append(nbytes))
+    monkeypatch.setattr(progress.RichProgress, "advance", lambda self, nbytes: seen.append(nbytes))
     array = numbers()
     with client.as_current():
         packstore.save(tmp_path / f"x.{suffix}", da.from_array(array, chunks=chunks), progress=True)

@@ -15,7 +15,7 @@ import pytest
 import packstore
 from packstore.errors import DtypeError, OptionError
 from packstore.testing.readers import assert_same
-from packstore.writers._chunks import ChunkEncoder, shuffle_bytes
+from packstore.writers.chunks import ChunkEncoder, shuffle_bytes
 from packstore.writers.hdf5 import _h5py_errors
 
 
@@ -58,15 +58,15 @@ def test_no_larger_than_h5py_at_the_same_level(tmp_path: Path, make: Any, level:
 
 
 def test_without_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packstore.filters import _probe
-    from packstore.writers import _deflate
+    from packstore.codecs.hdf5 import probe
+    from packstore.writers import deflate
 
-    monkeypatch.setattr(_probe, "imagecodecs_function", lambda *_: None)
-    _deflate.encoders.cache_clear()
+    monkeypatch.setattr(probe, "imagecodecs_function", lambda *_: None)
+    deflate.encoders.cache_clear()
     try:
         packstore.save(tmp_path / "x.h5", smooth())
     finally:
-        _deflate.encoders.cache_clear()
+        deflate.encoders.cache_clear()
     with h5py.File(tmp_path / "x.h5") as file:
         assert_same(file["data"][()], smooth())
 

@@ -15,10 +15,10 @@ import pytest
 
 import packstore
 from packstore.errors import ChecksumError, CorruptDataError, OptionError
-from packstore.readers import _blocks
-from packstore.readers._inflate import CACHE
+from packstore.readers.npz import blocks as member_blocks
+from packstore.readers.npz.inflate import CACHE
 from packstore.testing.readers import assert_same
-from packstore.writers import _dask, _zip, npz
+from packstore.writers import dask_blocks, npz, zip_file
 
 
 @pytest.fixture(autouse=True)
@@ -70,12 +70,12 @@ def test_at_most_5_percent_larger_than_numpy(tmp_path: Path, make: Any, level: i
 
 @pytest.mark.parametrize("make", KINDS)
 def test_without_optional_packages(tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packstore.filters import _probe
-    from packstore.writers import _deflate
+    from packstore.codecs.hdf5 import probe
+    from packstore.writers import deflate
 
-    monkeypatch.setattr(_deflate, "_zlib_ng", lambda: None)
-    monkeypatch.setattr(_probe, "imagecodecs_function", lambda *_: None)
-    _deflate.encoders.cache_clear()
+    monkeypatch.setattr(deflate, "_zlib_ng", lambda: None)
+    monkeypatch.setattr(probe, "imagecodecs_function", lambda *_: None)
+    deflate.encoders.cache_clear()
     try:
         array = make()
         packstore.save(tmp_path / "x.npz", array)
@@ -84,7 +84,7 @@ def test_without_optional_packages(tmp_path: Path, make: Any, monkeypatch: pytes
         assert_same(np.load(tmp_path / "x.npz")["arr_0"], array)
         assert_same(packstore.from_file(tmp_path / "x.npz").compute(scheduler="synchronous"), array)
     finally:
-        _deflate.encoders.cache_clear()
+        deflate.encoders.cache_clear()
 
 
 def test_zipfile_finds_nothing_wrong(tmp_path: Path) -> None:
@@ -138,13 +138,13 @@ def test_stored_members_are_aligned(tmp_path: Path) -> None:
 
 def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     read: list[int] = []
-    original = _blocks.IndexedMember.decode_block
+    original = member_blocks.IndexedMember.decode_block
 
     def decode_block(self: Any, i: int) -> Any:
         read.append(i)
         return original(self, i)
 
-    monkeypatch.setattr(_blocks.IndexedMember, "decode_block", decode_block)
+    monkeypatch.setattr(member_blocks.IndexedMember, "decode_block", decode_block)
     return read
 
 
@@ -181,7 +181,7 @@ def test_sizes_around_blocks(tmp_path: Path, nbytes: int) -> None:
 
 def test_blocks_grow_with_the_array() -> None:
     def blocks(nbytes: int) -> tuple[int, int]:
-        entry = _zip.Entry("x.npy", nbytes=nbytes)
+        entry = zip_file.Entry("x.npy", nbytes=nbytes)
         item = npz.Item("x", None, (nbytes - 128,), np.dtype("u1"))
         member = npz._Member(entry, item, bytes(128))
         return member.block_nbytes, member.blocks
@@ -189,14 +189,14 @@ def test_blocks_grow_with_the_array() -> None:
     assert blocks(100_000) == (256 << 10, 1)
     assert blocks(32 << 20) == (1 << 20, 32)
     size, count = blocks(1 << 40)
-    assert count <= _blocks.MAX_BLOCKS
+    assert count <= member_blocks.MAX_BLOCKS
     assert size * count >= 1 << 40
 
 
 def test_the_index_of_the_largest_array_fits_its_field() -> None:
-    count = _blocks.MAX_BLOCKS
-    index = _blocks.BlockIndex(1, (0,) * count, (0,) * count).pack()
-    entry = _zip.Entry("x" * 1000, method=8, nbytes=1 << 45, index=index, index_nbytes=len(index))
+    count = member_blocks.MAX_BLOCKS
+    index = member_blocks.BlockIndex(1, (0,) * count, (0,) * count).pack()
+    entry = zip_file.Entry("x" * 1000, method=8, nbytes=1 << 45, index=index, index_nbytes=len(index))
     assert struct.unpack_from("<H", entry.local_header(), 28)[0] == len(index) + 20
 
 
@@ -204,7 +204,7 @@ def test_the_index_of_the_largest_array_fits_its_field() -> None:
 
 
 def test_zip64_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_zip, "_ZIP64_NBYTES", 1000)
+    monkeypatch.setattr(zip_file, "_ZIP64_NBYTES", 1000)
     arrays = {"a": counts(), "b": np.arange(3), "c": masks()}
     for compressed in (True, False):
         path = tmp_path / f"{compressed}.npz"
@@ -228,13 +228,13 @@ def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
 def test_a_sparse_file_beyond_4_gib(tmp_path: Path) -> None:
     """Offsets of 64 bits, on a file that is mostly a hole."""
     far = 5 << 30
-    entries = [_zip.Entry("a.npy", nbytes=4, stored_nbytes=4, crc=zlib.crc32(b"abcd"), header_offset=far)]
+    entries = [zip_file.Entry("a.npy", nbytes=4, stored_nbytes=4, crc=zlib.crc32(b"abcd"), header_offset=far)]
     with open(tmp_path / "x.zip", "wb") as file:
         file.seek(far)
         file.write(entries[0].local_header() + b"abcd")
         at = file.tell()
-        records = _zip.directory(entries)
-        file.write(records + _zip.end_records(1, at, len(records)))
+        records = zip_file.directory(entries)
+        file.write(records + zip_file.end_records(1, at, len(records)))
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
         assert archive.read("a.npy") == b"abcd"
 
@@ -268,7 +268,7 @@ def test_what_rows_share_is_computed_once(tmp_path: Path, monkeypatch: pytest.Mo
 def test_rows_that_do_not_fit_go_through_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array = counts()
     monkeypatch.setattr(npz, "ROWS_NBYTES", 1000)
-    monkeypatch.setattr(_dask, "rows", None)
+    monkeypatch.setattr(dask_blocks, "rows", None)
     packstore.save(tmp_path / "x.npz", da.from_array(array, chunks=(100, 100)))
     assert_same(np.load(tmp_path / "x.npz")["arr_0"], array)
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]

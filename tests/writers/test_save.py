@@ -19,8 +19,8 @@ import packstore
 from packstore.errors import DtypeError, OptionError, ShapeError, TargetExistsError, WriteError
 from packstore.testing.readers import assert_same
 from packstore.testing.strategies import arrays_st
-from packstore.writers._blocks import block_boxes, fitting_chunks, grown, map_ordered
-from packstore.writers._items import items_of
+from packstore.writers.blocks import block_boxes, fitting_chunks, grown, map_ordered
+from packstore.writers.items import items_of
 
 SUFFIXES = ["npy", "npz", "h5", "zarr", "raw"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -366,10 +366,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_progress_adds_up(tmp_path: Path, suffix: str, lazy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packstore.writers import _progress
+    from packstore.writers import progress
 
     seen: list[int] = []
-    monkeypatch.setattr(_progress.RichProgress, "advance", lambda self, nbytes: seen.append(nbytes))
+    monkeypatch.setattr(progress.RichProgress, "advance", lambda self, nbytes: seen.append(nbytes))
     array = np.random.default_rng(0).integers(0, 99, (1000, 1000))
     packstore.save(tmp_path / f"x.{suffix}", da.from_array(array, chunks=300) if lazy else array, progress=True)
     assert sum(seen) == array.nbytes

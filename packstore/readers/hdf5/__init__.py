@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from packstore.manifests import ManifestGroup
     from packstore.source import Source
+    from packstore.storage import ManifestGroup
 
 __all__ = ["read", "sniff"]
 

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from h5py import h5, h5a, h5r, h5s, h5t
 
 from packstore.errors import UnsupportedError
-from packstore.readers.hdf5.attribute_bytes import StoredAttributes
+from packstore.readers.hdf5.format.attribute_bytes import StoredAttributes
 from packstore.readers.hdf5.types import describe_type
 
 if TYPE_CHECKING:

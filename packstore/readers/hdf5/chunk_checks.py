@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import CorruptDataError, PackstoreError, message
-from packstore.filters import FilterSpec
 from packstore.readers.hdf5.files import Session
-from packstore.readers.hdf5.header import ChunkLayout, chunk_layout
+from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
 from packstore.source import Source
 
 __all__ = ["BadIndex", "check_chunks", "check_ranges", "check_room", "layout_of"]

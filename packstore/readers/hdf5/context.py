@@ -9,11 +9,11 @@ from typing import Any
 import h5py
 
 from packstore.errors import ExternalFileError, FormatError, OptionError, PackstoreError
-from packstore.manifests import ManifestArray
 from packstore.readers.hdf5.external import ExternalPolicy
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.links import Linker, LinkFailure, Target
 from packstore.source import FileSource, Source
+from packstore.storage import ManifestArray
 
 __all__ = ["Context", "Refused"]
 

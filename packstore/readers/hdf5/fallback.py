@@ -20,17 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5o, h5s
 
-from packstore.boxes import box_shape, touched
+from packstore.core.boxes import box_shape, touched
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
-from packstore.readers.hdf5.heaps import HeapDamage, Heaps
-from packstore.readers.hdf5.types_stored import StoredType
+from packstore.readers.hdf5.format.heaps import HeapDamage, Heaps
+from packstore.readers.hdf5.types.stored import StoredType
 from packstore.readers.hdf5.vlen import check_elements
 from packstore.source import Source
 
 if TYPE_CHECKING:
-    from packstore.manifests import ManifestArray
-    from packstore.readers.hdf5.disk_types import DiskType
+    from packstore.readers.hdf5.types.disk import DiskType
+    from packstore.storage import ManifestArray
 
 __all__ = ["Elements", "H5Fallback"]
 
@@ -114,7 +114,7 @@ class Elements:
 
     def check(self, box: tuple[slice, ...], name: str) -> None:
         """Raise CorruptDataError where an element refers to what is not there."""
-        from packstore.chunkio import read_box
+        from packstore.storage.read import read_box
 
         part = np.ascontiguousarray(read_box(self.stored, box)).reshape(-1)
         try:
@@ -193,7 +193,7 @@ class H5Fallback:
 
     def _from_chunks(self, box: tuple[slice, ...]) -> Array | None:
         """A small part of few chunks, by way of the cache; None where reading the box in one go is as good."""
-        from packstore.chunkedio import CHUNK_CACHE
+        from packstore.storage.chunked_read import CHUNK_CACHE
 
         assert self.chunk is not None
         shape = box_shape(box)

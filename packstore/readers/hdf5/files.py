@@ -17,7 +17,7 @@ import h5py
 from h5py import h5f, h5fd, h5p
 
 from packstore.errors import CorruptDataError, FormatError, StaleFileError, TruncatedFileError, message
-from packstore.readers.hdf5.heaps import SIGNATURE, Heaps, is_endless
+from packstore.readers.hdf5.format.heaps import SIGNATURE, Heaps, is_endless
 from packstore.source import FileSource, Fingerprint, RemoteSource, Source
 
 __all__ = ["H5_ERRORS", "Session"]
@@ -198,7 +198,7 @@ class Session:
         self.close()
 
     def place(self, address: int) -> tuple[Source, int, int, int, int]:
-        """What the functions of `packstore.readers.hdf5.header` need to read the object header at `address`."""
+        """What the functions of `packstore.readers.hdf5.format.header` need to read the object header at `address`."""
         return self.source, address, self.userblock, self.offset_nbytes, self.length_nbytes
 
     def header_of(self, oid: Any) -> tuple[Source, int, int, int, int]:

@@ -18,12 +18,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import CorruptDataError
-from packstore.filters import FilterSpec
-from packstore.manifests import MISSING
 from packstore.readers.hdf5.chunk_checks import BadIndex, check_ranges, check_room, layout_of
 from packstore.readers.hdf5.files import H5_ERRORS, Session
-from packstore.readers.hdf5.header import B_TREE_V1, EXTENSIBLE_ARRAY
+from packstore.readers.hdf5.format.header import B_TREE_V1, EXTENSIBLE_ARRAY
+from packstore.storage import MISSING
 
 __all__ = ["ChunkTable", "chunk_table"]
 

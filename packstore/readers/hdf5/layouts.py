@@ -10,9 +10,17 @@ import h5py
 import numpy as np
 from h5py import h5d, h5s
 
+from packstore.codecs.hdf5 import FilterSpec, h5py_can_decode, unavailable
 from packstore.errors import UnsupportedError, message
-from packstore.filters import FilterSpec, h5py_can_decode, unavailable
-from packstore.manifests import (
+from packstore.readers.hdf5.chunk_checks import BadIndex, check_chunks
+from packstore.readers.hdf5.fallback import Elements, H5Fallback
+from packstore.readers.hdf5.format.header import compact_data
+from packstore.readers.hdf5.index import chunk_table
+from packstore.readers.hdf5.links import Target, text
+from packstore.readers.hdf5.types import describe_type, fill_value
+from packstore.readers.hdf5.types.stored import StoredType
+from packstore.source import ByteSpace, InlineBytes, Segments
+from packstore.storage import (
     MISSING,
     ChunkedManifest,
     ContiguousManifest,
@@ -21,14 +29,6 @@ from packstore.manifests import (
     Storage,
     regroup,
 )
-from packstore.readers.hdf5.chunk_checks import BadIndex, check_chunks
-from packstore.readers.hdf5.fallback import Elements, H5Fallback
-from packstore.readers.hdf5.header import compact_data
-from packstore.readers.hdf5.index import chunk_table
-from packstore.readers.hdf5.links import Target, text
-from packstore.readers.hdf5.types import describe_type, fill_value
-from packstore.readers.hdf5.types_stored import StoredType
-from packstore.source import ByteSpace, InlineBytes, Segments
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context
@@ -95,7 +95,7 @@ def describe_dataset(context: Context, target: Target) -> ManifestArray:
     dcpl = dataset.get_create_plist()
     layout = dcpl.get_layout()
     if layout == h5d.VIRTUAL:
-        from packstore.readers.hdf5.virtual_index import describe_virtual
+        from packstore.readers.hdf5.virtual.index import describe_virtual
 
         return describe_virtual(context, target, dcpl)
     ds = open_dataset(context, target, dcpl)

@@ -12,7 +12,7 @@ import h5py
 from h5py import h5g, h5l, h5o
 
 from packstore.readers.hdf5.files import Session
-from packstore.readers.hdf5.virtual_block import check_virtual
+from packstore.readers.hdf5.virtual.block import check_virtual
 
 __all__ = ["LinkFailure", "Linker", "Target", "text"]
 

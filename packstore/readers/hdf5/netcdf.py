@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from h5py import h5a, h5i, h5o, h5r, h5t
 
-from packstore.manifests import ManifestArray
-from packstore.readers.hdf5.attribute_bytes import StoredAttributes
 from packstore.readers.hdf5.attributes import safe_text
 from packstore.readers.hdf5.files import H5_ERRORS, Session
+from packstore.readers.hdf5.format.attribute_bytes import StoredAttributes
 from packstore.readers.hdf5.links import Target
-from packstore.readers.hdf5.virtual_block import check_virtual
+from packstore.readers.hdf5.virtual.block import check_virtual
+from packstore.storage import ManifestArray
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context

@@ -9,18 +9,18 @@ import h5py
 import numpy as np
 from h5py import h5d, h5t
 
+from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import CorruptDataError, PackstoreError, UnsupportedError, message
-from packstore.filters import FilterSpec
-from packstore.manifests import DelegatedManifest, ManifestArray, Storage
-from packstore.readers.hdf5.disk_types import UnsafeType, disk_type
 from packstore.readers.hdf5.fallback import Elements
-from packstore.readers.hdf5.header import fill_bytes
-from packstore.readers.hdf5.heaps import HeapDamage
+from packstore.readers.hdf5.format.header import fill_bytes
+from packstore.readers.hdf5.format.heaps import HeapDamage
 from packstore.readers.hdf5.layouts import Dataset, by_library, stored_as_is
 from packstore.readers.hdf5.links import Target, text
 from packstore.readers.hdf5.types import describe_type
-from packstore.readers.hdf5.types_stored import StoredType
+from packstore.readers.hdf5.types.disk import UnsafeType, disk_type
+from packstore.readers.hdf5.types.stored import StoredType
 from packstore.readers.hdf5.vlen import FILL, Element, VlenReader, check_elements
+from packstore.storage import DelegatedManifest, ManifestArray, Storage
 
 __all__ = ["check_fill", "describe_variable"]
 

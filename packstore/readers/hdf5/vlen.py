@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.errors import CorruptDataError, message
-from packstore.readers.hdf5.heaps import I64, HeapDamage, Heaps
+from packstore.readers.hdf5.format.heaps import I64, HeapDamage, Heaps
 
 if TYPE_CHECKING:
-    from packstore.manifests import ManifestArray
-    from packstore.readers.hdf5.disk_types import DiskType
-    from packstore.readers.hdf5.types_stored import StoredType
+    from packstore.readers.hdf5.types.disk import DiskType
+    from packstore.readers.hdf5.types.stored import StoredType
+    from packstore.storage import ManifestArray
 
 __all__ = ["FILL", "Element", "VlenReader", "check_elements", "texts"]
 
@@ -113,7 +113,7 @@ class VlenReader:
         CorruptDataError
             A reference does not lead to an object of its size.
         """
-        from packstore.chunkio import read_box
+        from packstore.storage.read import read_box
 
         self.heaps.source.check()
         stored = np.asarray(read_box(self.references, selection))

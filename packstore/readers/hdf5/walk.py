@@ -15,12 +15,12 @@ from typing import Any
 from h5py import h5g, h5l
 
 from packstore.errors import ExternalFileError
-from packstore.manifests import ManifestArray, ManifestGroup
 from packstore.readers.hdf5.attributes import read_attributes
 from packstore.readers.hdf5.context import Context, Refused
 from packstore.readers.hdf5.files import H5_ERRORS
 from packstore.readers.hdf5.links import LinkFailure, Target, follow, text
 from packstore.readers.hdf5.netcdf import Dimensions
+from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["read_all", "read_one"]
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from packstore.core.keys import path_reason
 from packstore.errors import UnsupportedError, message
-from packstore.keys import path_reason
-from packstore.manifests import DelegatedManifest, ManifestArray, ManifestGroup
 from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, V3, Node, find_node, leads_out, walk
 from packstore.source import DirectorySource, Source
+from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup
 
 if TYPE_CHECKING:
     from packstore.readers import Location

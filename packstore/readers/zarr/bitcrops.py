@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box
+from packstore.core.boxes import Box
 from packstore.readers.zarr.blobs import read_of_chunk
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.serializers import PackedBits

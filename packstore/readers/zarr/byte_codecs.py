@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.hdf5.probe import imagecodecs_function
+from packstore.codecs.hdf5.zstd import _content_size
 from packstore.errors import ChecksumError, CorruptDataError, message
-from packstore.filters._probe import imagecodecs_function
-from packstore.filters.zstd import _content_size
 
 __all__ = ["ByteCodec", "Limit", "byte_codec", "numcodecs_codec"]
 

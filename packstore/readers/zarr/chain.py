@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box, box_shape
-from packstore.cache import ByteLRU
+from packstore.core.boxes import Box, box_shape
+from packstore.core.scratch import take
 from packstore.errors import CorruptDataError, message
-from packstore.filters._scratch import take
 from packstore.readers.zarr.blobs import Blob, MemoryBlob
 from packstore.readers.zarr.byte_codecs import ByteCodec, Limit
 from packstore.readers.zarr.serializers import Filtered, PackedBits, PlainBytes
+from packstore.source.cache import ByteLRU
 
 __all__ = ["PAYLOADS", "Chain", "Filtered", "PackedBits", "PlainBytes", "Serializer"]
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box, Touched, box_shape, cpu_count, run_all, touched
+from packstore.core.boxes import Box, Touched, box_shape, cpu_count, run_all, touched
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.blobs import OPEN_FLAGS, FileBlob
 from packstore.readers.zarr.crops import Cropper

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box
+from packstore.core.boxes import Box
 from packstore.readers.zarr.bitcrops import BitCropper, runs_of_axis
 from packstore.readers.zarr.blobs import GAP_NBYTES, SMALL_NBYTES, read_of_chunk
 from packstore.readers.zarr.metadata import Layout

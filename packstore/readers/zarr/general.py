@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box
-from packstore.manifests import DelegatedManifest, ManifestArray
+from packstore.core.boxes import Box
 from packstore.readers.zarr.nodes import Node
+from packstore.storage import DelegatedManifest, ManifestArray
 
 __all__ = ["ZarrReader", "describe"]
 

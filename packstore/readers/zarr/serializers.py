@@ -10,10 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box, box_shape
-from packstore.codecs._bits import BitOrder, count_nonzero_packed
-from packstore.codecs._layout import BitLayout, PaddingEncoding, bit_layout, frame_nbytes
-from packstore.codecs._packed import (
+from packstore.codecs.bits.boxes import (
     check_frame,
     check_padding_bits,
     decode_frame,
@@ -21,6 +18,9 @@ from packstore.codecs._packed import (
     unpack_box,
     unpack_elements,
 )
+from packstore.codecs.bits.kernels import BitOrder, count_nonzero_packed
+from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, bit_layout, frame_nbytes
+from packstore.core.boxes import Box, box_shape
 from packstore.errors import CorruptDataError, message
 from packstore.readers.zarr.blobs import Blob
 from packstore.readers.zarr.byte_codecs import Limit

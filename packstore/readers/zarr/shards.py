@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from packstore.boxes import Box, box_shape, touched
-from packstore.cache import ByteLRU
+from packstore.core.boxes import Box, box_shape, touched
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.blobs import Blob
 from packstore.readers.zarr.byte_codecs import Crc32c, Limit
+from packstore.source.cache import ByteLRU
 
 if TYPE_CHECKING:
     from packstore.readers.zarr.chain import Chain

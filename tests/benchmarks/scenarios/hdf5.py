@@ -128,7 +128,7 @@ def _crops(layout: str) -> Callable[[Data], Case]:
             opened = packstore.open_array(path, "x")
 
             def run() -> Any:
-                from packstore.chunkedio import CHUNK_CACHE
+                from packstore.storage.chunked_read import CHUNK_CACHE
 
                 # Each round starts as the first one does.
                 CHUNK_CACHE.clear()

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from packstore.chunkio import read_box
-from packstore.manifests import ManifestArray, ManifestGroup
 from packstore.readers.hdf5 import read
 from packstore.source import FileSource
+from packstore.storage import ManifestArray, ManifestGroup
+from packstore.storage.read import read_box
 
 
 def boxes(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:

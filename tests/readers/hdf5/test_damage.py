@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 import pytest
 
-from packstore.chunkio import read_box
 from packstore.errors import CorruptDataError, PackstoreError
 from packstore.readers.hdf5 import read, sniff
 from packstore.source import FileSource
+from packstore.storage.read import read_box
 
 
 def build(path: Path, libver: str) -> bytes:

@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-from packstore.chunkio import read_box
 from packstore.errors import CorruptDataError, FormatError, StaleFileError
-from packstore.manifests import DelegatedManifest, ManifestArray
 from packstore.readers.hdf5 import fallback, read
 from packstore.source import FileSource, open_source
+from packstore.storage import DelegatedManifest, ManifestArray
+from packstore.storage.read import read_box
 
 
 def text_file(path: Path, n: int = 50) -> Path:

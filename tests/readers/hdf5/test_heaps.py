@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from packstore.readers.hdf5.heaps import HeapDamage, Heaps, is_endless, parse
+from packstore.readers.hdf5.format.heaps import HeapDamage, Heaps, is_endless, parse
 from packstore.source import FileSource
 
 

@@ -14,14 +14,14 @@ from h5py import h5d, h5p, h5s, h5t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packstore.chunkio import read_box
+from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import CorruptDataError
-from packstore.filters import FilterSpec
-from packstore.manifests import ChunkedManifest, DelegatedManifest
 from packstore.readers.hdf5 import chunk_checks, index, read
 from packstore.readers.hdf5.files import Session
-from packstore.readers.hdf5.header import ChunkLayout, chunk_layout
+from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
 from packstore.source import FileSource
+from packstore.storage import ChunkedManifest, DelegatedManifest
+from packstore.storage.read import read_box
 
 SINGLE, IMPLICIT, FIXED, EXTENSIBLE, B_TREE_2 = 1, 2, 3, 4, 5
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from packstore.chunkio import read_box
 from packstore.errors import ExternalFileError, OptionError, StaleFileError
-from packstore.manifests import ChunkedManifest, ContiguousManifest
 from packstore.readers.hdf5 import read
 from packstore.source import FileSource, InlineBytes
+from packstore.storage import ChunkedManifest, ContiguousManifest
+from packstore.storage.read import read_box
 
 DATA = np.arange(5 * 7 * 3, dtype="<f4").reshape(5, 7, 3)
 

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from packstore.chunkio import read_box
-from packstore.manifests import ManifestGroup
 from packstore.readers.hdf5 import read
 from packstore.source import FileSource
+from packstore.storage import ManifestGroup
+from packstore.storage.read import read_box
 
 
 def values(found: ManifestGroup, name: str) -> Any:

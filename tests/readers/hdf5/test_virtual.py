@@ -12,12 +12,12 @@ from h5py import h5d, h5p, h5s, h5t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packstore.chunkio import read_box
 from packstore.errors import CorruptDataError, StaleFileError, UnsupportedError
-from packstore.manifests import DelegatedManifest
 from packstore.readers.hdf5 import read
-from packstore.readers.hdf5.virtual import VirtualReader, converter
+from packstore.readers.hdf5.virtual.reader import VirtualReader, converter
 from packstore.source import FileSource
+from packstore.storage import DelegatedManifest
+from packstore.storage.read import read_box
 
 UNLIMITED = h5s.UNLIMITED
 SLAB = tuple[tuple[int, ...], ...]

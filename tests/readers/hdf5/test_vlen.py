@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from packstore.chunkio import read_box
 from packstore.errors import CorruptDataError, StaleFileError
-from packstore.manifests import DelegatedManifest, ManifestArray
 from packstore.readers.hdf5 import read
 from packstore.readers.hdf5.fallback import H5Fallback
 from packstore.readers.hdf5.vlen import VlenReader
 from packstore.source import FileSource, open_source
+from packstore.storage import DelegatedManifest, ManifestArray
+from packstore.storage.read import read_box
 
 WORDS = np.array([["", "a", "déjà"], ["vu" * 3000, "x" * 7, "x" * 8], ["1", "", "3"], ["4", "5", "6" * 90]], object)
 

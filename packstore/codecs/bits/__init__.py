@@ -1,0 +1,1 @@
+"""Packed bits: kernels, layouts, frames and boxes."""

@@ -1,0 +1,317 @@
+"""Blocks of other formats as one Blosc 1 buffer: one call of c-blosc decompresses and unshuffles each in the cache.
+
+Bitshuffle and Blosc 2 compress blocks on their own with the same compressors and shuffle in the same order as Blosc 1;
+what differs are the header and, for bitshuffle, the byte order of the sizes in front of the blocks. So the compressed
+bytes are copied once and nothing is decoded twice.
+
+Sources: the chunk formats of c-blosc (https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst) and c-blosc2
+(https://github.com/Blosc/c-blosc2/blob/main/README_CHUNK_FORMAT.rst).
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from packstore.codecs.hdf5 import probe
+from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, store
+from packstore.core import scratch
+
+__all__ = ["LZ4", "ZSTD", "Blocks", "decode_blocks", "decode_blosc2", "decode_buffers"]
+
+# Blosc's numbers of the compressors' formats.
+LZ4, ZSTD = 1, 4
+# Format versions (of the buffer, of the compressor), flags, item size; decoded size, block size, buffer size.
+_HEADER = struct.Struct("<4B3I")
+_SIZE = struct.Struct("<i")
+_VERSIONS = 2, 1
+# Flags: the bytes or the bits of elements are shuffled; blocks are not split by the bytes of the elements.
+_BYTES, _STORED, _BITS, _WHOLE = 0x01, 0x02, 0x04, 0x10
+_MOST_ITEMSIZE, _MOST_NBYTES = 255, 1 << 29
+# Blosc 1 splits blocks only of such elements, and of no fewer.
+_MOST_SPLIT, _LEAST_SPLIT = 16, 128
+# Blosc 2: a header of 32 bytes, marked by both kinds of shuffle; its filters, and the numbers of the compressors that
+# Blosc 1 has as well.
+_HEADER2, _VERSION2, _EXTENDED = 32, 5, _BYTES | _BITS
+_SHUFFLES = {bytes(6): 0, bytes(5) + b"\1": _BYTES, bytes(5) + b"\2": _BITS}
+_BLOSCLZ, _ZLIB = 0, 3
+
+
+class Blocks(NamedTuple):
+    """Where the compressed blocks of one chunk are.
+
+    Attributes
+    ----------
+    data
+        The chunk.
+    starts, sizes
+        Of each block; its size also stands in the 4 bytes before it.
+    """
+
+    data: Bytes
+    starts: list[int]
+    sizes: list[int]
+
+
+def decode_blocks(
+    chunks: Sequence[Blocks], spec: FilterSpec, compressor: int, itemsize: int, block_nbytes: int, out: Bytes
+) -> bool:
+    """Decompress the blocks of chunks of one size and put their bits back.
+
+    Parameters
+    ----------
+    chunks
+        Their blocks.
+    spec
+        The filter, for error texts.
+    compressor
+        `LZ4` or `ZSTD`.
+    itemsize
+        Bytes an element.
+    block_nbytes
+        Decoded size of a block; only the last one of a single chunk may be shorter.
+    out
+        Takes the chunks one after the other; a multiple of 8 elements.
+
+    Returns
+    -------
+    bool
+        False where a Blosc buffer cannot say the same: elements or chunks too large for it, or a block that is as
+        large as what it decodes to, which Blosc takes for a stored one.
+
+    Raises
+    ------
+    CorruptDataError
+        A block does not decode to its size.
+    """
+    total = out.size
+    block_nbytes = min(block_nbytes, total)
+    last = (total - 1) % block_nbytes + 1
+    if itemsize > _MOST_ITEMSIZE or total > _MOST_NBYTES or chunks[-1].sizes[-1] == last:
+        return False
+    if len(chunks) > 1 and last != block_nbytes:
+        return False
+    bounds = []
+    count = 0
+    for _, starts, sizes in chunks:
+        if block_nbytes in sizes:
+            return False
+        bounds.append((starts[0] - 4, starts[-1] + sizes[-1]))
+        count += len(starts)
+    begin = at = _HEADER.size + 4 * count
+    frame = scratch.take(2, begin + sum([stop - first for first, stop in bounds]))
+    moved: list[int] = []
+    for (data, starts, _), (first, stop) in zip(chunks, bounds, strict=True):
+        frame[at : at + stop - first] = data[first:stop]
+        shift = at - first - 4
+        moved += [start + shift for start in starts]
+        at += stop - first
+    flags = _BITS | _WHOLE | compressor << 5
+    _HEADER.pack_into(frame, 0, *_VERSIONS, flags, itemsize, total, block_nbytes, at)
+    places = np.array(moved, "<i4")
+    frame[_HEADER.size : begin] = places.view(np.uint8)
+    sizes = chunks[0].sizes if len(chunks) == 1 else [n for chunk in chunks for n in chunk.sizes]
+    frame[places[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
+    _decode(frame, spec, out)
+    return True
+
+
+def decode_buffers(buffers: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode Blosc 1 buffers of one size and kind into `out`, one after the other, as if they were one.
+
+    Returns
+    -------
+    bool
+        False where they differ in more than their blocks, or do not consist of whole blocks.
+
+    Raises
+    ------
+    CorruptDataError
+        A block does not decode to its size.
+    """
+    kind = buffers[0][: _HEADER.size - 4].tobytes()
+    if len(kind) < _HEADER.size - 4:
+        return False
+    *head, total, block = struct.unpack("<4B2I", kind)
+    if head[2] & _STORED or not 0 < block <= total or total % block or total * len(buffers) != out.size:
+        return False
+    if out.size > _MOST_NBYTES:
+        return False
+    count = total // block
+    table = _HEADER.size + 4 * count
+    found = []
+    for data in buffers:
+        if data.size < table or data[: len(kind)].tobytes() != kind:
+            return False
+        stored = int.from_bytes(data[len(kind) : _HEADER.size].tobytes(), "little")
+        places = struct.unpack_from(f"<{count}i", data, _HEADER.size)
+        # Every block is its own buffer's.
+        if not table < stored <= data.size or min(places) < table or max(places) > stored - 4:
+            return False
+        rest = memoryview(data)[table:stored]
+        found.append(_Buffer((*head, total, block), [place - table for place in places], [rest], len(rest)))
+    return _decode_all(found, spec, out)
+
+
+class _Buffer(NamedTuple):
+    """A Blosc 1 buffer in parts.
+
+    Attributes
+    ----------
+    kind
+        Versions, flags, item size, decoded size and block size.
+    starts
+        Of each block, from the end of the table of blocks on.
+    pieces
+        What follows the table.
+    nbytes
+        Of the pieces together.
+    """
+
+    kind: tuple[int, ...]
+    starts: list[int]
+    pieces: list[Any]
+    nbytes: int
+
+
+def _decode_all(buffers: Sequence[_Buffer], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode buffers as one; False where they are of several kinds, or not of whole blocks."""
+    kind = buffers[0].kind
+    *head, total, block = kind
+    if len(buffers) > 1 and (total % block or any(buffer.kind != kind for buffer in buffers)):
+        return False
+    at = _HEADER.size + 4 * sum([len(buffer.starts) for buffer in buffers])
+    starts: list[int] = []
+    pieces: list[Any] = []
+    for buffer in buffers:
+        starts += [start + at for start in buffer.starts]
+        pieces += buffer.pieces
+        at += buffer.nbytes
+    table = struct.pack(f"<{len(starts)}i", *starts)
+    frame = b"".join([_HEADER.pack(*head, out.size, block, at), table, *pieces])
+    _decode(np.frombuffer(frame, np.uint8), spec, out)
+    return True
+
+
+def decode_blosc2(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Decode Blosc 2 chunks of nothing but what Blosc 1 has, too: imagecodecs' own decoder holds the GIL.
+
+    Parameters
+    ----------
+    chunks
+        With their headers of 32 bytes; of one decoded size.
+    spec
+        The filter, for error texts.
+    out
+        Takes the chunks one after the other.
+
+    Returns
+    -------
+    bool
+        False where Blosc 1 cannot say the same: other filters or compressors, dictionaries, runs of one value, or
+        blocks that it would split otherwise.
+
+    Raises
+    ------
+    CorruptDataError
+        A block does not decode to its size.
+    """
+    found = []
+    for data in chunks:
+        buffer = _translated(data, out.size // len(chunks))
+        if buffer is None:
+            return False
+        found.append(buffer)
+    return out.size <= _MOST_NBYTES and _decode_all(found, spec, out)
+
+
+def _translated(data: Bytes, size: int) -> _Buffer | None:
+    """A Blosc 2 chunk as a Blosc 1 buffer; None where that cannot be."""
+    version, _, flags, itemsize, total, block, stored = _HEADER.unpack_from(data)
+    head = data[:_HEADER2].tobytes()  # from byte 16: six filters, the compressor again, parameters of both, flags
+    shuffle = _SHUFFLES.get(head[16:22])
+    compressor = flags >> 5
+    if (
+        version != _VERSION2
+        or flags & (_EXTENDED | _STORED) != _EXTENDED
+        or shuffle is None
+        or any(head[23:])
+        or compressor not in (_BLOSCLZ, LZ4, _ZLIB, ZSTD)
+        or not 0 < itemsize <= _MOST_ITEMSIZE
+        or not 0 < block <= total
+        or total != size
+        or stored != data.size
+    ):
+        return None
+    is_split = not flags & _WHOLE
+    if is_split and (itemsize > _MOST_SPLIT or block // itemsize < _LEAST_SPLIT or block % itemsize):
+        return None
+    if shuffle == _BITS and (block % (8 * itemsize) or total % (8 * itemsize)):
+        return None
+    count = -(-total // block)
+    if data.size < _HEADER2 + 4 * count:
+        return None
+    starts: list[int] = []
+    pieces: list[Any] = []
+    at = 0
+    view = memoryview(data)
+    for number, start in enumerate(struct.unpack_from(f"<{count}i", view, _HEADER2)):
+        nbytes = min(block, total - number * block)
+        streams = itemsize if is_split and nbytes == block else 1
+        found = _streams(view, start, streams, compressor, nbytes // streams)
+        if found is None:
+            return None
+        starts.append(at)
+        pieces += found
+        at += sum([len(piece) for piece in found])
+    flags = flags & (_WHOLE | 7 << 5) | shuffle
+    return _Buffer((*_VERSIONS, flags, itemsize, total, block), starts, pieces, at)
+
+
+def _streams(view: memoryview, start: int, count: int, compressor: int, nbytes: int) -> list[Any] | None:
+    """The compressed streams of a Blosc 2 block, each behind its size, in which none stands for a run of one value."""
+    pieces: list[Any] = []
+    first = at = start
+    for _ in range(count):
+        if not _HEADER2 <= at <= len(view) - 4:
+            return None
+        stored = _SIZE.unpack_from(view, at)[0]
+        if stored < 0:
+            return None
+        if stored == 0:
+            zeros = _zeros(compressor, nbytes)
+            if zeros is None:
+                return None
+            pieces += [view[first:at], zeros]
+            first = at + 4
+        at += 4 + stored
+    pieces.append(view[first:at])
+    return pieces
+
+
+@functools.lru_cache(64)
+def _zeros(compressor: int, nbytes: int) -> bytes | None:
+    """`nbytes` of zeros as a stream of Blosc 1 behind its size."""
+    import numcodecs.blosc
+
+    name = {_BLOSCLZ: b"blosclz", LZ4: b"lz4", _ZLIB: b"zlib", ZSTD: b"zstd"}[compressor]
+    whole: bytes = numcodecs.blosc.compress(bytes(nbytes), name, 5, numcodecs.blosc.NOSHUFFLE, nbytes)
+    _, _, flags, _, total, block, stored = _HEADER.unpack_from(whole)
+    if flags & _STORED or total != block or stored != len(whole):
+        # Too few to be compressed.
+        return None
+    return whole[_HEADER.size + 4 :]
+
+
+def _decode(frame: Bytes, spec: FilterSpec, out: Bytes) -> None:
+    fast = probe.imagecodecs_function("blosc")
+    if fast is not None:
+        store(spec, call(spec, fast, frame, numthreads=1, out=out), out, True)
+        return
+    import numcodecs.blosc
+
+    store(spec, call(spec, numcodecs.blosc.decompress, frame, out), out, True)

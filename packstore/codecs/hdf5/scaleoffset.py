@@ -1,0 +1,104 @@
+"""Filter 6, scale-offset: integers less their minimum, or decimally scaled floats, in as few bits as they need.
+
+A chunk is: 4 bytes little-endian number of bits per value; 1 byte size of the minimum, the minimum in 8 of 16 bytes;
+then the values, most significant bit first, without padding between them. The largest value that fits stands for the
+fill value, where the dataset has one. Layout and arithmetic follow H5Zscaleoffset.c of libhdf5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.codecs.hdf5.base import Bytes, FilterSpec, check_size, corrupt
+from packstore.codecs.hdf5.bit_fields import PADDING, unpack_fields
+
+__all__ = ["decode", "encoded_size", "unavailable"]
+
+_HEADER = 21
+_PARAMETERS = 20
+_BLOCK = 1 << 18  # values per step, a multiple of 8: temporaries stay in the cache
+
+_Unsigned = npt.NDArray[np.unsignedinteger]
+
+
+def unavailable() -> str | None:
+    """Always there."""
+    return None
+
+
+def encoded_size(spec: FilterSpec, nbytes: int) -> tuple[int, bool]:
+    """The header and at most the full width of every value (one byte more is what libhdf5 writes)."""
+    return nbytes + _HEADER + 1, False
+
+
+def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+    """Widen the values, put the minimum or the scale back, and the fill value."""
+    values = spec.client_values
+    if len(values) != _PARAMETERS:
+        corrupt(spec, f"{_PARAMETERS} parameters", len(values))
+    scale_type, factor, count, kind, size, sign, order, has_fill = values[:8]
+    factor = factor - (1 << 32) if factor >> 31 else factor
+    if kind == 1:
+        sign = 0  # HDF5 writes whatever lies in memory there for floats
+    if kind not in (0, 1) or size not in ((4, 8) if kind else (1, 2, 4, 8)) or sign > 1 or order > 1 or has_fill > 1:
+        corrupt(spec, "parameters of an integer or float type", values[:8])
+    if scale_type != (0 if kind else 2):
+        corrupt(spec, "scale type 0 (float, decimal) or 2 (integer)", scale_type)
+    if kind == 0 and factor >= 8 * size:
+        if factor > 8 * size:
+            corrupt(spec, f"at most {8 * size} bits per value", factor)
+        return data  # full width was asked for: the filter does nothing
+    nbytes = check_size(spec, count * size, out, exact)
+    if data.size < _HEADER:
+        corrupt(spec, f"at least {_HEADER} bytes", data.size)
+    bits = int.from_bytes(data[:4].tobytes(), "little")
+    if bits > 8 * size:
+        corrupt(spec, f"at most {8 * size} bits per value", bits)
+    needed = _HEADER + (count * bits + 7) // 8
+    if data.size < needed:
+        corrupt(spec, f"at least {needed} bytes", data.size)
+    result = out[:nbytes]
+    stored: _Unsigned = result.view(f"u{size}")
+    if bits == 8 * size:
+        # Full width: the values themselves, in the byte order of the writing machine, which libhdf5 assumes to be
+        # the reading one's. Files come from little-endian machines.
+        result[:] = data[_HEADER : _HEADER + nbytes]
+        if order:
+            stored.byteswap(inplace=True)
+        return result
+    minimum = int.from_bytes(data[5 : 5 + min(8, int(data[4]))].tobytes(), "little")
+    fill = int.from_bytes(b"".join(v.to_bytes(4, "little") for v in values[8:10])[:size], "little")
+    stream = np.empty(needed - _HEADER + PADDING, np.uint8)
+    stream[:-PADDING] = data[_HEADER:needed]
+    stream[-PADDING:] = 0
+    for start in range(0, count, _BLOCK):
+        part = stored[start : start + _BLOCK]
+        if bits:
+            unpack_fields(stream, start * bits, [(part.size, bits)], bits, part)
+        else:
+            part[:] = 0
+        is_fill = part == part.dtype.type((1 << bits) - 1) if has_fill else None
+        if kind:
+            _unscale(part, minimum, factor)
+        else:
+            part += part.dtype.type(minimum & ((1 << 8 * size) - 1))
+        if is_fill is not None:
+            part[is_fill] = part.dtype.type(fill)
+        if order:
+            part.byteswap(inplace=True)
+    return result
+
+
+def _unscale(part: _Unsigned, minimum: int, factor: int) -> None:
+    """Turn scaled integers into floats in place, in the precision (and so with the rounding) that libhdf5 uses."""
+    size = part.itemsize
+    real = np.float32 if size == 4 else np.float64
+    low = np.frombuffer((minimum & ((1 << 8 * size) - 1)).to_bytes(size, "little"), f"<f{size}")[0]
+    with np.errstate(all="ignore"):
+        scaled: npt.NDArray[Any] = part.view(f"i{size}").astype(real)
+        scaled /= np.power(real(10), real(factor))
+        scaled += real(low)
+    part[:] = scaled.view(part.dtype)

@@ -1,0 +1,1 @@
+"""What every other folder uses: boxes, selections, keys, threads, scratch memory."""

@@ -1,0 +1,1 @@
+"""HDF5 bytes that packstore parses itself."""

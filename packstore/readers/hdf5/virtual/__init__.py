@@ -1,0 +1,1 @@
+"""Virtual datasets: their layout, their selections, and the reading of boxes."""

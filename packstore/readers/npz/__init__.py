@@ -1,0 +1,168 @@
+"""``.npz`` archives: stored members are mapped in place, compressed ones decoded once."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from typing import Any
+
+from packstore.errors import FormatError, OptionError, PackstoreError, UnsupportedError, message
+from packstore.readers.npy.header import contiguous_array, fitting_chunks, read_header
+from packstore.readers.npz.blocks import open_member
+from packstore.readers.npz.directory import (
+    BZIP2,
+    DEFLATED,
+    LZMA,
+    METHODS,
+    STORED,
+    ZipMember,
+    data_range,
+    read_directory,
+)
+from packstore.source import ByteSpace, Source
+from packstore.storage import ManifestArray, ManifestGroup
+
+__all__ = ["read", "sniff"]
+
+SUFFIX = ".npy"
+
+
+def sniff(source: Source, head: bytes) -> bool:
+    """Whether the file starts as a zip archive does (an empty one has only its end record)."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup:
+    """Describe the arrays of a ``.npz`` archive.
+
+    Parameters
+    ----------
+    source
+        The archive.
+    component
+        The one array that is wanted, without ".npy"; None for all.
+    chunks
+        How to cut each array for zarr; a tuple applies to the arrays with as many axes.
+
+    Returns
+    -------
+    ManifestGroup
+        Arrays by member name without ".npy". Members that are no ``.npy``, hold pickled objects, are compressed by a
+        method nobody can undo here or have a name that is no path are in `unsupported` with their reason.
+
+    Raises
+    ------
+    FormatError
+        No zip archive, a damaged directory, or several members of one name.
+    UnsupportedError
+        An encrypted member.
+
+    Notes
+    -----
+    Reads the directory and each member's headers. The CRC-32 of a stored member is not checked: that would read all
+    of it, and its bytes are mapped. Compressed members are checked when they are decoded.
+    """
+    path = source.name
+    members = [m for m in read_directory(source, path) if not m.name.endswith("/")]
+    wanted = members if component is None else [m for m in members if _component(m) == component]
+    _refuse(path, wanted, Counter(_component(m) for m in wanted))
+    chunks_for = functools.partial(fitting_chunks, chunks, strict=component is not None)
+    arrays: dict[str, ManifestArray] = {}
+    unsupported: dict[str, str] = {}
+    for member in wanted:
+        name = _component(member)
+        found: ManifestArray | str | None = _reason(member)
+        if found is None:
+            try:
+                found = _array(source, member, name, chunks_for)
+            except OptionError:
+                raise
+            except PackstoreError as error:
+                if component is not None:
+                    raise
+                # One bad member must not hide the others: opening it by its name raises the error.
+                found = str(error)
+        if isinstance(found, str):
+            unsupported[name] = found
+        else:
+            arrays[name] = found
+    if component is None:
+        arrays = {name: _below_array(name, array, arrays) for name, array in arrays.items()}
+    return ManifestGroup(arrays, {"": {}}, unsupported)
+
+
+def _component(member: ZipMember) -> str:
+    return member.name.removesuffix(SUFFIX)
+
+
+def _refuse(path: str, members: list[ZipMember], counts: Counter[str]) -> None:
+    """Raise for what makes a name ambiguous or unreadable."""
+    for member in members:
+        if counts[_component(member)] > 1:
+            raise FormatError(
+                message(
+                    "reading the zip directory of",
+                    path,
+                    _component(member),
+                    expected="one member of that name",
+                    got=counts[_component(member)],
+                    hint="Which one is meant cannot be told; save the archive again",
+                )
+            )
+        if member.encrypted:
+            raise UnsupportedError(
+                message(
+                    "reading",
+                    path,
+                    member.name,
+                    expected="a member without encryption",
+                    got="an encrypted one",
+                    hint="Decrypt the archive first; other members open by their name",
+                )
+            )
+
+
+def _reason(member: ZipMember) -> str | None:
+    """Why a member is not even looked into; None where it is."""
+    name = member.name
+    if not name.endswith(SUFFIX):
+        return "not a .npy member"
+    parts = name.removesuffix(SUFFIX).split("/")
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        return f"the member name {name!r} is no plain relative path"
+    if member.method not in (STORED, DEFLATED, BZIP2, LZMA):
+        method = METHODS.get(member.method, "unknown")
+        return f"compressed by zip method {member.method} ({method}), which has no decoder here"
+    return None
+
+
+def _array(source: Source, member: ZipMember, name: str, chunks_for: Any) -> ManifestArray | str:
+    """The member's array, or why it is not served."""
+    start, extra = data_range(source, source.name, member)
+    if member.method == STORED:
+        if member.stored_nbytes != member.nbytes:
+            expected = f"{member.nbytes} stored bytes"
+            raise FormatError(message("reading", source.name, name, expected=expected, got=member.stored_nbytes))
+        end = start + member.nbytes
+        header = read_header(source, source.name, name, start=start, end=end)
+        space: ByteSpace = source
+    else:
+        decoded = open_member(source, start, member, name, extra)
+        start, end = 0, member.nbytes
+        header = read_header(decoded.beginning(), source.name, name)
+        space = decoded
+    if header.unsupported is not None:
+        return header.unsupported
+    return contiguous_array(header, space, start, end, chunks_for(header.shape), source.name, name)
+
+
+def _below_array(name: str, array: ManifestArray, arrays: dict[str, ManifestArray]) -> ManifestArray:
+    """The array, marked where zarr cannot have it because one of its parents is an array as well."""
+    from dataclasses import replace
+
+    parts = name.split("/")
+    for i in range(1, len(parts)):
+        parent = "/".join(parts[:i])
+        if parent in arrays:
+            return replace(array, zarr_reason=f"{parent!r} is an array, so zarr cannot have {name!r} below it")
+    return array

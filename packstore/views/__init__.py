@@ -1,0 +1,1 @@
+"""The model as others know it: lazy arrays, zarr stores, dask arrays, bit memory maps."""

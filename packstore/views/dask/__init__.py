@@ -1,0 +1,1 @@
+"""Saved arrays as dask arrays."""

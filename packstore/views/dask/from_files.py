@@ -1,0 +1,156 @@
+"""Many files as one dask array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from packstore.readers import find_array
+from packstore.readers.joined import FileParts, JoinedReader, MultiLocation, join_files
+from packstore.views.dask.from_file import MIN_CHUNK_NBYTES, auto_chunks
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["from_files"]
+
+
+def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], ...]:
+    from dask.array.core import normalize_chunks
+
+    shape, axis = where.shape, where.axis
+    itemsize = max(where.dtype.itemsize, 1)
+    if not (isinstance(chunks, str) and chunks == "auto"):
+        done: tuple[tuple[int, ...], ...] = normalize_chunks(chunks, shape, dtype=where.dtype)
+        return done
+    _, first = find_array(where.parts.locations[0], where.parts.component)
+    unit = first.shard_shape or first.chunk_shape
+    per_file = auto_chunks(first.shape, itemsize, unit)
+    if where.new_axis:
+        per_file = (*per_file[:axis], 1, *per_file[axis:])
+    rest = [c for i, c in enumerate(per_file) if i != axis]
+    row = itemsize
+    for c in rest:
+        row *= c
+    lengths: list[int] = []
+    open_length = 0
+    for a, b in zip(where.starts, where.starts[1:], strict=False):
+        length = b - a
+        if length == 0:
+            continue
+        if length * row > 2 * MIN_CHUNK_NBYTES and not where.new_axis:
+            # A large file: chunks of its own, cut where its storage is.
+            if open_length:
+                lengths.append(open_length)
+                open_length = 0
+            step = max(per_file[axis], 1)
+            lengths += [min(step, length - at) for at in range(0, length, step)]
+            continue
+        open_length += length
+        if open_length * row >= MIN_CHUNK_NBYTES:
+            lengths.append(open_length)
+            open_length = 0
+    if open_length or not lengths:
+        lengths.append(open_length)
+    spec: list[Any] = list(per_file)
+    spec[axis] = tuple(lengths)
+    result: tuple[tuple[int, ...], ...] = normalize_chunks(tuple(spec), shape, dtype=where.dtype)
+    return result
+
+
+def from_files(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    component: str | None = None,
+    axis: int = 0,
+    new_axis: bool = False,
+    chunks: Any = "auto",
+    *,
+    format: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **reader_options: Any,
+) -> da.Array:
+    """Open many files as one dask array.
+
+    Parameters
+    ----------
+    paths : str or sequence of path-like
+        A glob (sorted, numbers in names by value) or a list (in its own order).
+    component : str, optional
+        The array in each file; may be left out where each holds one.
+    axis : int
+        The axis to join along; the files may differ in length there.
+    new_axis : bool
+        Stack on a new axis in that place instead; the files must then agree in shape.
+    chunks : optional
+        As ``dask.array.from_array``; "auto" joins small files to chunks of at least 32 MB and cuts large ones.
+    format, storage_options, **reader_options
+        As for `open_store`, the same for every file.
+
+    Returns
+    -------
+    dask.array.Array
+
+    Raises
+    ------
+    MissingFileError
+        Nothing matches.
+    ShapeError, DtypeError
+        A file does not fit the first; the text names it.
+    OptionError
+        `axis` out of range.
+    FormatError, ComponentNotFoundError, UnsupportedError
+        As for `open_array`, for the file that the text names.
+
+    Notes
+    -----
+    Reads one header a file. Each task carries only the files that its block touches.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for i in range(3):
+    ...     np.save(folder / f"{i}.npy", np.full((i + 1, 2), i))
+    >>> packstore.from_files(f"{folder}/*.npy").sum(axis=1).compute().tolist()
+    [0, 2, 2, 4, 4, 4]
+    """
+    where = join_files(
+        paths, component, axis, new_axis, format=format, storage_options=storage_options, **reader_options
+    )
+    return from_location(where, chunks)
+
+
+def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
+    """The dask array over joined files."""
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.blockwise import blockwise as core_blockwise
+    from dask.highlevelgraph import HighLevelGraph
+
+    from packstore.views.dask.file_dep import FilePartDep
+
+    blocks = _joined_chunks(where, chunks)
+    name = "packstore-files-" + tokenize(where.fingerprint, where.parts.component, where.axis, where.new_axis, blocks)
+    index = tuple(range(len(blocks)))
+    layer = core_blockwise(
+        _read_block,
+        name,
+        index,
+        FilePartDep(blocks, where),
+        index,
+        numblocks={},
+        _data_producer=True,
+    )
+    graph = HighLevelGraph.from_collections(name, layer)
+    meta = np.empty((0,) * len(blocks), where.dtype)
+    return da.Array(graph, name, blocks, meta=meta)
+
+
+def _read_block(part: tuple[FileParts, np.dtype[Any], int, bool, tuple[slice, ...]]) -> npt.NDArray[Any]:
+    """A block: the box of the array that the few files it touches make."""
+    files, dtype, axis, new_axis, box = part
+    return JoinedReader(MultiLocation(files, dtype, axis, new_axis)).read(box)

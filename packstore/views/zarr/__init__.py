@@ -1,0 +1,1 @@
+"""Saved arrays as zarr stores, groups and arrays."""
