@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from packstore import errors
+from packstore import config, errors
 
 if TYPE_CHECKING:
     from packstore.codecs.bitpack import BitPack
@@ -33,6 +33,7 @@ __all__ = [
     "LazyArray",
     "ManifestStore",
     "PackBitsCodec",
+    "config",
     "count_nonzero",
     "errors",
     "from_file",

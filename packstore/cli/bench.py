@@ -27,7 +27,7 @@ from packstore.cli.bench_report import reasons
 from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import human
 from packstore.cli.stored import size_on_disk
-from packstore.core.boxes import cpu_count
+from packstore.config import cpu_count
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
 from packstore.readers import find_array, locate
 from packstore.views.lazy import LazyArray, open_lazy

@@ -7,30 +7,30 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["KEEP_NBYTES", "take"]
-
-Bytes = npt.NDArray[np.uint8]
+__all__ = ["KEEP_NBYTES", "Scratch"]
 
 KEEP_NBYTES = 16 << 20
 
 
-class _Buffers(threading.local):
-    def __init__(self) -> None:
-        self.held: dict[int, Bytes] = {}
+class Scratch(threading.local):
+    """Memory that one owner lends to itself, separately in each thread.
 
+    Each user makes an object of its own, so no two of them get the same memory.
 
-_buffers = _Buffers()
-
-
-def take(slot: int, nbytes: int) -> Bytes:
-    """Lend memory until the calling thread asks for the same slot again; above 16 MiB it is not kept.
-
-    Slots 0 and 1 are the pipeline's, which alternates between them; 2 is bitshuffle's, 8 shuffle's; 3 to 5 belong to
-    the zarr reader, 6 to the chunks of HDF5.
+    Examples
+    --------
+    >>> scratch = Scratch()
+    >>> scratch.take(10).shape, scratch.take(4).base is scratch.take(8).base
+    ((10,), True)
     """
-    if nbytes > KEEP_NBYTES:
-        return np.empty(nbytes, np.uint8)
-    held = _buffers.held.get(slot)
-    if held is None or held.size < nbytes:
-        held = _buffers.held[slot] = np.empty(nbytes, np.uint8)
-    return held[:nbytes]
+
+    def __init__(self) -> None:
+        self._held = np.empty(0, np.uint8)
+
+    def take(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Lend `nbytes` bytes until the calling thread asks this object again; above 16 MiB they are not kept."""
+        if nbytes > KEEP_NBYTES:
+            return np.empty(nbytes, np.uint8)
+        if self._held.size < nbytes:
+            self._held = np.empty(nbytes, np.uint8)
+        return self._held[:nbytes]

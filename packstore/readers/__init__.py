@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from packstore.core.threads import ForkSafeLock
 from packstore.errors import ComponentNotFoundError, FormatError, OptionError, UnsupportedError, message
 from packstore.source import DirectorySource, Fingerprint, Source, open_source, reopen_source
 from packstore.storage import ManifestArray, ManifestGroup
@@ -138,22 +138,7 @@ class Location:
 
 
 _manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-def _register_at_fork() -> None:
-    import os
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_renew_lock)
-
-
-_register_at_fork()
+_lock = ForkSafeLock()
 
 
 def _readers() -> dict[str, Reader]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from packstore.errors import OptionError, message
-from packstore.source.base import ByteSpace, Fingerprint
+from packstore.source.base import ByteSpace, Fingerprint, RangeReads
 from packstore.source.directory import DirectorySource
 from packstore.source.local import FileSource
 from packstore.source.memory import InlineBytes, Segments
@@ -23,6 +23,7 @@ __all__ = [
     "FileSource",
     "Fingerprint",
     "InlineBytes",
+    "RangeReads",
     "RemoteSource",
     "Segments",
     "Source",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["U8", "ByteSpace", "Fingerprint"]
+__all__ = ["U8", "ByteSpace", "Fingerprint", "RangeReads"]
 
 U8 = npt.NDArray[np.uint8]
 
@@ -26,6 +27,16 @@ class Fingerprint(NamedTuple):
         return cls(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
+class RangeReads:
+    """`read_ranges` by one `pread` a range: for bytes that are at hand."""
+
+    __slots__ = ()
+
+    def read_ranges(self: ByteSpace, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
+        """The bytes of each ``(offset, nbytes)``, in that order."""
+        return [self.pread(offset, nbytes) for offset, nbytes in ranges]
+
+
 class ByteSpace(Protocol):
     """Addressable bytes: a file, bytes in memory, or several pieces in a row."""
 
@@ -39,6 +50,9 @@ class ByteSpace(Protocol):
 
     def pread(self, offset: int, nbytes: int) -> bytes | U8:
         """Exactly `nbytes` bytes at `offset`, as bytes or as a read-only uint8 array."""
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
+        """The bytes of each ``(offset, nbytes)``, as `pread` gives them, in that order."""
 
     def view(self) -> U8 | None:
         """All bytes as a read-only uint8 array without a copy, or None where that is not possible."""

@@ -1,36 +1,33 @@
-"""Small caches bounded by bytes."""
+"""Caches of arrays, each bounded by a budget of `packstore.config`."""
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
-import numpy.typing as npt
-
+from packstore import config
+from packstore.core.threads import ForkSafeLock
+from packstore.core.typing import Array
 from packstore.source import Fingerprint
 
 __all__ = ["ByteLRU", "FileLRU"]
-
-Array = npt.NDArray[Any]
 
 
 class _Arrays:
     """Arrays in the order of their use, each with a tag; the lock is the subclass's to take."""
 
-    def __init__(self, max_nbytes: int) -> None:
-        self.max_nbytes = max_nbytes
+    def __init__(self, budget: str | int) -> None:
+        self.budget = budget
         self.nbytes = 0
         self._items: OrderedDict[Hashable, tuple[Any, Array]] = OrderedDict()
-        self._lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew_lock)
+        self._lock = ForkSafeLock()
 
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+    @property
+    def max_nbytes(self) -> int:
+        """Bytes that may be kept now."""
+        return self.budget if isinstance(self.budget, int) else config.cache_nbytes(self.budget)
 
     def _add(self, key: Hashable, tag: object, array: Array, at_least: int = 0) -> None:
         """Keep `array`; the least recently used ones go while all are beyond the bound, but for `at_least` arrays."""
@@ -39,7 +36,8 @@ class _Arrays:
             self._drop(key)
         self._items[key] = (tag, array)
         self.nbytes += array.nbytes
-        while self.nbytes > self.max_nbytes and len(self._items) > at_least:
+        most = self.max_nbytes
+        while self.nbytes > most and len(self._items) > at_least:
             self._drop(next(iter(self._items)))
 
     def _drop(self, key: Hashable) -> Any:
@@ -56,12 +54,12 @@ class _Arrays:
 
 
 class ByteLRU(_Arrays):
-    """Least recently used arrays, at most `max_nbytes` of them together.
+    """Least recently used arrays; an array of more than half of the budget is not kept at all.
 
     Parameters
     ----------
-    max_nbytes
-        An array larger than half of it is not kept at all.
+    budget
+        A number of bytes, or the name of a setting: "chunks" is ``cache.chunks_nbytes`` of `packstore.config`.
 
     Notes
     -----
@@ -96,12 +94,12 @@ class ByteLRU(_Arrays):
 
 
 class FileLRU(_Arrays):
-    """Arrays decoded from files, the least recently used ones dropped beyond `max_nbytes`; the newest is always kept.
+    """Arrays decoded from files, the least recently used ones dropped beyond the budget; the newest is always kept.
 
     Parameters
     ----------
-    max_nbytes
-        Of all of them together.
+    budget
+        A number of bytes, or the name of a setting: "members" is ``cache.members_nbytes`` of `packstore.config`.
 
     Notes
     -----
@@ -118,8 +116,8 @@ class FileLRU(_Arrays):
     ((10,), 10)
     """
 
-    def __init__(self, max_nbytes: int) -> None:
-        super().__init__(max_nbytes)
+    def __init__(self, budget: str | int) -> None:
+        super().__init__(budget)
         self._states: dict[str, tuple[Fingerprint, set[Hashable]]] = {}
 
     def get(self, fingerprint: Fingerprint, key: Hashable) -> Array | None:

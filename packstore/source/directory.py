@@ -7,12 +7,12 @@ import os
 from typing import Any
 
 from packstore.errors import OptionError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import Fingerprint
+from packstore.source.base import Fingerprint, RangeReads
 
 __all__ = ["DirectorySource"]
 
 
-class DirectorySource:
+class DirectorySource(RangeReads):
     """A directory that holds an array or a tree of files; its fingerprint is that of its zarr metadata file.
 
     Notes

@@ -6,7 +6,6 @@ import mmap
 import os
 import stat as stat_module
 import sys
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from packstore.core.threads import ForkSafeLock
 from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import U8, Fingerprint
+from packstore.source.base import U8, Fingerprint, RangeReads
 
 __all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle"]
 
@@ -63,20 +63,10 @@ class Handle:
 
 # Reference counting closes a handle, so evicting one never closes it under a reader in another thread.
 _handles: OrderedDict[Fingerprint, Handle] = OrderedDict()
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    # A child forked while another thread held the lock must not inherit it locked; the descriptors stay valid.
-    os.register_at_fork(after_in_child=_renew_lock)
-
-
-class FileSource:
+class FileSource(RangeReads):
     """One local file, read-only.
 
     Parameters

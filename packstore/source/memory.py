@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from packstore.errors import TruncatedFileError, message
-from packstore.source.base import U8, ByteSpace
+from packstore.source.base import U8, ByteSpace, RangeReads
 
 __all__ = ["InlineBytes", "Segments"]
 
 
-class InlineBytes:
+class InlineBytes(RangeReads):
     """Bytes held in memory (compact datasets, inflated members)."""
 
     __slots__ = ("array", "name")
@@ -38,7 +38,7 @@ class InlineBytes:
         return self.array
 
 
-class Segments:
+class Segments(RangeReads):
     """Pieces of other byte spaces, one after the other (external raw storage). A piece of None reads as zeros.
 
     Parameters

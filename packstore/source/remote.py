@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import Fingerprint
+import numpy as np
 
-__all__ = ["RemoteSource"]
+from packstore import config
+from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError, message
+from packstore.source.base import U8, Fingerprint
+
+__all__ = ["RemoteSource", "join_ranges"]
 
 
 class RemoteSource:
@@ -25,6 +29,8 @@ class RemoteSource:
 
     # A request costs more than reading this much that nobody asked for.
     gap_nbytes = 4 << 20
+    # A joined request is not larger than this, so that several run at once.
+    MAX_REQUEST_NBYTES = 16 << 20
 
     def __init__(
         self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
@@ -86,6 +92,39 @@ class RemoteSource:
             )
         return data
 
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
+        """The bytes of each ``(offset, nbytes)``, in that order.
+
+        Raises
+        ------
+        TruncatedFileError
+            A range lies outside the object, or the server sent fewer bytes.
+
+        Notes
+        -----
+        Ranges closer than ``remote.gap_nbytes`` become one request; ``remote.concurrency`` requests run at a time.
+        """
+        if len(ranges) < 2:
+            return [self.pread(*each) for each in ranges]
+        joined = join_ranges(ranges, int(config.get("remote.gap_nbytes")), self.MAX_REQUEST_NBYTES)
+        found: list[bytes | U8] = [b""] * len(ranges)
+
+        def fetch(item: tuple[int, int, list[int]]) -> None:
+            start, stop, members = item
+            data = memoryview(self.pread(start, stop - start))
+            for i in members:
+                offset, nbytes = ranges[i]
+                found[i] = (
+                    bytes(data)
+                    if nbytes == stop - start
+                    else np.frombuffer(data, np.uint8)[offset - start : offset - start + nbytes]
+                )
+
+        # fsspec's file systems are thread safe, and each call waits for its answer outside the GIL.
+        with ThreadPoolExecutor(min(len(joined), max(int(config.get("remote.concurrency")), 1))) as pool:
+            list(pool.map(fetch, joined))
+        return found
+
     def view(self) -> None:
         """None: remote bytes cannot be mapped."""
         return None
@@ -105,3 +144,41 @@ class RemoteSource:
 
     def __repr__(self) -> str:
         return f"RemoteSource({self.url!r}, nbytes={self.nbytes})"
+
+
+def join_ranges(
+    ranges: Sequence[tuple[int, int]], gap_nbytes: int, max_nbytes: int
+) -> list[tuple[int, int, list[int]]]:
+    """Join byte ranges that lie near each other.
+
+    Parameters
+    ----------
+    ranges
+        ``(offset, nbytes)`` in any order.
+    gap_nbytes
+        Ranges with at most so many bytes between them are joined.
+    max_nbytes
+        Joined ranges do not grow beyond that.
+
+    Returns
+    -------
+    list of (start, stop, members)
+        `members` are the positions in `ranges` of those that lie within.
+
+    Examples
+    --------
+    >>> join_ranges([(100, 10), (0, 10), (12, 8)], 5, 1000)
+    [(0, 20, [1, 2]), (100, 110, [0])]
+    """
+    joined: list[tuple[int, int, list[int]]] = []
+    for i in sorted(range(len(ranges)), key=lambda i: ranges[i]):
+        offset, nbytes = ranges[i]
+        end = offset + nbytes
+        if joined:
+            start, stop, members = joined[-1]
+            if offset <= stop + gap_nbytes and (end <= stop or end - start <= max_nbytes):
+                members.append(i)
+                joined[-1] = (start, max(stop, end), members)
+                continue
+        joined.append((offset, end, [i]))
+    return joined

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from packstore.codecs.hdf5 import decode_chunk
 from packstore.codecs.hdf5.pipeline import Step, decode_many, decode_range, plan_steps, run_steps
-from packstore.core.boxes import Box, Touched, as_index, box_shape, run_all, touched
-from packstore.core.scratch import KEEP_NBYTES, take
+from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
+from packstore.core.scratch import KEEP_NBYTES, Scratch
+from packstore.core.threads import run_all
 from packstore.errors import CorruptDataError, PackstoreError, TruncatedFileError, message
 from packstore.source import FileSource
 from packstore.source.cache import ByteLRU
@@ -30,7 +31,7 @@ PARALLEL_NBYTES = 4 << 20
 _SLOW_FROM_NBYTES = {1: 1 << 20, 4: 1 << 20, 307: 1 << 16, 32000: 1 << 20}
 _MOST_OF_A_CROP = 64
 # Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
-CHUNK_CACHE = ByteLRU(max_nbytes=128 << 20)
+CHUNK_CACHE = ByteLRU("chunks")
 # Chunks of at most half of this are decoded several at a time.
 RUN_NBYTES = 1 << 20
 _MISSING = int(MISSING)
@@ -38,8 +39,8 @@ _MISSING = int(MISSING)
 _FILTERS_OF_PARTS = frozenset({32008})
 _decoded_parts: dict[tuple[int, tuple[int, ...]], int] = {}
 _MOST_PARTS = 1 << 14
-# Of the scratch memory, for whole chunks on their way into a larger result; the others are those of the filters.
-_SCRATCH_SLOT = 6
+# Whole chunks on their way into a larger result.
+_scratch = Scratch()
 
 
 def read_chunked(array: ManifestArray, storage: ChunkedManifest, box: Box) -> Array:
@@ -170,7 +171,7 @@ def _decoded_run(
 ) -> npt.NDArray[np.uint8]:
     """The chunks of a run, one behind the other, in memory that the thread keeps."""
     nbytes = storage.decoded_nbytes
-    out = take(_SCRATCH_SLOT, len(run) * nbytes)
+    out = _scratch.take(len(run) * nbytes)
     found = [_stored_bytes(storage, item.coords, raw, *place[:2]) for item, place in zip(run, places, strict=True)]
     if not any(mask for _, _, mask in places) and decode_many(steps, found, out):
         return out
@@ -283,7 +284,7 @@ def _chunk_into(
     if direct:
         _decode(storage, coords, target.reshape(-1).view(np.uint8))
         return
-    data = _decode(storage, coords, take(_SCRATCH_SLOT, nbytes))
+    data = _decode(storage, coords, _scratch.take(nbytes))
     chunk = np.frombuffer(data, storage.stored).reshape(storage.chunk_shape)
     if storage.convert is not None:
         chunk = storage.convert(chunk)

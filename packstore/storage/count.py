@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.bits.kernels import count_nonzero_packed
-from packstore.core.boxes import Box, box_shape, run_all
+from packstore.core.boxes import Box, box_shape
+from packstore.core.threads import run_all
 from packstore.errors import OptionError, message
 from packstore.storage import DelegatedManifest, ManifestArray, PackedManifest
 from packstore.storage.read import packed_bytes, read_box

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.bits.axes import unpack_axis
-from packstore.core.boxes import Box, box_shape, run_all
+from packstore.core.boxes import Box, box_shape
+from packstore.core.threads import run_all
 from packstore.storage import ContiguousManifest, ManifestArray, PackedManifest
 from packstore.storage.contiguous_read import check_extent, pread_box, shape_view
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from packstore.config import thread_count
 from packstore.errors import OptionError, message
 from packstore.writers.items import Box, Item
 
@@ -53,8 +53,7 @@ class NoProgress:
 
 def workers() -> int:
     """Threads that this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, 16)
+    return thread_count()
 
 
 def block_boxes(shape: Sequence[int], block: Sequence[int]) -> Iterator[Box]:

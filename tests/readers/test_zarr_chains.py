@@ -403,8 +403,8 @@ def test_what_only_zarr_decodes(tmp_path: Path) -> None:
 def test_large_reads_in_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], threads: bool
 ) -> None:
-    monkeypatch.setattr("packstore.core.boxes.may_use_threads", lambda: threads)
-    monkeypatch.setattr("packstore.core.boxes.cpu_count", lambda: 4)
+    monkeypatch.setattr("packstore.core.threads.may_use_threads", lambda: threads)
+    monkeypatch.setattr("packstore.config.cpu_count", lambda: 4)
     values = sample((4321, 5432), np.dtype("bool"))
     zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(512, 1000), **options)
     array = packstore.open_array(tmp_path / "a.zarr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
+from packstore import config
 from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError
 from packstore.source import (
     DirectorySource,
@@ -28,6 +32,7 @@ from packstore.source import (
 )
 from packstore.source import local as source_module
 from packstore.source.local import MAX_OPEN_FILES
+from packstore.source.remote import join_ranges
 
 DATA = bytes(range(256))
 
@@ -338,9 +343,48 @@ def test_fork_while_a_lock_is_held(path: Path) -> None:
                 CHUNK_CACHE.clear()
                 fresh = FileSource(path)
                 source_module._handles.clear()
-                status = 0 if fresh.pread(1, 1) == DATA[1:2] and not readers._lock.locked() else 2
+                status = 0 if fresh.pread(1, 1) == DATA[1:2] and not readers._lock._lock.locked() else 2
             finally:
                 os._exit(status)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert sys.exc_info() == (None, None, None)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 900), st.integers(0, 100)), max_size=30), st.integers(0, 300), st.integers(1, 400)
+)
+def test_joined_ranges_cover_each_range_once(ranges: list[tuple[int, int]], gap: int, most: int) -> None:
+    joined = join_ranges(ranges, gap, most)
+    assert sorted(i for _, _, members in joined for i in members) == list(range(len(ranges)))
+    for start, stop, members in joined:
+        assert start == min(ranges[i][0] for i in members) and stop == max(sum(ranges[i]) for i in members)
+        assert stop - start <= max(most, *(ranges[i][1] for i in members))
+    assert all(
+        later[0] > earlier[1] + gap or later[1] - earlier[0] > most for earlier, later in itertools.pairwise(joined)
+    )
+
+
+@pytest.mark.parametrize("gap", [0, 50, 10_000])
+def test_many_ranges_of_a_remote_object(monkeypatch: pytest.MonkeyPatch, gap: int) -> None:
+    """Near ranges are one request, and each range gets its own bytes, in the order that was asked."""
+    data = bytes(range(256)) * 8
+    with fsspec.open("memory://ranges.bin", "wb") as file:
+        file.write(data)
+    source = RemoteSource("memory://ranges.bin")
+    asked: list[tuple[int, int]] = []
+    original = RemoteSource.pread
+
+    def pread(self: RemoteSource, offset: int, nbytes: int) -> bytes:
+        asked.append((offset, nbytes))
+        return original(self, offset, nbytes)
+
+    monkeypatch.setattr(RemoteSource, "pread", pread)
+    ranges = [(1000, 10), (0, 10), (40, 5), (1000, 10), (2000, 48)]
+    with config.set({"remote.gap_nbytes": gap}):
+        found = source.read_ranges(ranges)
+    assert [bytes(each) for each in found] == [data[offset : offset + nbytes] for offset, nbytes in ranges]
+    assert len(asked) == {0: 4, 50: 3, 10_000: 1}[gap]
+    assert source.read_ranges([]) == []
+    with pytest.raises(TruncatedFileError):
+        source.read_ranges([(0, 1), (2040, 20)])

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from packstore import config
 from packstore.codecs.hdf5 import FilterSpec
-from packstore.core import boxes
 from packstore.core.selection import basic_selection
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
 from packstore.source import FileSource, InlineBytes
@@ -214,7 +214,7 @@ def whole(array: ManifestArray) -> tuple[slice, ...]:
 
 def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_read, "PARALLEL_NBYTES", 1)
-    monkeypatch.setattr(boxes, "cpu_count", lambda: 4)
+    monkeypatch.setattr(config, "cpu_count", lambda: 4)
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
     names = set()
@@ -241,7 +241,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("kind", [CorruptDataError, KeyboardInterrupt])
 def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     monkeypatch.setattr(chunked_read, "PARALLEL_NBYTES", 1)
-    monkeypatch.setattr(boxes, "cpu_count", lambda: 2)
+    monkeypatch.setattr(config, "cpu_count", lambda: 2)
     array = chunked(numbers(400, 10), (4, 10), filters=DEFLATE)
     done = []
 

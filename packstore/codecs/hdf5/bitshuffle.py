@@ -17,13 +17,14 @@ from packstore.codecs.hdf5 import blosc_frame, probe
 from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
 from packstore.codecs.hdf5.lz4 import blocks, header, lz4_block
 from packstore.codecs.hdf5.zstd import zstd_into
-from packstore.core import scratch
+from packstore.core.scratch import Scratch
 
 __all__ = ["decode", "decode_many", "decode_range", "encoded_size", "unavailable"]
 
 _NONE, _LZ4, _ZSTD = 0, 2, 3
 _HEADER = 12
 _TARGET_NBYTES, _MULTIPLE, _LEAST = 8192, 8, 128
+_scratch = Scratch()
 
 
 def unavailable() -> str | None:
@@ -122,7 +123,7 @@ def _decompress(
     data: Bytes, spec: FilterSpec, starts: list[int], sizes: list[int], compression: int, block: int, whole: int
 ) -> Bytes:
     """Decompress the blocks one by one."""
-    shuffled = scratch.take(2, whole)
+    shuffled = _scratch.take(whole)
     for number, (at, nbytes) in enumerate(zip(starts, sizes, strict=True)):
         part = shuffled[number * block : min((number + 1) * block, whole)]
         if compression == _LZ4:

@@ -19,7 +19,7 @@ import numpy as np
 
 from packstore.codecs.hdf5 import probe
 from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, store
-from packstore.core import scratch
+from packstore.core.scratch import Scratch
 
 __all__ = ["LZ4", "ZSTD", "Blocks", "decode_blocks", "decode_blosc2", "decode_buffers"]
 
@@ -39,6 +39,7 @@ _MOST_SPLIT, _LEAST_SPLIT = 16, 128
 _HEADER2, _VERSION2, _EXTENDED = 32, 5, _BYTES | _BITS
 _SHUFFLES = {bytes(6): 0, bytes(5) + b"\1": _BYTES, bytes(5) + b"\2": _BITS}
 _BLOSCLZ, _ZLIB = 0, 3
+_scratch = Scratch()
 
 
 class Blocks(NamedTuple):
@@ -103,7 +104,7 @@ def decode_blocks(
         bounds.append((starts[0] - 4, starts[-1] + sizes[-1]))
         count += len(starts)
     begin = at = _HEADER.size + 4 * count
-    frame = scratch.take(2, begin + sum([stop - first for first, stop in bounds]))
+    frame = _scratch.take(begin + sum([stop - first for first, stop in bounds]))
     moved: list[int] = []
     for (data, starts, _), (first, stop) in zip(chunks, bounds, strict=True):
         frame[at : at + stop - first] = data[first:stop]

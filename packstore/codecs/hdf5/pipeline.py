@@ -11,10 +11,14 @@ import numpy as np
 
 from packstore.codecs.hdf5 import registry
 from packstore.codecs.hdf5.base import Bytes, FilterModule, FilterSpec
-from packstore.core import scratch
+from packstore.core.scratch import Scratch
 from packstore.errors import CorruptDataError, MissingFilterError, OptionError, message
 
 __all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "plan_steps", "run_steps"]
+
+
+# The filters of a chunk decode from one of them into the other.
+_scratch = (Scratch(), Scratch())
 
 
 class Step(NamedTuple):
@@ -151,11 +155,11 @@ def decode_range(
 
 def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | None) -> Bytes:
     """Undo planned filters on one chunk; parameters, result and errors as those of `decode_chunk`."""
-    result, holder = source, -1  # holder: the scratch slot that `result` lies in
+    result, holder = source, -1  # holder: which scratch memory `result` lies in
     for number in range(len(steps) - 1, 0, -1):
         module, spec, size, exact = steps[number]
         slot = 1 if holder == 0 else 0
-        target = scratch.take(slot, size)
+        target = _scratch[slot].take(size)
         result = module.decode(result, spec, target, exact)
         # A filter that only cuts or checks returns a view of what it was given.
         if np.may_share_memory(result, target):

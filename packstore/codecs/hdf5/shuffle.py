@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.hdf5.base import Bytes, FilterSpec, corrupt, same_size
-from packstore.core import scratch
+from packstore.core.scratch import Scratch
 
 __all__ = ["decode", "encoded_size", "unavailable", "unshuffle"]
 
@@ -19,6 +19,7 @@ encoded_size = same_size
 # Elements per step: temporaries (512 KiB) stay in the L2 cache, and numpy's fixed costs (about 1 µs a call) stay small.
 _BLOCK = 131072
 _U2, _U4 = np.dtype(np.uint16), np.dtype(np.uint32)
+_scratch = Scratch()
 
 
 def unavailable() -> str | None:
@@ -52,7 +53,7 @@ def unshuffle(data: Bytes, itemsize: int, out: Bytes) -> None:
     count = planes.shape[1]
     pairs = np.ndarray((count, itemsize // 2), _U2, out.data, 0, (itemsize, 2))
     size = min(_BLOCK, count)
-    halves = scratch.take(8, 4 * size).view(_U2)
+    halves = _scratch.take(4 * size).view(_U2)
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)
         block = planes[:, start:stop]

@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import math
 import os
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from h5py import h5o, h5s
 
 from packstore.core.boxes import box_shape, touched
+from packstore.core.threads import ForkSafeLock
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.format.heaps import HeapDamage, Heaps
@@ -55,16 +55,7 @@ class _Entry:
 
 
 _entries: OrderedDict[tuple[int, Source], _Entry] = OrderedDict()
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_lock = ForkSafeLock()
 
 
 @atexit.register

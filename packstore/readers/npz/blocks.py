@@ -199,7 +199,7 @@ class StreamedMember(_BlockedMember):
         self._states: list[tuple[Any, int]] = []
 
     def decode_block(self, i: int) -> U8:
-        with self.lock():
+        with self._lock:
             if self._failure is not None:
                 raise self._failure
             out = None

@@ -10,8 +10,6 @@ from __future__ import annotations
 import bz2
 import contextlib
 import lzma
-import os
-import threading
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -21,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.hdf5 import probe
-from packstore.core.boxes import cpu_count, may_use_threads
+from packstore.config import cpu_count
+from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, ZipMember
 from packstore.readers.npz.inflate_split import MIN_STORED_NBYTES, inflate_split
-from packstore.source import ByteSpace, Source
+from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import FileLRU
 
 __all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "crc32", "decompressor", "feed_decoder"]
 
 U8 = npt.NDArray[np.uint8]
-CACHE_NBYTES = 1 << 30
 FEED_NBYTES = 1 << 16
 # Of a member that zlib inflates: in and out of one call, which stay in the cache; summed up at a time.
 PIECE_FEED_NBYTES, PIECE_NBYTES, SUMMED_NBYTES = 1 << 18, 1 << 21, 1 << 20
@@ -45,10 +43,10 @@ class Decompressor(Protocol):
         """At most `max_length` decoded bytes."""
 
 
-CACHE = FileLRU(CACHE_NBYTES)
+CACHE = FileLRU("members")
 
 
-class DecodedMember:
+class DecodedMember(RangeReads):
     """A compressed member as a :class:`~packstore.source.ByteSpace` of its decoded bytes.
 
     Parameters
@@ -74,7 +72,7 @@ class DecodedMember:
     Thread safe: one thread decodes a member while the others that want it wait; different members decode in parallel.
     """
 
-    __slots__ = ("_lock", "_pid", "_waiting", "component", "member", "name", "nbytes", "source", "start")
+    __slots__ = ("_lock", "_waiting", "component", "member", "name", "nbytes", "source", "start")
 
     def __init__(self, source: Source, start: int, member: ZipMember, component: str) -> None:
         self.source = source
@@ -83,16 +81,9 @@ class DecodedMember:
         self.member = member
         self.name = f"{source.name}[{component}]"
         self.nbytes = member.nbytes
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._lock = ForkSafeLock()
         # A mark for each thread that wants the member and waits, or decodes it.
         self._waiting: deque[None] = deque()
-
-    def lock(self) -> threading.Lock:
-        """The member's lock; a child forked while another thread held it gets a new one."""
-        if self._pid != os.getpid():
-            self._lock, self._pid = threading.Lock(), os.getpid()
-        return self._lock
 
     def pread(self, offset: int, nbytes: int) -> U8:
         self.check_range(offset, nbytes)
@@ -112,7 +103,7 @@ class DecodedMember:
             return found
         self._waiting.append(None)
         try:
-            with self.lock():
+            with self._lock:
                 found = CACHE.get(self.source.fingerprint, self.start)
                 if found is None:
                     found = self._decode()
@@ -161,7 +152,7 @@ class DecodedMember:
         return out
 
 
-class Beginning:
+class Beginning(RangeReads):
     """The first bytes of a member, decoded on each read."""
 
     __slots__ = ("name", "nbytes", "space")

@@ -19,7 +19,7 @@ from packstore.errors import CorruptDataError, FormatError, TruncatedFileError, 
 from packstore.readers.npy.header import check_shape, unsupported_dtype
 from packstore.readers.pickle.machine import run
 from packstore.readers.pickle.values import Blob, Call, Cursor, Global, Opaque, Pairs, text_blob
-from packstore.source import ByteSpace, Source
+from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import FileLRU
 
 __all__ = ["DecodedText", "Elements", "Refused", "array_of", "dtype_of", "follow_joblib", "plain_text", "what_is"]
@@ -39,7 +39,7 @@ _ARRAY_TYPES = {
 _JOBLIB = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _CODE = re.compile(r"[?bhilqpuBHILQPefdgFDGSaUVOMmcs][0-9]{0,9}\Z")
 _LATIN1 = ("latin1", "latin-1")
-CACHE = FileLRU(64 << 20)
+CACHE = FileLRU("pickle")
 
 
 class Refused(Exception):
@@ -119,7 +119,7 @@ def _decode(raw: bytes, coding: str) -> bytes:
     return raw.decode(coding, "surrogatepass" if coding == "utf-8" else "strict").encode("latin-1")
 
 
-class DecodedText:
+class DecodedText(RangeReads):
     """Array data that protocols 0 to 2 keep as text, decoded when they are read."""
 
     __slots__ = ("blob", "name", "nbytes", "source")

@@ -22,7 +22,7 @@ __all__ = ["TextReader", "read", "sniff"]
 SUFFIXES = (".txt", ".csv", ".tsv", ".dat", ".asc")
 PIECE_NBYTES = 4 << 20
 # Parsed blocks, so that neighbouring crops do not parse them again.
-CACHE = FileLRU(64 << 20)
+CACHE = FileLRU("text")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f")) + b"\x7f"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from packstore.errors import CorruptDataError, TruncatedFileError, message
-from packstore.source import Source
+from packstore.source import RangeReads, Source
 from packstore.source.cache import FileLRU
 
 __all__ = ["GZIP_MAGIC", "GzipSpace", "gunzip_head"]
@@ -21,10 +21,10 @@ GZIP_MAGIC = b"\x1f\x8b"
 FEED_NBYTES = 1 << 14
 SPAN_NBYTES = 2 << 20
 # Decoded spans: several blocks of text lie in one.
-CACHE = FileLRU(32 << 20)
+CACHE = FileLRU("gzip")
 
 
-class GzipSpace:
+class GzipSpace(RangeReads):
     """The decoded bytes of a gzip file.
 
     Parameters

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.boxes import Box, box_shape
-from packstore.core.scratch import take
+from packstore.core.scratch import Scratch
 from packstore.errors import CorruptDataError, message
 from packstore.readers.zarr.blobs import Blob, MemoryBlob
 from packstore.readers.zarr.byte_codecs import ByteCodec, Limit
@@ -24,11 +24,11 @@ Array = npt.NDArray[Any]
 U8 = npt.NDArray[np.uint8]
 
 # Decompressed chunks of which a crop used only a part. Packed ones are kept packed.
-PAYLOADS = ByteLRU(max_nbytes=128 << 20)
+PAYLOADS = ByteLRU("chunks")
 # Elements for which a call of its own costs less than unpacking them.
 _MIN_COUNTED = 1 << 14
-# Slots of the scratch memory; the first ones are the HDF5 filters'.
-_STORED_SLOT, _DECODED_SLOTS = 3, (4, 5)
+# A codec decodes from one of them into another.
+_stored, _decoded = Scratch(), (Scratch(), Scratch())
 
 
 class Serializer(Protocol):
@@ -165,14 +165,14 @@ class Chain:
         last = len(self.byte_codecs) - 1
         # A checksum gives a view of what it is given; what the last compressor gives must live as long as the result.
         keeps = max([i for i, codec in enumerate(self.byte_codecs) if codec.grows_by is None], default=-1)
-        data = blob.pread(0, blob.nbytes, take(_STORED_SLOT, blob.nbytes) if scratch or keeps >= 0 else None)
+        data = blob.pread(0, blob.nbytes, _stored.take(blob.nbytes) if scratch or keeps >= 0 else None)
         for i, (codec, limit) in enumerate(zip(self.byte_codecs, self.limits, strict=True)):
             out = None
             if codec.grows_by is None:
                 if i == last and target is not None and target.size == limit.nbytes:
                     out = target
                 elif scratch or i < keeps:
-                    out = take(_DECODED_SLOTS[i % 2], limit.nbytes)
+                    out = _decoded[i % 2].take(limit.nbytes)
             data = codec.decode(data, limit, out)
         if not (scratch or cache):
             return MemoryBlob(data)

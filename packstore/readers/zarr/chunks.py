@@ -13,7 +13,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from packstore.core.boxes import Box, Touched, box_shape, cpu_count, run_all, touched
+from packstore.config import cpu_count
+from packstore.core.boxes import Box, Touched, box_shape, touched
+from packstore.core.threads import run_all
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.blobs import OPEN_FLAGS, FileBlob
 from packstore.readers.zarr.crops import Cropper

@@ -26,7 +26,7 @@ __all__ = ["Sharded"]
 
 Array = npt.NDArray[Any]
 
-INDEXES = ByteLRU(max_nbytes=32 << 20)
+INDEXES = ByteLRU("shards")
 _EMPTY = 2**64 - 1
 
 

@@ -7,13 +7,12 @@ import errno
 import mmap
 import os
 import stat
-import threading
 import time
-import weakref
 from typing import Literal, get_args
 
 import numpy as np
 
+from packstore.core.threads import ForkSafeLock
 from packstore.errors import (
     ClosedError,
     MissingFileError,
@@ -103,19 +102,6 @@ def _write_error(path: str, nbytes: int, error: OSError) -> WriteError:
     return wrapped
 
 
-# A child forked while another thread held a lock must not inherit it locked.
-_mappings: weakref.WeakSet[Mapping] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for mapping in _mappings:
-        mapping.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
-
-
 class Mapping:
     """The mapped bytes ``offset … offset + nbytes`` of a file.
 
@@ -136,8 +122,7 @@ class Mapping:
     def __init__(self, path: str, mode: Mode, offset: int, packed_shape: tuple[int, ...], nbytes: int) -> None:
         self.path = path
         self.mode = mode
-        self.lock = threading.Lock()
-        _mappings.add(self)
+        self.lock = ForkSafeLock()
         self.generation = 0
         self._dirty = False
         self._end = offset + nbytes

@@ -31,7 +31,7 @@ _HEADER = 16
 _MOST_NBYTES = 1 << 30
 _OBJECT = {2: struct.Struct("<HHIH"), 4: struct.Struct("<HHII"), 8: struct.Struct("<HHIQ")}
 # Of what lies in the collections read last.
-_CACHE = ByteLRU(max_nbytes=16 << 20)
+_CACHE = ByteLRU("heaps")
 # So few elements are looked up; more are first looked for where they would lie one after the other.
 _FEW = 32
 

@@ -6,8 +6,6 @@ and under its lock. Each source is an array like any other here, so the parts of
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.core.boxes import box_shape, run_all
+from packstore.core.boxes import box_shape
+from packstore.core.threads import ForkSafeLock, run_all
 from packstore.errors import CorruptDataError, UnsupportedError, message
 from packstore.readers.hdf5.virtual.selections import Picked, Points, Product, Run, cover, overlap, pick
 from packstore.source import FileSource
@@ -50,15 +49,11 @@ class SourceRef:
     dataset: str = ""
     policy: ExternalPolicy | None = None
     chain: tuple[tuple[str, str], ...] = ()
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _pid: int = field(default_factory=os.getpid)
+    _lock: ForkSafeLock = field(default_factory=ForkSafeLock)
 
     def get(self) -> ManifestArray | None:
         """The array; None where there is no such file or dataset: such parts read as the fill value."""
         if self.array is None and self.path is not None:
-            if self._pid != os.getpid():
-                # Forked while another thread may have held it.
-                self._lock, self._pid = threading.Lock(), os.getpid()
             with self._lock:
                 if self.array is None and self.path is not None:
                     self.array = self._describe(self.path)

@@ -1,0 +1,156 @@
+"""Settings of packstore: how much memory its caches keep, how many threads read, how many requests run at once.
+
+``packstore.config`` works as ``zarr.config`` does (it is a `donfig <https://donfig.readthedocs.io>`_ configuration):
+``packstore.config.set({"threads": 1})`` changes a setting, for a while where it is used as a context manager;
+environment variables (``PACKSTORE_THREADS=1``, ``PACKSTORE_CACHE__CHUNKS_NBYTES=1000000``) and YAML files in
+``~/.config/packstore`` do so for a whole process.
+
+=============================  =======  =============================================================================
+setting                        default  meaning
+=============================  =======  =============================================================================
+threads                        None     threads of one read or write; None: the CPUs that this process may use, at
+                                        most 16
+cache.chunks_nbytes            96 MiB   decoded chunks (HDF5, zarr) of which a crop used a part
+cache.members_nbytes           96 MiB   inflated npz members
+cache.text_nbytes              24 MiB   parsed blocks of text files
+cache.pickle_nbytes            16 MiB   arrays decoded from pickles
+cache.gzip_nbytes              8 MiB    inflated stretches of gzipped text
+cache.shards_nbytes            8 MiB    indexes of zarr shards
+cache.heaps_nbytes             8 MiB    collections of HDF5's global heap
+cache.worker_fraction          0.0625   of a dask worker's memory limit: all caches together keep at most that much
+remote.concurrency             16       requests that one read has under way at the same time
+remote.gap_nbytes              262144   two byte ranges of a remote object that are closer become one request
+=============================  =======  =============================================================================
+
+One decoded npz member, text block or pickled array is kept even where it is larger than its budget: it cannot be
+decoded in parts, and each crop would decode all of it again.
+
+Examples
+--------
+>>> import packstore
+>>> with packstore.config.set({"cache.chunks_nbytes": 0}):
+...     packstore.config.get("cache.chunks_nbytes")
+0
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from packstore.errors import OptionError, message
+
+__all__ = ["DEFAULTS", "cache_nbytes", "cpu_count", "thread_count"]
+
+MIB = 1 << 20
+MAX_THREADS = 16
+
+DEFAULTS: dict[str, Any] = {
+    "threads": None,
+    "cache": {
+        "chunks_nbytes": 96 * MIB,
+        "members_nbytes": 96 * MIB,
+        "text_nbytes": 24 * MIB,
+        "pickle_nbytes": 16 * MIB,
+        "gzip_nbytes": 8 * MIB,
+        "shards_nbytes": 8 * MIB,
+        "heaps_nbytes": 8 * MIB,
+        "worker_fraction": 1 / 16,
+    },
+    "remote": {"concurrency": 16, "gap_nbytes": 256 << 10},
+}
+
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """The methods of donfig's configuration, of which `_ConfigModule` makes attributes of this module."""
+
+
+@functools.cache
+def _settings() -> Any:
+    """The donfig object; made on first use, since importing donfig takes longer than importing packstore."""
+    from donfig import Config
+
+    class PackstoreConfig(Config):  # type: ignore[misc]  # donfig is not typed
+        """donfig's configuration, with zarr's `reset`."""
+
+        def reset(self) -> None:
+            """Go back to the defaults, the environment and the files."""
+            self.refresh()
+
+    return PackstoreConfig("packstore", defaults=[DEFAULTS])
+
+
+def cache_nbytes(name: str) -> int:
+    """Bytes that the cache `name` may keep.
+
+    Within a dask worker all caches together keep at most ``cache.worker_fraction`` of its memory limit.
+
+    Examples
+    --------
+    >>> cache_nbytes("shards")
+    8388608
+    """
+    nbytes = int(_settings().get(f"cache.{name}_nbytes"))
+    limit = _worker_limit_nbytes()
+    if limit is None:
+        return nbytes
+    settings = _settings().get("cache")
+    total = sum(int(value) for key, value in settings.items() if key.replace("-", "_").endswith("_nbytes"))
+    share = limit * float(_settings().get("cache.worker_fraction"))
+    return nbytes if total <= share else int(nbytes * share / total)
+
+
+def _worker_limit_nbytes() -> int | None:
+    """The memory limit of the dask worker that runs this code, or None."""
+    worker = sys.modules.get("distributed.worker")
+    if worker is None:
+        return None
+    try:
+        limit = worker.get_worker().memory_manager.memory_limit
+    except (ValueError, AttributeError):  # no worker here, or a release that keeps its limit elsewhere
+        return None
+    return int(limit) if limit else None
+
+
+def thread_count() -> int:
+    """Threads that one read or write may use: the setting, or the CPUs that this process may run on.
+
+    Raises
+    ------
+    OptionError
+        The setting is no positive whole number.
+    """
+    wanted = _settings().get("threads")
+    if wanted is None:
+        return min(cpu_count(), MAX_THREADS)
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise OptionError(message("reading packstore.config", expected="threads to be 1 or more", got=repr(wanted)))
+    return wanted
+
+
+def cpu_count() -> int:
+    """CPUs that this process may run on, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _ConfigModule(ModuleType):
+    """This module with the methods of the configuration: ``packstore.config`` is both."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(_settings(), name)
+
+    def __getitem__(self, name: str) -> Any:
+        return _settings()[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in _settings()
+
+
+sys.modules[__name__].__class__ = _ConfigModule
