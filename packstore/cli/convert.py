@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Console
 
 from packstore.cli.show import human, plain
-from packstore.cli.stored import size_on_disk
 from packstore.errors import ComponentNotFoundError, OptionError, UnsupportedError, message
 from packstore.readers import Location, find_array, locate
+from packstore.source.sizes import size_on_disk
 from packstore.storage import ManifestGroup
 from packstore.views.lazy import LazyArray
 from packstore.views.zarr.metadata import array_reason

@@ -10,9 +10,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from packstore.cli.show import human, plain
-from packstore.cli.stored import size_on_disk, stored
 from packstore.readers import Location, find_array, locate
 from packstore.source import DirectorySource
+from packstore.source.sizes import size_on_disk
 from packstore.storage import ManifestArray, ManifestGroup
 from packstore.views.zarr.metadata import array_reason
 
@@ -21,7 +21,7 @@ __all__ = ["describe", "describe_array", "render"]
 
 def describe_array(array: ManifestArray) -> dict[str, Any]:
     """Shape, dtype, chunks, filters, size and ratio of one array."""
-    how = stored(array)
+    how = array.storage.facts(array)
     return {
         "shape": list(array.shape),
         "dtype": _dtype(array),

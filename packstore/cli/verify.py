@@ -15,7 +15,7 @@ from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import plain
 from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers import Location, find_array, locate
-from packstore.storage import ContiguousManifest, ManifestGroup
+from packstore.storage import ManifestGroup
 from packstore.views.dask.from_file import auto_chunks
 from packstore.views.lazy import LazyArray
 from packstore.writers.blocks import block_boxes
@@ -170,7 +170,7 @@ def _text(value: Any) -> str:
 def _block(a: LazyArray, b: LazyArray) -> tuple[int, ...]:
     """Some 32 MB, made of whole chunks of both files, so that none is decoded twice."""
     itemsize = max(a.dtype.itemsize, b.dtype.itemsize, 1)
-    units = [x.array.shard_shape or x.chunks for x in (a, b) if not isinstance(x.array.storage, ContiguousManifest)]
+    units = [x.array.shard_shape or x.chunks for x in (a, b) if x.array.storage.has_chunks]
     unit = units[0] if units else (1,) * a.ndim
     if len(units) == 2:
         both = tuple(math.lcm(m, n) if math.lcm(m, n) <= s else s for m, n, s in zip(*units, a.shape, strict=True))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.storage import ManifestArray
+from packstore.storage import ManifestArray, SelectionReader
 
 __all__ = ["Concatenated", "Transposed"]
 
 
-class Transposed:
+class Transposed(SelectionReader):
     """Reads an array with its axes permuted, as ``ndarray.transpose(axes)`` does."""
 
     def __init__(self, base: ManifestArray, axes: tuple[int, ...]) -> None:
@@ -32,7 +32,7 @@ class Transposed:
         return read_box(self.base, tuple(box)).transpose(self.axes)
 
 
-class Concatenated:
+class Concatenated(SelectionReader):
     """Reads arrays that follow each other along `axis`; only those that the box touches."""
 
     def __init__(self, parts: Sequence[ManifestArray], axis: int, dtype: np.dtype[Any]) -> None:

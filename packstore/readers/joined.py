@@ -19,7 +19,7 @@ import numpy.typing as npt
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.readers import Location, find_array, locate
 from packstore.source import Fingerprint
-from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup
+from packstore.storage import DelegatedManifest, Facts, ManifestArray, ManifestGroup, SelectionReader
 from packstore.storage.read import read_box
 
 __all__ = ["FileParts", "JoinedReader", "MultiLocation", "expand_paths", "join_files"]
@@ -154,12 +154,16 @@ class MultiLocation:
         return ManifestGroup({"": array})
 
 
-class JoinedReader:
+class JoinedReader(SelectionReader):
     """Reads a box of the joined array: each file gives its part."""
 
     def __init__(self, location: MultiLocation) -> None:
         self.location = location
         self.starts = location.starts
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        return Facts("several files")
 
     def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
         """Elements of `selection`; a view of the file where one file covers it and nothing is to decode."""

@@ -12,7 +12,7 @@ import numpy as np
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.readers.npy.header import as_dtype
 from packstore.source import DirectorySource, Source
-from packstore.storage import ContiguousManifest, ManifestArray, ManifestGroup, PackedManifest, regroup
+from packstore.storage import ManifestArray, ManifestGroup, PackedManifest, contiguous, regroup
 
 __all__ = ["read", "sniff"]
 
@@ -120,7 +120,7 @@ def _plain(
         shape=dims,
         dtype=stored,
         chunk_shape=regroup(dims, stored.itemsize, order, chunks),
-        storage=ContiguousManifest(source, offset, stored, order),
+        storage=contiguous(dims, source, offset, stored, order),
     )
 
 

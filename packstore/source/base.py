@@ -31,6 +31,11 @@ class RangeReads:
     """`read_ranges` by one `pread` a range: for bytes that are at hand."""
 
     __slots__ = ()
+    gap_nbytes = 65536
+
+    def decoded_from(self) -> tuple[str, tuple[str, ...], int] | None:
+        """How the bytes are stored where that is not as they are: a layout, names of codecs, the stored bytes."""
+        return None
 
     def read_ranges(self: ByteSpace, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
         """The bytes of each ``(offset, nbytes)``, in that order."""
@@ -48,8 +53,15 @@ class ByteSpace(Protocol):
     def nbytes(self) -> int:
         """Length in bytes."""
 
+    @property
+    def gap_nbytes(self) -> int:
+        """Bytes that are worth reading over, to save a read."""
+
     def pread(self, offset: int, nbytes: int) -> bytes | U8:
         """Exactly `nbytes` bytes at `offset`, as bytes or as a read-only uint8 array."""
+
+    def decoded_from(self) -> tuple[str, tuple[str, ...], int] | None:
+        """How the bytes are stored where that is not as they are: a layout, names of codecs, the stored bytes."""
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
         """The bytes of each ``(offset, nbytes)``, as `pread` gives them, in that order."""

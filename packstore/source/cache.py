@@ -12,7 +12,7 @@ from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Array
 from packstore.source import Fingerprint
 
-__all__ = ["ByteLRU", "FileLRU"]
+__all__ = ["CHUNKS", "ByteLRU", "FileLRU"]
 
 
 class _Arrays:
@@ -152,3 +152,7 @@ class FileLRU(_Arrays):
         if not keys:
             del self._states[path]
         return path
+
+
+# Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
+CHUNKS = ByteLRU("chunks")

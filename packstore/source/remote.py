@@ -11,12 +11,12 @@ import numpy as np
 
 from packstore import config
 from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import U8, Fingerprint
+from packstore.source.base import U8, Fingerprint, RangeReads
 
 __all__ = ["RemoteSource", "join_ranges"]
 
 
-class RemoteSource:
+class RemoteSource(RangeReads):
     """A file behind any fsspec URL, read by byte ranges. Like FileSource, without the mapping.
 
     Notes

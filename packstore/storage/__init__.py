@@ -1,21 +1,25 @@
-"""Where an array's bytes are and how they become elements: frozen descriptions, no I/O."""
+"""The one model: an array is a grid of chunks; each chunk has a place, and all of them share one chain of codecs."""
 
-from packstore.storage.array import ManifestArray, Storage
-from packstore.storage.chunked import MISSING, ChunkedManifest
-from packstore.storage.contiguous import ContiguousManifest, regroup
+from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
 from packstore.storage.delegated import DelegatedManifest, SelectionReader
+from packstore.storage.grid import GridStorage, chunked, contiguous
 from packstore.storage.group import ManifestGroup
 from packstore.storage.packed import PackedManifest
+from packstore.storage.places import MISSING
+from packstore.storage.regroup import regroup
 
 __all__ = [
     "MISSING",
-    "ChunkedManifest",
-    "ContiguousManifest",
     "DelegatedManifest",
+    "Facts",
+    "GridStorage",
     "ManifestArray",
     "ManifestGroup",
     "PackedManifest",
     "SelectionReader",
     "Storage",
+    "chunked",
+    "contiguous",
+    "missing_value",
     "regroup",
 ]

@@ -13,8 +13,9 @@ from packstore.codecs.bits.kernels import count_nonzero_packed
 from packstore.core.boxes import Box, box_shape
 from packstore.core.threads import run_all
 from packstore.errors import OptionError, message
-from packstore.storage import DelegatedManifest, ManifestArray, PackedManifest
-from packstore.storage.read import packed_bytes, read_box
+from packstore.storage import ManifestArray, PackedManifest
+from packstore.storage.packed_read import packed_bytes
+from packstore.storage.read import read_box
 
 if TYPE_CHECKING:
     from packstore.views.lazy import LazyArray
@@ -75,13 +76,9 @@ def count_box(array: ManifestArray, box: Box, axes: tuple[int, ...]) -> Counts:
     ndim = len(box)
     if 0 in box_shape(box):
         return np.zeros([n for i, n in enumerate(box_shape(box)) if i not in axes], np.int64)
-    if isinstance(storage, DelegatedManifest):
-        reader = storage.reader
-        keep = ndim - len(axes)
-        # It counts for each index of the leading axes: others are summed away from there.
-        if getattr(reader, "counts_packed", False) and all(i >= keep for i in axes):
-            counted: Counts = reader.count_nonzero(box, keep)  # type: ignore[attr-defined]  # `counts_packed` says so
-            return counted
+    counted = storage.count_nonzero(array, box, axes)
+    if counted is not None:
+        return counted
     if isinstance(storage, PackedManifest) and storage.axis is not None and storage.axis in axes:
         if box[storage.axis].step == 1:
             return _count_packed(array, storage, storage.axis, box, axes)

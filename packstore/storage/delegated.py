@@ -1,27 +1,53 @@
-"""Arrays that read themselves: virtual datasets, text, zarr directories, what only h5py can decode."""
+"""Arrays that read themselves: virtual datasets, text, joined files, what only h5py or zarr can decode."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy.typing as npt
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
+from packstore.storage.array import Facts, ManifestArray, Storage
 
 __all__ = ["DelegatedManifest", "SelectionReader"]
 
 
-class SelectionReader(Protocol):
-    """Reads a box of an array. Must be thread safe and must not keep a file of another process open across a fork."""
+class SelectionReader:
+    """Reads boxes of one array. A subclass gives `read`, thread safe and safe across forks."""
 
-    def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
+    def read(self, selection: Box) -> Array:
         """Elements of `selection`, in the array's dtype.
 
         One slice an axis, with ``0 <= start <= stop <= n`` and ``step >= 1``.
         """
+        raise NotImplementedError
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        return Facts("other")
+
+    def token(self) -> object:
+        """What identifies the state of what is read besides the file's fingerprint; None: nothing."""
+        return None
 
 
-@dataclass(frozen=True, eq=False)
-class DelegatedManifest:
-    """A box reader in the place of byte ranges."""
+class DelegatedManifest(Storage):
+    """A reader of boxes in the place of byte ranges.
 
-    reader: SelectionReader
+    Parameters
+    ----------
+    reader
+        Reads each box, and answers for the array.
+    """
+
+    def __init__(self, reader: SelectionReader) -> None:
+        self.reader = reader
+
+    def read(self, array: ManifestArray, box: Box) -> Array:
+        # docstring inherited
+        return self.reader.read(box)
+
+    def facts(self, array: ManifestArray) -> Facts:
+        # docstring inherited
+        return self.reader.facts(array)
+
+    def token(self) -> object:
+        # docstring inherited
+        return self.reader.token()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.source import ByteSpace
+from packstore.storage.array import Facts, ManifestArray, Storage
 
 __all__ = ["PackedManifest"]
 
 
 @dataclass(frozen=True, eq=False)
-class PackedManifest:
+class PackedManifest(Storage):
     """The bytes of ``np.packbits(mask, axis=axis, bitorder=bitorder)`` in C order at `offset`.
 
     Parameters
@@ -35,3 +39,16 @@ class PackedManifest:
                 count *= n
             return (-(-count // 8),)
         return tuple(-(-n // 8) if i == self.axis else n for i, n in enumerate(shape))
+
+    def facts(self, array: ManifestArray) -> Facts:
+        # docstring inherited
+        axis = "flat" if self.axis is None else f"axis {self.axis}"
+        return Facts(
+            "packed bits", (f"packed bits ({axis}, {self.bitorder})",), math.prod(self.byte_shape(array.shape))
+        )
+
+    def read(self, array: ManifestArray, box: Box) -> Array:
+        # docstring inherited
+        from packstore.storage.packed_read import read_packed
+
+        return read_packed(array, self, box)

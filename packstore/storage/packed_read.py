@@ -11,8 +11,7 @@ import numpy.typing as npt
 from packstore.codecs.bits.axes import unpack_axis
 from packstore.core.boxes import Box, box_shape
 from packstore.core.threads import run_all
-from packstore.storage import ContiguousManifest, ManifestArray, PackedManifest
-from packstore.storage.contiguous_read import check_extent, pread_box, shape_view
+from packstore.storage import ManifestArray, PackedManifest, contiguous
 
 __all__ = ["packed_bytes", "read_packed"]
 
@@ -25,21 +24,19 @@ PARALLEL_PACKED_NBYTES, _PIECE_NBYTES = 16 << 20, 1 << 20
 
 def packed_bytes(array: ManifestArray, storage: PackedManifest, box: Box) -> Array:
     """The stored bytes of `box`, which is one of the array of bytes; a read-only view where they can be mapped."""
-    packed, bits = _packed_array(array, storage)
-    return _read_packed_bytes(packed, bits, box)
+    return _read_packed_bytes(_packed_array(array, storage), box)
 
 
-def _packed_array(array: ManifestArray, storage: PackedManifest) -> tuple[ManifestArray, ContiguousManifest]:
+def _packed_array(array: ManifestArray, storage: PackedManifest) -> ManifestArray:
     """The packed bytes as an array of their own."""
     shape = storage.byte_shape(array.shape)
-    bits = ContiguousManifest(storage.space, storage.offset, np.dtype(np.uint8))
-    return ManifestArray(shape, np.dtype(np.uint8), tuple([max(n, 1) for n in shape]), bits), bits
+    bits = contiguous(shape, storage.space, storage.offset, np.dtype(np.uint8))
+    return ManifestArray(shape, np.dtype(np.uint8), tuple([max(n, 1) for n in shape]), bits)
 
 
 def read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Array:
-    packed, bits = _packed_array(array, storage)
+    packed = _packed_array(array, storage)
     if 0 in box_shape(box):
-        check_extent(packed, bits)
         return np.empty(box_shape(box), np.bool_)
     if storage.axis is None:
         return _read_packed_flat(array, storage, packed, box)
@@ -49,12 +46,10 @@ def read_packed(array: ManifestArray, storage: PackedManifest, box: Box) -> Arra
 
 
 def _read_packed_part(packed: ManifestArray, storage: PackedManifest, axis: int, box: Box) -> Array:
-    bits = packed.storage
-    assert isinstance(bits, ContiguousManifest)
     along = box[axis]
     first, last = along.start // 8, -(-along.stop // 8)
     byte_box = tuple(slice(first, last, 1) if i == axis else s for i, s in enumerate(box))
-    raw = _read_packed_bytes(packed, bits, byte_box)
+    raw = _read_packed_bytes(packed, byte_box)
     if along.step >= 8:
         return _pick_bits(raw, np.arange(along.start - 8 * first, along.stop - 8 * first, along.step), axis, storage)
     mask = unpack_axis(raw, axis, storage.bitorder, along.stop - 8 * first)
@@ -84,10 +79,8 @@ def _read_packed_pieces(packed: ManifestArray, storage: PackedManifest, axis: in
     return out
 
 
-def _read_packed_bytes(packed: ManifestArray, bits: ContiguousManifest, box: Box) -> Array:
-    # `packed` is made for one read, so its view is not kept with the handle.
-    raw = bits.space.view()
-    return pread_box(packed, bits, box) if raw is None else shape_view(packed, bits, raw)[box]
+def _read_packed_bytes(packed: ManifestArray, box: Box) -> Array:
+    return packed.storage.read(packed, box)
 
 
 def _pick_bits(raw: Array, index: npt.NDArray[np.intp], axis: int, storage: PackedManifest) -> Array:
@@ -105,11 +98,9 @@ def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: Man
     for i in range(len(array.shape) - 2, -1, -1):
         strides[i] = strides[i + 1] * array.shape[i + 1]
     wanted = box_shape(box)
-    bits = packed.storage
-    assert isinstance(bits, ContiguousManifest)
 
     def run(lo: int, hi: int) -> Array:
-        raw = _read_packed_bytes(packed, bits, (slice(lo // 8, -(-hi // 8), 1),))
+        raw = _read_packed_bytes(packed, (slice(lo // 8, -(-hi // 8), 1),))
         return np.unpackbits(raw, bitorder=storage.bitorder)[lo % 8 : lo % 8 + hi - lo].view(np.bool_)
 
     def gather(base: int, level: int) -> Array:
@@ -121,7 +112,7 @@ def _read_packed_flat(array: ManifestArray, storage: PackedManifest, packed: Man
         lo = base + sum(s.start * k for s, k in zip(sub, st, strict=True))
         hi = base + sum((s.start + (n - 1) * s.step) * k for s, n, k in zip(sub, sizes, st, strict=True)) + 1
         if len(sub) == 1 and sub[0].step >= 8:
-            raw = _read_packed_bytes(packed, bits, (slice(lo // 8, -(-hi // 8), 1),))
+            raw = _read_packed_bytes(packed, (slice(lo // 8, -(-hi // 8), 1),))
             return _pick_bits(raw, np.arange(lo % 8, lo % 8 + hi - lo, sub[0].step), 0, storage)
         if hi - lo <= 4 * math.prod(sizes) + 65536 or len(sub) == 1:
             flat = run(lo, hi)

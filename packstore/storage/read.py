@@ -1,25 +1,12 @@
-"""From a manifest to elements: the one place where stored bytes become arrays.
-
-`read_box` serves the direct path, `read_chunk` the zarr store; both decode with the same functions. A box is one slice
-an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
-"""
+"""Reading an array by its storage: boxes for the direct path, whole chunks for the zarr store."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
-
 from packstore.core.boxes import Box
-from packstore.storage import ChunkedManifest, ContiguousManifest, ManifestArray, PackedManifest
-from packstore.storage.chunked_read import read_chunked, read_stored_chunk
-from packstore.storage.contiguous_read import contiguous_view, read_contiguous
-from packstore.storage.packed_read import packed_bytes, read_packed
+from packstore.core.typing import Array
+from packstore.storage.array import ManifestArray
 
-__all__ = ["contiguous_view", "packed_bytes", "read_box", "read_chunk"]
-
-Array = npt.NDArray[Any]
+__all__ = ["read_box", "read_chunk"]
 
 
 def read_box(array: ManifestArray, box: Box) -> Array:
@@ -30,13 +17,13 @@ def read_box(array: ManifestArray, box: Box) -> Array:
     array
         What to read.
     box
-        One normalised slice an axis.
+        One slice an axis with ``0 <= start <= stop <= n`` and ``step >= 1``.
 
     Returns
     -------
     ndarray
-        Shape as `box_shape` says, dtype of the array. Where nothing is to decode it is a read-only view of the mapped
-        file; otherwise a new array.
+        Shape as `packstore.core.boxes.box_shape` says, dtype of the array. Where nothing is to decode it is a read-only
+        view of the mapped file; otherwise a new array.
 
     Raises
     ------
@@ -49,14 +36,7 @@ def read_box(array: ManifestArray, box: Box) -> Array:
     -----
     Thread safe. Costs the bytes of the chunks (or of the rows, where nothing is compressed) that the box touches.
     """
-    storage = array.storage
-    if isinstance(storage, ContiguousManifest):
-        return read_contiguous(array, storage, box)
-    if isinstance(storage, PackedManifest):
-        return read_packed(array, storage, box)
-    if isinstance(storage, ChunkedManifest):
-        return read_chunked(array, storage, box)
-    return storage.reader.read(box)
+    return array.storage.read(array, box)
 
 
 def read_chunk(array: ManifestArray, coords: tuple[int, ...]) -> Array | None:
@@ -68,19 +48,4 @@ def read_chunk(array: ManifestArray, coords: tuple[int, ...]) -> Array | None:
         Shape ``array.chunk_shape``, in C order, or in F order where the data are; None for a chunk that was never
         written.
     """
-    storage = array.storage
-    if isinstance(storage, ChunkedManifest):
-        return read_stored_chunk(array, storage, coords)
-    box = tuple(
-        slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(coords, array.chunk_shape, array.shape, strict=True)
-    )
-    box = tuple(slice(s.start, s.stop, 1) for s in box)
-    part = read_box(array, box)
-    if part.shape == array.chunk_shape:
-        return part
-    order: Literal["C", "F"] = "F" if isinstance(storage, ContiguousManifest) and storage.order == "F" else "C"
-    whole: Array = np.zeros(array.chunk_shape, array.dtype, order=order)
-    if array.fill_value is not None and not isinstance(storage, ContiguousManifest):
-        whole[...] = array.fill_value
-    whole[tuple(slice(0, n) for n in part.shape)] = part
-    return whole
+    return array.storage.read_chunk(array, coords)

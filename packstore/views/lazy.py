@@ -13,9 +13,7 @@ import numpy.typing as npt
 from packstore.core.selection import basic_selection, is_basic
 from packstore.errors import SelectionError, StaleFileError, message
 from packstore.readers import Location, find_array, locate
-from packstore.source import FileSource
-from packstore.storage import ContiguousManifest, ManifestArray
-from packstore.storage.read import contiguous_view, read_box
+from packstore.storage import ManifestArray
 
 __all__ = ["LazyArray", "open_lazy"]
 
@@ -55,10 +53,8 @@ class LazyArray:
             self._array = array = find_array(location, component)[1]
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
-        storage = array.storage
-        self._plain = storage if isinstance(storage, ContiguousManifest) and storage.convert is None else None
         # Elements of a local file as they lie there: indexing goes straight to the mapping.
-        self._file = self._plain.space if self._plain and isinstance(self._plain.space, FileSource) else None
+        self._view = array.storage.view(array)
 
     @property
     def array(self) -> ManifestArray:
@@ -111,11 +107,7 @@ class LazyArray:
         StaleFileError, TruncatedFileError, CorruptDataError, ChecksumError
             The stored bytes are not what the index says.
         """
-        view = None
-        if self._file is not None:
-            view = self._file.check().views.get(self._array)
-        if view is None and self._plain is not None:
-            view = contiguous_view(self.array, self._plain)
+        view = None if self._view is None else self._view()
         if view is not None:
             try:
                 return view[key]
@@ -123,7 +115,8 @@ class LazyArray:
                 raise SelectionError(message("indexing", self.location.path, got=error)) from None
         if is_basic(key):
             box, after = basic_selection(key, self.shape)
-            out = read_box(self.array, box)
+            array = self.array
+            out = array.storage.read(array, box)
             return out if after is None else out[after]
         return self._advanced(key)
 
@@ -208,7 +201,7 @@ class LazyArray:
                     box.append(sel.box[0])
                     inner.append(slice(None) if sel.after is None else sel.after[0])
                 axis += 1
-        found = read_box(self.array, tuple(box))
+        found = self.array.storage.read(self.array, tuple(box))
         try:
             return found[tuple(inner)]
         except IndexError as error:
@@ -223,9 +216,8 @@ class LazyArray:
         return out.copy() if copy and not (out.flags.owndata and out.flags.writeable) else out
 
     def __dask_tokenize__(self) -> object:
-        # What reads itself may know of more state than the location's fingerprint holds.
-        reader = getattr(self.array.storage, "reader", None)
-        state = None if reader is None or not hasattr(reader, "__dask_tokenize__") else reader.__dask_tokenize__()
+        # The storage may know of more state than the location's fingerprint holds.
+        state = self.array.storage.token()
         return ("packstore.LazyArray", self.location, self.component, self.array.version, state)
 
     def __reduce__(self) -> tuple[Any, ...]:

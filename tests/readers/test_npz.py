@@ -138,10 +138,10 @@ def test_stored_members_are_mapped_in_place(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=ARRAY)
     group = manifest(tmp_path / "x.npz")
     storage = group.arrays["a"].storage
-    assert isinstance(storage.space, FileSource)
+    assert isinstance(storage.places.space, FileSource)
     got = values(group, "a")
     assert_same(got, ARRAY)
-    assert np.shares_memory(got, storage.space.view())
+    assert np.shares_memory(got, storage.places.space.view())
 
 
 def test_empty_archive_and_empty_name(tmp_path: Path) -> None:
@@ -472,7 +472,7 @@ def test_block_index(tmp_path: Path, block_nbytes: int, fast: bool, monkeypatch:
     blocked(path, ARRAY, block_nbytes)
     assert_same(np.load(path)["a"], ARRAY)
     group = manifest(path)
-    assert isinstance(group.arrays["a"].storage.space, IndexedMember)
+    assert isinstance(group.arrays["a"].storage.places.space, IndexedMember)
     assert_same(values(group, "a"), ARRAY)
     for key in np.s_[3:7, 2:9], np.s_[::7, ::3], np.s_[49, 29], np.s_[10:10]:
         assert_same(packstore.open_array(path, "a")[key], ARRAY[key])
@@ -507,7 +507,7 @@ def test_an_index_that_does_not_fit_is_not_used(tmp_path: Path) -> None:
     extra = BlockIndex(1000, (5,) * 13, (0,) * 13).pack()
     path = raw_member(tmp_path / "x.npz", stored, len(data), zlib.crc32(data), extra)
     group = manifest(path)
-    assert type(group.arrays["a"].storage.space) is DecodedMember
+    assert type(group.arrays["a"].storage.places.space) is DecodedMember
     assert_same(values(group, "a"), ARRAY)
 
 
@@ -527,7 +527,7 @@ def test_large_members(tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyP
     array = np.repeat(ARRAY, 5, 0)
     np.savez_compressed(tmp_path / "x.npz", a=array)
     group = manifest(tmp_path / "x.npz")
-    assert isinstance(group.arrays["a"].storage.space, StreamedMember)
+    assert isinstance(group.arrays["a"].storage.places.space, StreamedMember)
     lazy = packstore.open_array(tmp_path / "x.npz", "a")
     failures = []
 
@@ -554,7 +554,7 @@ def test_large_members(tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyP
 def test_large_members_that_are_damaged(tmp_path: Path, change: dict[str, int]) -> None:
     path = damaged(tmp_path / "x.npz", zipfile.ZIP_DEFLATED, **change)
     array = manifest(path).arrays["a"]
-    space = array.storage.space
+    space = array.storage.places.space
     for _ in range(2):
         with pytest.raises(CorruptDataError, match=r"x\.npz\[a\]: expected"):
             space.pread(0, space.nbytes)

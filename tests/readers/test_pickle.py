@@ -86,9 +86,9 @@ def test_elements_are_mapped(tmp_path: Path) -> None:
     for protocol in (3, 4, 5):
         path = dumped(tmp_path / f"{protocol}.pkl", {"a": X}, protocol)
         found = reader.read(FileSource(path), component=None, chunks=None).arrays["a"]
-        assert isinstance(found.storage.space, FileSource)
+        assert isinstance(found.storage.places.space, FileSource)
         got = read_box(found, (slice(0, 2, 1), slice(0, 3, 1)))
-        assert np.shares_memory(got, found.storage.space.view())
+        assert np.shares_memory(got, found.storage.places.space.view())
 
 
 def test_opening_does_not_read_array_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ from packstore.errors import (
 )
 from packstore.readers import locate
 from packstore.readers.zarr import directory_store, nodes
-from packstore.readers.zarr.chain import PAYLOADS
+from packstore.source.cache import CHUNKS
 
 
 @pytest.fixture
@@ -215,12 +215,12 @@ def test_names_of_dask_arrays_follow_the_chunks(path: Path, monkeypatch: pytest.
     zarr.open_array(path, mode="r+")[0, 0] ^= True
     second = packstore.from_file(path).name
     assert second != first
-    monkeypatch.setattr("packstore.readers.zarr.chunks.MAX_TOKEN_FILES", 3)
+    monkeypatch.setattr("packstore.readers.zarr.places.MAX_TOKEN_FILES", 3)
     by_directory = packstore.from_file(path).name
     assert packstore.from_file(path).name == by_directory
     zarr.open_array(path, mode="r+")[0, 0] ^= True
     assert packstore.from_file(path).name != by_directory
-    monkeypatch.setattr("packstore.readers.zarr.chunks.MAX_TOKEN_FILES", 0)
+    monkeypatch.setattr("packstore.readers.zarr.places.MAX_TOKEN_FILES", 0)
     assert packstore.from_file(path).name != packstore.from_file(path).name
 
 
@@ -231,13 +231,13 @@ def test_crops_keep_packed_chunks_packed(tmp_path: Path, mask: np.ndarray[Any, A
     zarr.create_array(tmp_path / "m.zarr", data=mask, chunks=(40, 64), serializer=PackBitsCodec())
     age(tmp_path)
     array = packstore.open_array(tmp_path / "m.zarr")
-    PAYLOADS.clear()
+    CHUNKS.clear()
     np.testing.assert_array_equal(array[...], mask)
-    assert PAYLOADS.nbytes == 0  # a scan keeps nothing
+    assert CHUNKS.nbytes == 0  # a scan keeps nothing
     np.testing.assert_array_equal(array[3:9, 5:9], mask[3:9, 5:9])
-    assert PAYLOADS.nbytes == mask.size // 8
+    assert CHUNKS.nbytes == mask.size // 8
     np.testing.assert_array_equal(array[2:30:3, 5:64], mask[2:30:3, 5:64])
-    assert PAYLOADS.nbytes == mask.size // 8
+    assert CHUNKS.nbytes == mask.size // 8
 
 
 def test_results_are_not_the_cache(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def packed(path: Path, mask: np.ndarray, chunks: tuple[int, ...], padding: str =
 
 
 def cropper(array: packstore.Array) -> object:
-    return array.lazy.array.storage.reader._cropper
+    return array.lazy.array.storage.crops.__self__
 
 
 @settings(deadline=None, max_examples=60)

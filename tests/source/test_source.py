@@ -333,14 +333,14 @@ def test_processes(path: Path, method: str) -> None:
 def test_fork_while_a_lock_is_held(path: Path) -> None:
     """A child must not inherit a lock that a thread of the parent holds."""
     from packstore import readers
-    from packstore.storage.chunked_read import CHUNK_CACHE
+    from packstore.source.cache import CHUNKS
 
-    with source_module._lock, readers._lock, CHUNK_CACHE._lock:
+    with source_module._lock, readers._lock, CHUNKS._lock:
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                CHUNK_CACHE.clear()
+                CHUNKS.clear()
                 fresh = FileSource(path)
                 source_module._handles.clear()
                 status = 0 if fresh.pread(1, 1) == DATA[1:2] and not readers._lock._lock.locked() else 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,23 +18,32 @@ from packstore import config
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.selection import basic_selection
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
-from packstore.source import FileSource, InlineBytes
+from packstore.source import FileSource, InlineBytes, RangeReads
+from packstore.source.cache import CHUNKS
 from packstore.storage import (
     MISSING,
-    ChunkedManifest,
-    ContiguousManifest,
     ManifestArray,
     PackedManifest,
-    chunked_read,
+    grid,
     packed_read,
+    plan,
 )
+from packstore.storage import (
+    chunked as chunked_storage,
+)
+from packstore.storage import (
+    contiguous as contiguous_storage,
+)
+from packstore.storage import filters as filters_module
+from packstore.storage.grid import GridStorage
+from packstore.storage.places import TablePlaces
 from packstore.storage.read import read_box, read_chunk
 from packstore.testing.strategies import basic_indices, shapes_st
 
 DEFLATE = (FilterSpec(1, "deflate", (4,)),)
 
 
-class Ranged:
+class Ranged(RangeReads):
     """Bytes that cannot be mapped; counts what is read."""
 
     name = "ranged"
@@ -56,7 +66,9 @@ class Ranged:
 def contiguous(data: Any, order: Any = "C", space: Any = None, offset: int = 3) -> ManifestArray:
     if space is None:
         space = InlineBytes(b"abc" + data.tobytes(order), "inline")
-    return ManifestArray(data.shape, data.dtype, data.shape, ContiguousManifest(space, offset, data.dtype, order))
+    return ManifestArray(
+        data.shape, data.dtype, data.shape, contiguous_storage(data.shape, space, offset, data.dtype, order)
+    )
 
 
 def numbers(*shape: int, dtype: str = "i4") -> np.ndarray[Any, Any]:
@@ -101,7 +113,7 @@ def test_contiguous_local_reads_are_views(tmp_path: Path) -> None:
 def test_declared_beyond_the_bytes(mapped: bool) -> None:
     data = b"\0" * 10
     space = InlineBytes(data, "short") if mapped else Ranged(data, 0)
-    array = ManifestArray((4,), np.dtype("i4"), (4,), ContiguousManifest(space, 0, np.dtype("i4")))
+    array = ManifestArray((4,), np.dtype("i4"), (4,), contiguous_storage((4,), space, 0, np.dtype("i4")))
     with pytest.raises(TruncatedFileError, match=r"reading .*: expected at least 16 bytes, got 10"):
         read_box(array, (slice(0, 1, 1),))
 
@@ -170,7 +182,7 @@ def chunked(
         offsets[coords], sizes[coords] = len(blob), len(stored)
         blob += stored
     space = InlineBytes(blob, "chunks") if space is None else space(blob)
-    storage = ChunkedManifest(space, chunk, offsets, sizes, None, filters, data.dtype)
+    storage = chunked_storage(space, chunk, offsets, sizes, None, filters, data.dtype)
     return ManifestArray(data.shape, data.dtype, chunk, storage)
 
 
@@ -185,13 +197,45 @@ def test_chunked(filters: Any, draw: st.DataObject, shape: tuple[int, ...]) -> N
         np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
 
 
+@pytest.mark.parametrize("filters", [(), DEFLATE])
+@given(st.data(), shapes_st(min_dims=1, max_side=9, max_dims=3), st.sampled_from([0, 8, 10**6]))
+def test_chunks_that_cannot_be_mapped(filters: Any, draw: st.DataObject, shape: tuple[int, ...], gap: int) -> None:
+    """A read of several chunks asks the source once, for no byte twice."""
+    data = numbers(*shape)
+    chunk = tuple(draw.draw(st.integers(1, 4)) for _ in shape)
+    calls: list[list[tuple[int, int]]] = []
+
+    class Counted(Ranged):
+        def read_ranges(self, ranges: Any) -> Any:
+            calls.append(list(ranges))
+            return super().read_ranges(ranges)
+
+    array = chunked(data, chunk, filters=filters, space=lambda blob: Counted(blob, gap))
+    space = array.storage.places.space
+    for _ in range(3):
+        calls.clear()
+        space.reads.clear()
+        CHUNKS.clear()
+        box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
+        np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
+        touches = math.prod(
+            len({i // c for i in range(s.start, s.stop, s.step)}) for s, c in zip(box, chunk, strict=True)
+        )
+        if touches > 1 and (filters or gap == 10**6):
+            assert len(calls) == 1 and len(calls[0]) == touches == len(space.reads)
+        if filters:
+            assert len(space.reads) == touches
+
+
 def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.random.default_rng(0).integers(0, 9, (1200, 1200), np.uint8)
     array = chunked(data, (600, 600), filters=DEFLATE)
     asked = []
-    real = chunked_read.run_all
+    real = grid.run_all
     monkeypatch.setattr(
-        chunked_read, "run_all", lambda *args, parallel: (asked.append(parallel), real(*args, parallel=parallel))
+        grid,
+        "run_all",
+        lambda *args, parallel, **more: (asked.append(parallel), real(*args, parallel=parallel, **more)),
     )
     box = (slice(580, 620, 1), slice(590, 610, 1))
     for _ in range(2):
@@ -204,7 +248,7 @@ def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) 
 def test_a_scalar_in_a_chunk(filters: Any) -> None:
     array = chunked(np.array(5), (), filters=filters)
     assert read_box(array, ()).shape == () and read_box(array, ()) == 5
-    array.storage.offsets[()] = MISSING  # type: ignore[union-attr]  # chunked it is
+    array.storage.places.offsets[()] = MISSING  # type: ignore[union-attr]  # chunked it is
     assert read_box(array, ()).shape == () and read_box(array, ()) == 0
 
 
@@ -213,12 +257,12 @@ def whole(array: ManifestArray) -> tuple[slice, ...]:
 
 
 def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunked_read, "PARALLEL_NBYTES", 1)
+    monkeypatch.setattr(plan, "PARALLEL_NBYTES", 1)
     monkeypatch.setattr(config, "cpu_count", lambda: 4)
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
     names = set()
-    real = chunked_read.decode_chunk
+    real = filters_module.decode_chunk
     meeting = threading.Barrier(2)
 
     def watch(*args: Any) -> Any:
@@ -228,7 +272,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
         names.add(threading.current_thread().name)
         return real(*args)
 
-    monkeypatch.setattr(chunked_read, "decode_chunk", watch)
+    monkeypatch.setattr(filters_module, "decode_chunk", watch)
     np.testing.assert_array_equal(read_box(array, whole(array)), data)
     assert len(names) > 1
     names = {"none yet"}
@@ -240,7 +284,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("kind", [CorruptDataError, KeyboardInterrupt])
 def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
-    monkeypatch.setattr(chunked_read, "PARALLEL_NBYTES", 1)
+    monkeypatch.setattr(plan, "PARALLEL_NBYTES", 1)
     monkeypatch.setattr(config, "cpu_count", lambda: 2)
     array = chunked(numbers(400, 10), (4, 10), filters=DEFLATE)
     done = []
@@ -249,7 +293,7 @@ def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kin
         done.append(1)
         raise kind("chunk gone bad")
 
-    monkeypatch.setattr(chunked_read, "decode_chunk", fail)
+    monkeypatch.setattr(filters_module, "decode_chunk", fail)
     with pytest.raises(kind, match="chunk gone bad"):
         read_box(array, whole(array))
     # The rest was cancelled.
@@ -259,12 +303,12 @@ def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kin
 def test_a_bad_chunk_is_named() -> None:
     array = chunked(numbers(8, 4), (4, 4), filters=DEFLATE)
     storage = array.storage
-    assert isinstance(storage, ChunkedManifest)
-    storage.nbytes[1, 0] -= 3
+    assert isinstance(storage, GridStorage) and isinstance(storage.places, TablePlaces)
+    storage.places.nbytes[1, 0] -= 3
     np.testing.assert_array_equal(read_box(array, (slice(0, 2, 1), slice(0, 4, 1))), numbers(2, 4))
     with pytest.raises(CorruptDataError, match=r"decoding chunks chunk \(.*1.*0.*\): "):
         read_box(array, whole(array))
-    storage.nbytes[1, 0] += 10_000
+    storage.places.nbytes[1, 0] += 10_000
     with pytest.raises(TruncatedFileError, match=r"reading chunks chunk \(1, 0\): expected at least"):
         read_box(array, whole(array))
 
@@ -272,9 +316,9 @@ def test_a_bad_chunk_is_named() -> None:
 def test_unfiltered_chunk_of_the_wrong_size() -> None:
     array = chunked(numbers(8, 4), (4, 4))
     storage = array.storage
-    assert isinstance(storage, ChunkedManifest)
-    storage.nbytes[1, 0] -= 4
-    with pytest.raises(CorruptDataError, match=r"chunk \(1, 0\): expected 64 bytes, got 60"):
+    assert isinstance(storage, GridStorage) and isinstance(storage.places, TablePlaces)
+    storage.places.nbytes[1, 0] -= 4
+    with pytest.raises(CorruptDataError, match=r"chunk \(1, 0\): decoding: expected 64 bytes .*, got 60"):
         read_box(array, whole(array))
 
 
@@ -282,7 +326,7 @@ def test_unfiltered_chunk_of_the_wrong_size() -> None:
 def test_missing_chunks_without_a_fill_value_are_zeros(dtype: str) -> None:
     kind = np.dtype(dtype)
     offsets, sizes = np.full(3, MISSING), np.zeros(3, np.uint64)
-    storage = ChunkedManifest(InlineBytes(b"", "none"), (2,), offsets, sizes, None, (), kind)
+    storage = chunked_storage(InlineBytes(b"", "none"), (2,), offsets, sizes, None, (), kind)
     array = ManifestArray((5,), kind, (2,), storage)
     np.testing.assert_array_equal(read_box(array, whole(array)), np.zeros(5, kind))
     assert read_chunk(array, (1,)) is None

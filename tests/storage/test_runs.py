@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import packstore
 from packstore.codecs.hdf5 import blosc_frame, pipeline
 from packstore.errors import CorruptDataError
-from packstore.storage import chunked_read
+from packstore.source.cache import CHUNKS
+from packstore.storage import filters, plan
 
 PIPELINES: dict[str, dict[str, Any]] = {
     "none": {},
@@ -84,8 +85,8 @@ def test_any_box(name: str, data: st.DataObject) -> None:
         expected = write(path, values, chunks, name, written)[key]
         opened = packstore.open_array(path, "x")
         few = data.draw(st.sampled_from([2, 3, 1000])) * values.itemsize * int(np.prod(chunks))
-        for most in (0, few, chunked_read.RUN_NBYTES):
-            with mock.patch.object(chunked_read, "RUN_NBYTES", most):
+        for most in (0, few, plan.RUN_NBYTES):
+            with mock.patch.object(plan, "RUN_NBYTES", most):
                 got = opened[key]
             np.testing.assert_array_equal(got, expected)
 
@@ -103,7 +104,7 @@ def test_one_call_for_many(name: str, tmp_path: Path) -> None:
         taken.append(pipeline.decode_many(*args))
         return taken[-1]
 
-    with mock.patch.object(chunked_read, "decode_many", decode_many):
+    with mock.patch.object(filters, "decode_many", decode_many):
         np.testing.assert_array_equal(packstore.open_array(tmp_path / "x.h5", "x")[...], values)
     assert taken == [True]
 
@@ -149,9 +150,9 @@ def test_parts_of_a_chunk(name: str, dtype: str, tmp_path: Path) -> None:
         found.append(pipeline.decode_range(*args))
         return found[-1]
 
-    with mock.patch.object(chunked_read, "decode_range", decode_range):
+    with mock.patch.object(filters, "decode_range", decode_range):
         for _ in range(100):
-            chunked_read.CHUNK_CACHE.clear()
+            CHUNKS.clear()
             y, x = int(rng.integers(0, 290)), int(rng.integers(0, 390))
             height, width, step = (int(n) for n in rng.integers(1, (40, 60, 4)))
             key = slice(y, y + height, step), slice(x, x + width)
@@ -165,7 +166,7 @@ def test_a_chunk_read_in_many_parts_is_decoded_whole_once(tmp_path: Path) -> Non
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", data=values, chunks=(256, 256), **PIPELINES["bitshuffle"])
     opened = packstore.open_array(tmp_path / "x.h5", "x")
-    with mock.patch.object(chunked_read, "_undo", wraps=chunked_read._undo) as whole:
+    with mock.patch.object(filters, "decode_chunk", wraps=filters.decode_chunk) as whole:
         for y in [*range(0, 250, 10)] * 3:
             np.testing.assert_array_equal(opened[y : y + 30, 5:20], values[y : y + 30, 5:20])
     assert whole.call_count == 1

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5o, h5s
+from h5py import h5d, h5o, h5s
 
+from packstore.codecs.hdf5.registry import FILTERS
 from packstore.core.boxes import box_shape, touched
 from packstore.core.threads import ForkSafeLock
 from packstore.errors import CorruptDataError, PackstoreError, message
@@ -27,10 +28,11 @@ from packstore.readers.hdf5.format.heaps import HeapDamage, Heaps
 from packstore.readers.hdf5.types.stored import StoredType
 from packstore.readers.hdf5.vlen import check_elements
 from packstore.source import Source
+from packstore.source.cache import CHUNKS
+from packstore.storage import Facts, ManifestArray, SelectionReader
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.types.disk import DiskType
-    from packstore.storage import ManifestArray
 
 __all__ = ["Elements", "H5Fallback"]
 
@@ -116,7 +118,7 @@ class Elements:
             ) from None
 
 
-class H5Fallback:
+class H5Fallback(SelectionReader):
     """Boxes of one dataset, through h5py.
 
     Parameters
@@ -164,6 +166,23 @@ class H5Fallback:
     def __repr__(self) -> str:
         return f"H5Fallback({self.source.name!r}, {self.path!r})"
 
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        with Session(self.source) as session:
+            try:
+                dataset = h5o.open(session.file.id, self.path)
+                plist = dataset.get_create_plist()
+                codes = [int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters())]
+                names = tuple(FILTERS[code].name if code in FILTERS else f"filter {code}" for code in codes)
+                chunked = plist.get_layout() == h5d.CHUNKED
+                # Variable-length elements lie elsewhere: the dataset itself holds only where.
+                whole = not self.described.dtype.hasobject
+                nbytes = int(dataset.get_storage_size()) if whole or not chunked else None
+                return Facts("through h5py", names, nbytes)
+            except H5_ERRORS:
+                # Only a description: the array itself says what is wrong when it is read.
+                return Facts("through h5py")
+
     def read(self, selection: tuple[slice, ...]) -> Array:
         """Elements of `selection`, with the values that h5py gives.
 
@@ -184,8 +203,6 @@ class H5Fallback:
 
     def _from_chunks(self, box: tuple[slice, ...]) -> Array | None:
         """A small part of few chunks, by way of the cache; None where reading the box in one go is as good."""
-        from packstore.storage.chunked_read import CHUNK_CACHE
-
         assert self.chunk is not None
         shape = box_shape(box)
         count = math.prod((s.stop - 1) // c - s.start // c + 1 for s, c in zip(box, self.chunk, strict=True))
@@ -194,13 +211,13 @@ class H5Fallback:
         parts = []
         for coords, within, place in touched(box, self.chunk):
             key = (id(self), coords)
-            part = CHUNK_CACHE.get(key, self)
+            part = CHUNKS.get(key, self)
             if part is None:
                 whole = tuple(
                     slice(i * c, min((i + 1) * c, n), 1) for i, c, n in zip(coords, self.chunk, self.dims, strict=True)
                 )
                 part = self._read(whole)
-                CHUNK_CACHE.put(key, self, part)
+                CHUNKS.put(key, self, part)
             parts.append((place, part[within]))
         if len(parts) == 1:
             return parts[0][1]

@@ -22,11 +22,12 @@ from packstore.readers.hdf5.types.stored import StoredType
 from packstore.source import ByteSpace, InlineBytes, Segments
 from packstore.storage import (
     MISSING,
-    ChunkedManifest,
-    ContiguousManifest,
     DelegatedManifest,
+    GridStorage,
     ManifestArray,
     Storage,
+    chunked,
+    contiguous,
     regroup,
 )
 
@@ -216,9 +217,10 @@ def _compact(ds: Dataset) -> tuple[Storage, tuple[int, ...]]:
     return _run(ds, space, 0), ds.chunks()
 
 
-def _run(ds: Dataset, space: ByteSpace, offset: int) -> ContiguousManifest:
-    assert ds.described.stored is not None
-    return ContiguousManifest(space, offset, ds.described.stored, convert=ds.described.convert)
+def _run(ds: Dataset, space: ByteSpace, offset: int) -> GridStorage:
+    described = ds.described
+    assert described.stored is not None
+    return contiguous(ds.dims + described.extra_shape, space, offset, described.stored, convert=described.convert)
 
 
 def _contiguous(ds: Dataset) -> tuple[Storage, tuple[int, ...]] | None:
@@ -244,7 +246,7 @@ def _nothing(ds: Dataset) -> tuple[Storage, tuple[int, ...]] | None:
     chunk_shape = ds.chunks()
     grid = tuple(-(-n // c) for n, c in zip(ds.shape, chunk_shape, strict=True))
     return (
-        ChunkedManifest(
+        chunked(
             ds.space,
             chunk_shape,
             np.broadcast_to(MISSING, grid),
@@ -279,9 +281,7 @@ def _chunked(ds: Dataset, filters: tuple[FilterSpec, ...]) -> tuple[Storage, tup
         offsets, sizes = offsets.reshape(grid), sizes.reshape(grid)
         mask = None if mask is None else mask.reshape(grid)
     assert ds.described.stored is not None
-    storage = ChunkedManifest(
-        ds.space, chunk_shape, offsets, sizes, mask, filters, ds.described.stored, ds.described.convert
-    )
+    storage = chunked(ds.space, chunk_shape, offsets, sizes, mask, filters, ds.described.stored, ds.described.convert)
     return storage, chunk_shape
 
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from packstore.errors import CorruptDataError, message
 from packstore.readers.hdf5.format.heaps import I64, HeapDamage, Heaps
+from packstore.storage import Facts, ManifestArray, SelectionReader
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.types.disk import DiskType
     from packstore.readers.hdf5.types.stored import StoredType
-    from packstore.storage import ManifestArray
+    from packstore.storage import Facts, ManifestArray, SelectionReader
 
 __all__ = ["FILL", "Element", "VlenReader", "check_elements", "texts"]
 
@@ -72,7 +73,7 @@ def texts(parts: list[bytes]) -> list[bytes]:
     return [p.partition(b"\0")[0] for p in parts] if b"\0" in b"".join(parts) else parts
 
 
-class VlenReader:
+class VlenReader(SelectionReader):
     """Boxes of a dataset of variable-length elements.
 
     Parameters
@@ -102,6 +103,11 @@ class VlenReader:
 
     def __repr__(self) -> str:
         return f"VlenReader({self.heaps.source.name!r}, {self.name!r})"
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        # The dataset itself holds only where the elements are: their size nobody counts.
+        return self.references.storage.facts(self.references)._replace(nbytes=None)
 
     def read(self, selection: tuple[slice, ...]) -> Array:
         """Elements of `selection`, with the values that h5py gives.

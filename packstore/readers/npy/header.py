@@ -16,7 +16,7 @@ from numpy.lib.format import descr_to_dtype
 from packstore.errors import DtypeError, FormatError, TruncatedFileError, message
 from packstore.readers.npy.literal import LiteralError, parse_literal
 from packstore.source import ByteSpace
-from packstore.storage import ContiguousManifest, ManifestArray, regroup
+from packstore.storage import ManifestArray, contiguous, regroup
 
 __all__ = [
     "MAGIC",
@@ -184,7 +184,7 @@ def contiguous_array(
         shape=header.shape,
         dtype=header.dtype,
         chunk_shape=regroup(header.shape, header.dtype.itemsize, header.order, chunks),
-        storage=ContiguousManifest(space, offset, header.dtype, header.order),
+        storage=contiguous(header.shape, space, offset, header.dtype, header.order),
     )
 
 

@@ -22,7 +22,7 @@ from packstore.codecs.hdf5 import probe
 from packstore.config import cpu_count
 from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
-from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, ZipMember
+from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipMember
 from packstore.readers.npz.inflate_split import MIN_STORED_NBYTES, inflate_split
 from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import FileLRU
@@ -84,6 +84,11 @@ class DecodedMember(RangeReads):
         self._lock = ForkSafeLock()
         # A mark for each thread that wants the member and waits, or decodes it.
         self._waiting: deque[None] = deque()
+
+    def decoded_from(self) -> tuple[str, tuple[str, ...], int]:
+        """The member's compression, and its stored bytes, those of its header included."""
+        method = self.member.method
+        return "compressed member", (METHODS.get(method, f"zip method {method}"),), self.member.stored_nbytes
 
     def pread(self, offset: int, nbytes: int) -> U8:
         self.check_range(offset, nbytes)

@@ -14,7 +14,7 @@ from packstore.readers.pickle.arrays import DecodedText, Elements, Refused, arra
 from packstore.readers.pickle.machine import parses, run
 from packstore.readers.pickle.values import Blob, Call, Global, Pairs
 from packstore.source import ByteSpace, DirectorySource, InlineBytes, Source
-from packstore.storage import ContiguousManifest, DelegatedManifest, ManifestArray, ManifestGroup, regroup
+from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup, contiguous, regroup
 
 __all__ = ["read", "sniff"]
 
@@ -256,7 +256,7 @@ class _Walker:
             shape=found.shape,
             dtype=dtype,
             chunk_shape=regroup(found.shape, dtype.itemsize, found.order, chunks),
-            storage=ContiguousManifest(space, offset, dtype, found.order),
+            storage=contiguous(found.shape, space, offset, dtype, found.order),
         )
 
 

@@ -15,7 +15,7 @@ from packstore.readers.text.gz import GZIP_MAGIC, GzipSpace, gunzip_head
 from packstore.readers.text.lines import RowIndex, first_row, index_rows
 from packstore.source import DirectorySource, Source
 from packstore.source.cache import FileLRU
-from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup, regroup
+from packstore.storage import DelegatedManifest, Facts, ManifestArray, ManifestGroup, SelectionReader, regroup
 
 __all__ = ["TextReader", "read", "sniff"]
 
@@ -179,7 +179,7 @@ def _guess_delimiter(row: bytes, dtype: np.dtype[Any]) -> str | None:
     return "\t" if b"\t" in row and (dtype.kind in "SU" or dtype.names is not None) else None
 
 
-class TextReader:
+class TextReader(SelectionReader):
     """Parses the blocks that a selection touches."""
 
     columns = 1
@@ -194,6 +194,10 @@ class TextReader:
         self.settings = settings
         self.encoding = encoding
         self.key = (encoding, str(sorted((k, str(v)) for k, v in settings.items())))
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        return Facts("text")
 
     def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
         """Elements of a box."""

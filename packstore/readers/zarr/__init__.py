@@ -10,7 +10,7 @@ from packstore.core.keys import path_reason
 from packstore.errors import UnsupportedError, message
 from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, V3, Node, find_node, leads_out, walk
 from packstore.source import DirectorySource, Source
-from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup
+from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 
 if TYPE_CHECKING:
     from packstore.readers import Location
@@ -117,8 +117,9 @@ def _mtime_ns(path: str) -> int | None:
 
 
 def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, Any]) -> ManifestArray:
-    from packstore.readers.zarr.chunks import ChunkReader
+    from packstore.readers.zarr.crops import Cropper
     from packstore.readers.zarr.metadata import NotDirectError, parse_v2, parse_v3
+    from packstore.readers.zarr.places import FilePlaces
 
     try:
         layout = parse_v2(document, attributes) if node.document == V2_ARRAY else parse_v3(document)
@@ -126,12 +127,18 @@ def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, 
         from packstore.readers.zarr.general import describe
 
         return describe(node)
+    cropper = Cropper.of(node.path, layout)
     sharded = layout.chunk_shape != layout.grid_chunk_shape
     return ManifestArray(
         layout.shape,
         layout.dtype,
         layout.chunk_shape,
-        DelegatedManifest(ChunkReader(node, layout)),
+        GridStorage(
+            layout.grid_chunk_shape,
+            FilePlaces(node, layout),
+            layout.chain,
+            crops=None if cropper is None else cropper.read,
+        ),
         fill_value=layout.fill_value,
         attributes=layout.attributes,
         dimension_names=layout.dimension_names,

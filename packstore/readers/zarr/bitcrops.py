@@ -16,7 +16,7 @@ import numpy.typing as npt
 from packstore.core.boxes import Box
 from packstore.readers.zarr.blobs import read_of_chunk
 from packstore.readers.zarr.metadata import Layout
-from packstore.readers.zarr.serializers import PackedBits
+from packstore.storage.serializers import PackedBits
 
 __all__ = ["BitCropper", "runs_of_axis"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.decompress.limit import Limit
 from packstore.codecs.hdf5.probe import imagecodecs_function
 from packstore.codecs.hdf5.zstd import _content_size
 from packstore.errors import ChecksumError, CorruptDataError, message
@@ -24,33 +24,6 @@ __all__ = ["ByteCodec", "Limit", "byte_codec", "numcodecs_codec"]
 U8 = npt.NDArray[np.uint8]
 # What the libraries raise for bad input; anything else is a bug of ours and must show.
 _DECODER_ERRORS = (RuntimeError, ValueError, OSError, EOFError, zlib.error)
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """How many bytes a codec may give: that many, or at most so many where not `exact`."""
-
-    nbytes: int
-    exact: bool
-
-    def encoded(self, grows_by: int | None = None) -> Limit:
-        """The limit of the codec that is undone before: `grows_by` bytes more, or what a compressor may make of it."""
-        if grows_by is not None:
-            return Limit(self.nbytes + grows_by, self.exact)
-        return Limit(2 * self.nbytes + 65536, False)
-
-    def check(self, nbytes: int, what: str) -> None:
-        """Hold a declared or decoded size against it."""
-        if nbytes > self.nbytes or (self.exact and nbytes != self.nbytes):
-            most = "" if self.exact else "at most "
-            raise CorruptDataError(
-                message(
-                    f"decoding {what}",
-                    expected=f"{most}{self.nbytes} decoded bytes",
-                    got=f"{nbytes}",
-                    hint="The chunk is damaged, or was written for another shape or data type",
-                )
-            )
 
 
 class ByteCodec:

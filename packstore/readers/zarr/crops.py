@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from packstore.core.boxes import Box
 from packstore.readers.zarr.bitcrops import BitCropper, runs_of_axis
-from packstore.readers.zarr.blobs import GAP_NBYTES, SMALL_NBYTES, read_of_chunk
+from packstore.readers.zarr.blobs import read_of_chunk
 from packstore.readers.zarr.metadata import Layout
-from packstore.readers.zarr.serializers import PackedBits, PlainBytes
+from packstore.storage.serializers import PackedBits, PlainBytes
+from packstore.storage.stored import GAP_NBYTES, SMALL_NBYTES
 
 __all__ = ["Cropper"]
 
@@ -44,7 +45,7 @@ class Cropper:
         """The reader of small boxes of an array; None where its codecs call for the general way."""
         chain = layout.chain
         serializer = chain.serializer
-        if chain.byte_codecs or chain.order is not None or not layout.shape:
+        if chain.decoder is not None or chain.order is not None or not layout.shape:
             return None
         if isinstance(serializer, PackedBits) and serializer.packed_rows is not None:
             return cls(directory, layout, serializer.packed_rows)

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from packstore.core.boxes import Box
 from packstore.readers.zarr.nodes import Node
-from packstore.storage import DelegatedManifest, ManifestArray
+from packstore.readers.zarr.sizes import facts_of_node
+from packstore.storage import DelegatedManifest, Facts, ManifestArray, SelectionReader
 
 __all__ = ["ZarrReader", "describe"]
 
 
-class ZarrReader:
+class ZarrReader(SelectionReader):
     """Reads boxes through ``zarr.open_array``."""
 
     def __init__(self, node: Node) -> None:
@@ -41,7 +42,11 @@ class ZarrReader:
         self.node.check()
         return np.asarray(self.array[selection])
 
-    def __dask_tokenize__(self) -> object:
+    def facts(self, array: ManifestArray) -> Facts:
+        """The codecs that the metadata names, and the bytes of all chunks."""
+        return facts_of_node(self.node)
+
+    def token(self) -> object:
         """Never the same twice: what the codecs read is not known here."""
         import os
 

@@ -15,8 +15,10 @@ import numpy as np
 
 from packstore.errors import CodecConfigError, DtypeError, PackstoreError
 from packstore.readers.zarr.byte_codecs import ByteCodec, byte_codec, numcodecs_codec
-from packstore.readers.zarr.chain import Chain, Filtered, PackedBits, PlainBytes, Serializer
+from packstore.readers.zarr.decoder import ByteCodecs
 from packstore.readers.zarr.shards import Sharded
+from packstore.storage.chain import Chain, Serializer
+from packstore.storage.serializers import Filtered, PackedBits, PlainBytes
 
 __all__ = ["Layout", "NotDirectError", "parse_v2", "parse_v3"]
 
@@ -170,7 +172,7 @@ def _parse_v2(document: Json, attributes: Json) -> Layout:
     codecs: tuple[ByteCodec, ...] = ()
     if compressor is not None:
         codecs = (_byte_codec(compressor["id"], compressor, v2=True),)
-    chain = Chain(chunk_shape, axes, serializer, codecs)
+    chain = Chain(chunk_shape, serializer, _decoder(codecs, serializer), axes)
     key = ("", separator, "0")
     return Layout(shape, dtype, chunk_shape, chunk_shape, _fill(fill, dtype), chain, key, attributes)
 
@@ -214,7 +216,11 @@ def _chain(codecs: Sequence[Any], shape: tuple[int, ...], dtype: np.dtype[Any], 
         raise NotDirectError(f"the codec {name!r}")
     byte_codecs = [_byte_codec(n, c) for n, c in names[at + 1 :]]
     order_or_none = None if axes == sorted(axes) else tuple(axes)
-    return Chain(shape, order_or_none, serializer, tuple(reversed(byte_codecs)))
+    return Chain(shape, serializer, _decoder(tuple(reversed(byte_codecs)), serializer), order_or_none)
+
+
+def _decoder(codecs: tuple[ByteCodec, ...], serializer: Serializer) -> ByteCodecs | None:
+    return ByteCodecs(codecs, serializer.limit) if codecs else None
 
 
 def _stored_dtype(dtype: np.dtype[Any], config: Json) -> np.dtype[Any]:

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from packstore.core.boxes import Box, box_shape, touched
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
-from packstore.readers.zarr.blobs import Blob
 from packstore.readers.zarr.byte_codecs import Crc32c, Limit
 from packstore.source.cache import ByteLRU
+from packstore.storage.stored import Stored
 
 if TYPE_CHECKING:
-    from packstore.readers.zarr.chain import Chain
+    from packstore.storage.chain import Chain
 
 __all__ = ["Sharded"]
 
@@ -53,6 +53,12 @@ class Sharded:
     index_big_endian: bool
     index_checksum: bool
     nested: ClassVar[bool] = True
+    reads_parts: ClassVar[bool] = False
+    counts_packed: ClassVar[bool] = False
+
+    def cover(self, box: Box) -> None:
+        """None: the index says where the inner chunks are."""
+        return None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -70,77 +76,79 @@ class Sharded:
     def limit(self) -> Limit:
         return Limit(math.prod(self.grid_shape) * self.inner.max_nbytes + self.index_nbytes, False)
 
-    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
-        index = self._index(blob)
+    def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
+        index = self._index(stored)
         items = list(touched(box, self.inner.shape))
         if out is None:
             if len(items) == 1:
-                stored = self._stored(blob, index, items[0].coords)
-                if stored is not None:
-                    return self._read_inner(stored, items[0].coords, items[0].inner, None, cache=not whole)
+                part = self._stored(stored, index, items[0].coords)
+                if part is not None:
+                    return self._read_inner(part, items[0].coords, items[0].inner, None, cache=not whole)
             out = np.empty(box_shape(box), self.dtype)
         for coords, inner, outer in items:
-            stored = self._stored(blob, index, coords)
-            if stored is None:
+            part = self._stored(stored, index, coords)
+            if part is None:
                 out[outer] = self.fill_value
             else:
-                self._read_inner(stored, coords, inner, out[outer], cache=False)
+                self._read_inner(part, coords, inner, out[outer], cache=False)
         return out
 
-    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
-        index = self._index(blob)
+    def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
+        index = self._index(stored)
         total = 0
         for coords, inner, _ in touched(box, self.inner.shape):
-            stored = self._stored(blob, index, coords)
-            if stored is not None:
+            part = self._stored(stored, index, coords)
+            if part is not None:
                 try:
-                    total += int(self.inner.count_nonzero(stored, inner, 0))
+                    total += int(self.inner.count_nonzero(part, inner, 0))
                 except PackstoreError as error:
                     raise _inside(error, coords) from error
             elif np.count_nonzero(self.fill_value):
                 total += math.prod(box_shape(inner))
         return total
 
-    def _read_inner(self, blob: Blob, coords: tuple[int, ...], box: Box, out: Array | None, *, cache: bool) -> Array:
+    def _read_inner(
+        self, stored: Stored, coords: tuple[int, ...], box: Box, out: Array | None, *, cache: bool
+    ) -> Array:
         try:
-            return self.inner.read(blob, box, out=out, cache=cache)
+            return self.inner.read(stored, box, out=out, cache=cache)
         except PackstoreError as error:
             raise _inside(error, coords) from error
 
-    def _stored(self, blob: Blob, index: npt.NDArray[np.uint64], coords: tuple[int, ...]) -> Blob | None:
+    def _stored(self, stored: Stored, index: npt.NDArray[np.uint64], coords: tuple[int, ...]) -> Stored | None:
         """The stored bytes of an inner chunk; None where there are none."""
         offset, nbytes = index[coords].tolist()
         if offset == nbytes == _EMPTY:
             return None
-        if offset + nbytes > blob.nbytes:
+        if offset + nbytes > stored.nbytes:
             raise CorruptDataError(
                 message(
                     f"reading the index entry of the inner chunk {coords} of",
                     "the shard",
-                    expected=f"a range within its {blob.nbytes} bytes",
+                    expected=f"a range within its {stored.nbytes} bytes",
                     got=f"{nbytes} bytes at offset {offset}",
                     hint="The shard is cut short or damaged",
                 )
             )
-        return blob.part(offset, nbytes)
+        return stored.part(offset, nbytes)
 
-    def _index(self, blob: Blob) -> npt.NDArray[np.uint64]:
-        key = blob.key
+    def _index(self, stored: Stored) -> npt.NDArray[np.uint64]:
+        key = stored.key
         if key is not None:
             found = INDEXES.get(key, self)
             if found is not None:
                 return found
         size = self.index_nbytes
-        if blob.nbytes < size:
+        if stored.nbytes < size:
             raise CorruptDataError(
                 message(
                     "reading the index of the shard",
                     expected=f"at least {size} bytes",
-                    got=f"{blob.nbytes}",
+                    got=f"{stored.nbytes}",
                     hint="The shard is cut short, or was written for another shape",
                 )
             )
-        data = blob.pread(0 if self.index_at_start else blob.nbytes - size, size)
+        data = stored.pread(0 if self.index_at_start else stored.nbytes - size, size)
         if self.index_checksum:
             try:
                 data = Crc32c().decode(data, Limit(size - 4, True), None)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from packstore.storage import ContiguousManifest
 from packstore.views.lazy import LazyArray, open_lazy
 
 if TYPE_CHECKING:
@@ -119,15 +118,12 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     array = lazy.array
     if isinstance(chunks, str) and chunks == "auto":
         storage = array.storage
-        order_f = getattr(storage, "order", "C") == "F"
-        is_view = isinstance(storage, ContiguousManifest) and storage.convert is None
-        least = MIN_VIEW_NBYTES if is_view else MIN_CHUNK_NBYTES
+        least = MIN_VIEW_NBYTES if storage.is_view else MIN_CHUNK_NBYTES
         unit = array.shard_shape or array.chunk_shape
         shape = lazy.shape
         itemsize = max(lazy.dtype.itemsize, 1)
-        turn = slice(None, None, -1 if order_f else 1)
-        in_parts = getattr(getattr(storage, "reader", None), "reads_parts", False)
-        chunks = split_chunks(shape, itemsize, unit, least) if in_parts else None
+        turn = slice(None, None, -1 if storage.order == "F" else 1)
+        chunks = split_chunks(shape, itemsize, unit, least) if storage.reads_parts else None
         if chunks is None:
             chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
     if name is None:

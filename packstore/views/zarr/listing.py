@@ -6,10 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from packstore.core.keys import ZARR_JSON, chunk_key, parent_paths, parse_chunk_key
-from packstore.storage import MISSING, ChunkedManifest, ManifestArray
+from packstore.storage import ManifestArray
 
 __all__ = ["Listing"]
 
@@ -58,10 +56,9 @@ class Listing:
             return
         if any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
             return
-        offsets = array.storage.offsets if isinstance(array.storage, ChunkedManifest) else None
         for rest in itertools.product(*map(range, array.grid_shape[len(fixed) :])):
             coords = fixed + rest
-            if offsets is None or offsets[coords] != MISSING:
+            if array.storage.has_chunk(coords):
                 key = chunk_key(path, coords)
                 if key.startswith(prefix):
                     yield key
@@ -96,9 +93,10 @@ class Listing:
         """The names directly below `path`, which is an array or a directory in its chunk keys."""
         array = self.arrays[owner]
         below = path[len(owner) :].strip("/")
-        offsets = array.storage.offsets if isinstance(array.storage, ChunkedManifest) else None
         if not below:
-            stored = array.size > 0 if offsets is None else bool((offsets != MISSING).any())
+            if not array.shape:
+                return ("c",) if array.storage.has_chunk(()) else ()
+            stored = array.size > 0 and any(True for _ in array.storage.stored_below((), array.grid_shape))
             return ("c",) if stored else ()
         parts = below.split("/")
         fixed = parse_chunk_key(below, "", len(parts) - 1)
@@ -106,7 +104,4 @@ class Listing:
             return ()
         if 0 in array.grid_shape or any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
             return ()
-        if offsets is None:
-            return map(str, range(array.grid_shape[len(fixed)]))
-        found = (offsets[fixed] != MISSING).reshape(array.grid_shape[len(fixed)], -1).any(axis=1)
-        return map(str, np.flatnonzero(found).tolist())
+        return map(str, array.storage.stored_below(fixed, array.grid_shape))

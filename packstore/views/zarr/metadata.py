@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs import elements
-from packstore.storage import ContiguousManifest, ManifestArray
+from packstore.storage import ManifestArray
 from packstore.views.zarr import dtypes
 from packstore.views.zarr.dtypes import names
 
@@ -92,8 +92,7 @@ def array_metadata(array: ManifestArray) -> dict[str, Any]:
 
 
 def _is_fortran(array: ManifestArray) -> bool:
-    storage = array.storage
-    return isinstance(storage, ContiguousManifest) and storage.order == "F" and len(array.shape) > 1
+    return array.storage.order == "F" and len(array.shape) > 1
 
 
 def _is_big_endian(dtype: np.dtype[Any]) -> bool:

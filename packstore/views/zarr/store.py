@@ -22,8 +22,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from packstore.core.keys import ZARR_JSON, parent_paths, parse_chunk_key, path_reason
 from packstore.readers import Location, locate
 from packstore.readers.joined import MultiLocation, join_files
-from packstore.source import FileSource, InlineBytes
-from packstore.storage import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray
+from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
 from packstore.views.zarr.listing import Listing
@@ -184,21 +183,14 @@ class ManifestStore(Store):
         coords = parse_chunk_key(key, found, len(array.shape))
         if coords is None or any(i >= n for i, n in zip(coords, array.grid_shape, strict=True)):
             return None
-        storage = array.storage
-        if isinstance(storage, ChunkedManifest) and storage.offsets[coords] == MISSING:
-            return None
-        return array, coords
+        return (array, coords) if array.storage.has_chunk(coords) else None
 
     @staticmethod
     def _is_view(array: ManifestArray) -> bool:
         """Whether its chunks are runs of mapped bytes: nothing to decode, copy or wait for."""
-        storage = array.storage
-        if not isinstance(storage, ContiguousManifest) or storage.convert is not None:
+        if not array.storage.is_instant or array.dtype.names is not None:
             return False
-        # Not whatever has a view: that of a compressed member decodes it.
-        if not isinstance(storage.space, (FileSource, InlineBytes)) or array.dtype.names is not None:
-            return False
-        fast = slice(0, -1) if storage.order == "F" else slice(1, None)
+        fast = slice(0, -1) if array.storage.order == "F" else slice(1, None)
         return array.chunk_shape[fast] == array.shape[fast]
 
     def _chunk_bytes(self, array: ManifestArray, coords: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:

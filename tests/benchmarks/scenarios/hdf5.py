@@ -128,10 +128,10 @@ def _crops(layout: str) -> Callable[[Data], Case]:
             opened = packstore.open_array(path, "x")
 
             def run() -> Any:
-                from packstore.storage.chunked_read import CHUNK_CACHE
+                from packstore.source.cache import CHUNKS
 
                 # Each round starts as the first one does.
-                CHUNK_CACHE.clear()
+                CHUNKS.clear()
                 return take_crops(opened, corners, 64)
 
             return run

@@ -250,7 +250,7 @@ def test_a_million_chunks_fit_in_little_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     # 64 MB for a million.
     assert peak < 64e6 * n / 1e6 + 8e6
-    assert found.arrays["x"].storage.offsets.shape == (n,)
+    assert found.arrays["x"].storage.places.offsets.shape == (n,)
 
 
 @pytest.mark.parametrize("userblock", [0, 512, 1024, 2048, 4096, 65536])

@@ -20,7 +20,8 @@ from packstore.readers.hdf5 import chunk_checks, index, read
 from packstore.readers.hdf5.files import Session
 from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
 from packstore.source import FileSource
-from packstore.storage import ChunkedManifest, DelegatedManifest
+from packstore.storage import DelegatedManifest
+from packstore.storage.places import TablePlaces
 from packstore.storage.read import read_box
 
 SINGLE, IMPLICIT, FIXED, EXTENSIBLE, B_TREE_2 = 1, 2, 3, 4, 5
@@ -76,14 +77,14 @@ def test_each_kind(
     path = tmp_path / "x.h5"
     make(path, shape, maxshape, chunks, gzip=gzip, **options)
     assert index_kind(path) == kind
-    assert isinstance(check(path).arrays["x"].storage, ChunkedManifest)
+    assert isinstance(check(path).arrays["x"].storage.places, TablePlaces)
 
 
 def test_implicit(tmp_path: Path, check: Any) -> None:
     path = tmp_path / "x.h5"
     make(path, (5, 7), None, (2, 3), early=True)
     assert index_kind(path) == IMPLICIT
-    assert isinstance(check(path).arrays["x"].storage, ChunkedManifest)
+    assert isinstance(check(path).arrays["x"].storage.places, TablePlaces)
 
 
 def test_libhdf5_lists_wrong_coordinates_here(tmp_path: Path, check: Any) -> None:
@@ -92,7 +93,7 @@ def test_libhdf5_lists_wrong_coordinates_here(tmp_path: Path, check: Any) -> Non
     make(path, (4, 6), (10, None), (2, 3))
     assert index_kind(path) == EXTENSIBLE
     found = check(path)
-    assert isinstance(found.arrays["x"].storage, ChunkedManifest)
+    assert isinstance(found.arrays["x"].storage.places, TablePlaces)
 
 
 def test_a_list_that_only_looks_sound(tmp_path: Path, check: Any) -> None:
@@ -103,7 +104,7 @@ def test_a_list_that_only_looks_sound(tmp_path: Path, check: Any) -> None:
         listed: list[Any] = []
         f["x"].id.chunk_iter(listed.append)
     assert all(i.chunk_offset[1] < 600 for i in listed)
-    assert isinstance(check(path).arrays["x"].storage, ChunkedManifest)
+    assert isinstance(check(path).arrays["x"].storage.places, TablePlaces)
 
 
 @settings(deadline=None, max_examples=40)
@@ -161,7 +162,7 @@ def test_edges_without_filters(tmp_path: Path, check: Any, name: str) -> None:
     path = tmp_path / "x.h5"
     path.write_bytes(zlib.decompress(base64.b85decode(RAW_EDGES[name])))
     found = check(path)
-    mask = found.arrays["x"].storage.filter_mask
+    mask = found.arrays["x"].storage.places.filter_mask
     assert (mask != 0).tolist() == [[False, False, True], [False, False, True], [True, True, True]]
     got = read_box(found.arrays["x"], (slice(0, 5, 1), slice(0, 7, 1)))
     np.testing.assert_array_equal(got, np.arange(35).reshape(5, 7))
@@ -268,7 +269,7 @@ def test_chunks_that_skip_their_checksum(tmp_path: Path, check: Any) -> None:
         d = f.create_dataset("x", (4,), "u1", chunks=(2,), fletcher32=True)
         d[...] = range(4)
         d.id.write_direct_chunk((2,), b"\7\x08", filter_mask=1)
-    assert isinstance(check(path).arrays["x"].storage, ChunkedManifest)
+    assert isinstance(check(path).arrays["x"].storage.places, TablePlaces)
 
 
 def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:

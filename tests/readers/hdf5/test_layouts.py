@@ -14,7 +14,8 @@ from h5py import h5d, h5p, h5s, h5t
 from packstore.errors import ExternalFileError, OptionError, StaleFileError
 from packstore.readers.hdf5 import read
 from packstore.source import FileSource, InlineBytes
-from packstore.storage import ChunkedManifest, ContiguousManifest
+from packstore.storage.grid import GridStorage
+from packstore.storage.places import OneRange, TablePlaces
 from packstore.storage.read import read_box
 
 DATA = np.arange(5 * 7 * 3, dtype="<f4").reshape(5, 7, 3)
@@ -44,10 +45,10 @@ def test_each_layout_behind_a_user_block(tmp_path: Path, check: Any, libver: str
         f.create_dataset("empty_chunked", shape=(0, 4), maxshape=(None, 4), chunks=(2, 2), dtype="f4")
     found = check(path)
     assert set(found.arrays) == {"contiguous", "compact", "chunked", "filtered", "scalar", "empty", "empty_chunked"}
-    assert isinstance(found.arrays["contiguous"].storage, ContiguousManifest)
-    assert isinstance(found.arrays["compact"].storage, ContiguousManifest)
-    assert isinstance(found.arrays["compact"].storage.space, InlineBytes)
-    assert isinstance(found.arrays["filtered"].storage, ChunkedManifest)
+    assert isinstance(found.arrays["contiguous"].storage.places, OneRange)
+    assert isinstance(found.arrays["compact"].storage.places, OneRange)
+    assert isinstance(found.arrays["compact"].storage.places.space, InlineBytes)
+    assert isinstance(found.arrays["filtered"].storage.places, TablePlaces)
     assert found.arrays["chunked"].chunk_shape == (2, 3, 2)
 
 
@@ -103,7 +104,7 @@ def test_filters_skipped_chunk_by_chunk(tmp_path: Path, check: Any) -> None:
         d[...] = np.arange(6)
         d.id.write_direct_chunk((2,), np.array([70, 80], "<i4").tobytes(), filter_mask=3)
     found = check(path)
-    assert found.arrays["x"].storage.filter_mask.tolist() == [0, 3, 0]
+    assert found.arrays["x"].storage.places.filter_mask.tolist() == [0, 3, 0]
     assert read_box(found.arrays["x"], (slice(0, 6, 1),)).tolist() == [0, 1, 70, 80, 4, 5]
 
 
@@ -118,7 +119,7 @@ def test_array_types_add_dimensions(tmp_path: Path, check: Any) -> None:
     found = check(path)
     assert found.arrays["b"].shape == (5, 2, 3)
     assert found.arrays["b"].chunk_shape == (2, 2, 3)
-    assert found.arrays["b"].storage.offsets.shape == (3, 1, 1)
+    assert found.arrays["b"].storage.places.offsets.shape == (3, 1, 1)
 
 
 def test_variable_length_data(tmp_path: Path, check: Any) -> None:
@@ -226,8 +227,10 @@ def test_scaleoffset_of_floats_with_an_odd_sign_parameter(tmp_path: Path) -> Non
         want = f["x"][...]
     array = read(FileSource(path)).arrays["x"]
     storage = array.storage
-    assert isinstance(storage, ChunkedManifest)
-    spec = storage.filters[0]
+    assert isinstance(storage.places, TablePlaces)
+    spec = storage.chain.decoder.filters[0]
     odd = replace(spec, client_values=(*spec.client_values[:5], 148433160, *spec.client_values[6:]))
-    got = read_box(replace(array, storage=replace(storage, filters=(odd,))), (slice(0, 4, 1), slice(0, 8, 1)))
+    chain = replace(storage.chain, decoder=replace(storage.chain.decoder, filters=(odd,)))
+    changed = replace(array, storage=GridStorage(storage.chunk_shape, storage.places, chain))
+    got = read_box(changed, (slice(0, 4, 1), slice(0, 8, 1)))
     np.testing.assert_array_equal(got, want)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from packstore.source import InlineBytes
-from packstore.storage import MISSING, ChunkedManifest, ContiguousManifest, ManifestArray
+from packstore.storage import MISSING, ManifestArray, chunked, contiguous
 from packstore.views.zarr.metadata import array_metadata, element_nbytes, encode_chunk, to_zarr
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
@@ -17,7 +17,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specif
 
 def described(data: Any, order: Any = "C", **options: Any) -> ManifestArray:
     space = InlineBytes(data.tobytes(order), "x")
-    return ManifestArray(data.shape, data.dtype, data.shape, ContiguousManifest(space, 0, data.dtype, order), **options)
+    return ManifestArray(
+        data.shape, data.dtype, data.shape, contiguous(data.shape, space, 0, data.dtype, order), **options
+    )
 
 
 def test_document() -> None:
@@ -92,7 +94,7 @@ def test_variable_length(kind: Any) -> None:
 
     values: list[Any] = ["a", "\u00e9\u00e9", ""] if kind == "string" else [b"a", b"\0\1", b""]
     data = np.array(values, dtype=object)
-    storage = ChunkedManifest(
+    storage = chunked(
         InlineBytes(b"", "x"), (3,), np.full(1, MISSING), np.zeros(1, np.uint64), None, (), np.dtype("u1")
     )
     array = ManifestArray((3,), np.dtype(object), (3,), storage, zarr_kind=kind)

@@ -20,7 +20,7 @@ from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import MissingFileError, OptionError, StaleFileError
 from packstore.readers import READERS, Location, Reader, locate
 from packstore.source import Source
-from packstore.storage import MISSING, ChunkedManifest, ManifestArray, ManifestGroup
+from packstore.storage import MISSING, ManifestArray, ManifestGroup, chunked
 from packstore.testing.store import ReadOnlyStoreTests
 from packstore.views.zarr.store import ManifestStore
 
@@ -131,11 +131,9 @@ class SparseReader:
         for i, coords in enumerate([(0, 0, 1), (0, 1, 3), (2, 0, 0)]):
             offsets[coords], sizes[coords] = 16 * i, 16
         filters: tuple[FilterSpec, ...] = ()
-        storage = ChunkedManifest(source, (2, 2, 2), offsets, sizes, None, filters, np.dtype("<u2"))
+        storage = chunked(source, (2, 2, 2), offsets, sizes, None, filters, np.dtype("<u2"))
         some = ManifestArray((5, 4, 8), np.dtype("<u2"), (2, 2, 2), storage, fill_value=9)
-        nothing = ChunkedManifest(
-            source, (2,), np.full(4, MISSING), np.zeros(4, np.uint64), None, filters, np.dtype("S3")
-        )
+        nothing = chunked(source, (2,), np.full(4, MISSING), np.zeros(4, np.uint64), None, filters, np.dtype("S3"))
         none = ManifestArray((8,), np.dtype("S3"), (2,), nothing)
         return ManifestGroup({"some": some, "g/none": none}, {"g": {"title": "empty"}})
 

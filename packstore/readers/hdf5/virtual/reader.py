@@ -18,7 +18,7 @@ from packstore.core.threads import ForkSafeLock, run_all
 from packstore.errors import CorruptDataError, UnsupportedError, message
 from packstore.readers.hdf5.virtual.selections import Picked, Points, Product, Run, cover, overlap, pick
 from packstore.source import FileSource
-from packstore.storage import ManifestArray
+from packstore.storage import Facts, ManifestArray, SelectionReader
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.external import ExternalPolicy
@@ -94,7 +94,7 @@ class Mapping:
     ref: SourceRef
 
 
-class VirtualReader:
+class VirtualReader(SelectionReader):
     """Boxes of a virtual dataset.
 
     Notes
@@ -121,6 +121,10 @@ class VirtualReader:
         bounds = [m.virtual.bounds() for m in mappings]
         self._firsts = np.array([b[0] for b in bounds], np.int64).reshape(-1, ndim)
         self._ends = np.array([b[1] for b in bounds], np.int64).reshape(-1, ndim)
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        return Facts("virtual")
 
     def read(self, selection: tuple[slice, ...]) -> Array:
         """Elements of `selection`, each from its source.

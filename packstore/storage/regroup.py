@@ -1,48 +1,17 @@
-"""Elements in one run of bytes: npy, stored npz members, raw files, contiguous and compact HDF5 datasets."""
+"""Chunk shapes for arrays whose files have no chunks of their own."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.errors import OptionError, message
-from packstore.source import ByteSpace
 
-__all__ = ["DEFAULT_CHUNK_NBYTES", "ContiguousManifest", "Convert", "regroup"]
+__all__ = ["DEFAULT_CHUNK_NBYTES", "regroup"]
 
 DEFAULT_CHUNK_NBYTES = 8 << 20
-
-Convert = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class ContiguousManifest:
-    """All elements in a row: element (i, j, …) lies at ``offset + index·itemsize`` in C or F order.
-
-    Parameters
-    ----------
-    space
-        The bytes.
-    offset
-        Where the first element starts, in bytes.
-    stored
-        The element type as it lies there.
-    order
-        "C": last axis fastest; "F": first axis fastest.
-    convert
-        Turns an array of `stored` into one of the array's dtype (same shape); None where they are the same.
-    """
-
-    space: ByteSpace
-    offset: int
-    stored: np.dtype[Any]
-    order: Literal["C", "F"] = "C"
-    convert: Convert | None = None
 
 
 def regroup(
@@ -106,8 +75,3 @@ def regroup(
             raise OptionError(message("chunking", expected="positive lengths (or -1)", got=repr(chunks)))
         result.append(max(min(int(c), n), 1))
     return tuple(result)
-
-
-def run_nbytes(shape: Sequence[int], itemsize: int) -> int:
-    """Bytes of a whole array, exact for any size."""
-    return math.prod(int(n) for n in shape) * itemsize

@@ -20,10 +20,10 @@ from packstore.codecs.bits.boxes import (
 )
 from packstore.codecs.bits.kernels import BitOrder, count_nonzero_packed
 from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, bit_layout, frame_nbytes
-from packstore.core.boxes import Box, box_shape
+from packstore.codecs.decompress.limit import Limit
+from packstore.core.boxes import Box, as_index, box_shape, c_strides
 from packstore.errors import CorruptDataError, message
-from packstore.readers.zarr.blobs import Blob
-from packstore.readers.zarr.byte_codecs import Limit
+from packstore.storage.stored import MemoryBytes, Stored
 
 __all__ = ["Filtered", "PackedBits", "PlainBytes"]
 
@@ -66,69 +66,133 @@ class PlainBytes:
     dtype: np.dtype[Any]
     offset: int = 0
     nested: ClassVar[bool] = False
+    reads_parts: ClassVar[bool] = True
+    counts_packed: ClassVar[bool] = False
+    inner: ClassVar[None] = None
 
     @cached_property
     def nbytes(self) -> int:
+        """Bytes of all elements."""
         return math.prod(self.shape) * self.stored.itemsize
 
     @cached_property
     def limit(self) -> Limit:
+        """How many bytes the elements of a chunk take."""
         return Limit(self.nbytes, True)
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        strides = [self.stored.itemsize] * len(self.shape)
-        for i in range(len(self.shape) - 2, -1, -1):
-            strides[i] = strides[i + 1] * self.shape[i + 1]
-        return tuple(strides)
+        """Bytes from one index to the next along each axis."""
+        return c_strides(self.shape, self.stored.itemsize)
+
+    @cached_property
+    def _converts(self) -> bool:
+        return self.stored != self.dtype
 
     def target(self, out: Array) -> U8 | None:
         """The memory of `out`, if the bytes of a whole chunk may be put there as they are."""
-        if self.stored != self.dtype or not out.flags.c_contiguous or not out.size:
+        if out.dtype != self.stored or not out.flags.c_contiguous or not out.size or out.dtype.hasobject:
             return None
         return out.reshape(-1).view(np.uint8)
 
-    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
-        if blob.nbytes != self.nbytes:
-            raise _wrong_size(self.nbytes, blob.nbytes, self.shape, self.dtype)
+    def cover(self, box: Box) -> tuple[int, int] | None:
+        """The range of bytes, from and to, that covers the elements of `box`."""
+        if 0 in box_shape(box):
+            return (self.offset, self.offset)
+        lo = hi = self.offset
+        for s, k in zip(box, self.strides, strict=True):
+            lo += s.start * k
+            hi += (s.stop - 1 - (s.stop - 1 - s.start) % s.step) * k
+        return lo, hi + self.stored.itemsize
+
+    def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
+        """Elements of `box`, in `out` (of any strides) if there is one."""
+        if stored.nbytes != self.nbytes:
+            raise _wrong_size(self.nbytes, stored.nbytes, self.shape, self.dtype)
+        if not self.nbytes or (not whole and 0 in box_shape(box)):
+            return np.empty(box_shape(box), self.dtype) if out is None else out
+        if type(stored) is MemoryBytes:
+            return self._from_memory(stored, box, whole, out)
         if whole:
             if out is None:
                 out = np.empty(self.shape, self.dtype)
             target = self.target(out)
-            data = blob.pread(0, self.nbytes, target)
-            if target is not None and _address(data) == _address(target):
-                return out
-            out[...] = np.ndarray(self.shape, self.stored, data)
+            data = stored.pread(0, self.nbytes, target)
+            if target is None or _address(data) != _address(target):
+                out[...] = np.ndarray(self.shape, self.stored, data)
             return out
-        if 0 in box_shape(box):
-            return np.empty(box_shape(box), self.dtype) if out is None else out
-        part = self.rows(blob, self.offset, box)
+        part = self.rows(stored, self.offset, box)
         if out is not None:
             out[...] = part
             return out
-        # A small part must not keep all of a large chunk in memory.
-        return part if blob.fresh and part.dtype == self.dtype and _is_tight(part) else part.astype(self.dtype)
+        # A small part must not keep all of a large read in memory.
+        return part.astype(self.dtype) if self._converts or not _is_tight(part) else part
 
-    def rows(self, blob: Blob, offset: int, box: Box, axis: int = 0) -> Array:
-        """A box by the covering range, or index by index where that would read much more than is wanted.
+    def _from_memory(self, stored: MemoryBytes, box: Box, whole: bool, out: Array | None) -> Array:
+        data = stored.data
+        if data.size != stored.nbytes:
+            part: Array = self.rows(stored, self.offset, box)
+        else:
+            part = np.ndarray(self.shape, self.stored, data.data, self.offset)
+            if not whole:
+                part = part[as_index(box)]
+        if out is not None:
+            if not whole or part.dtype.hasobject or _address(part) != _address(out):
+                out[...] = part
+            return out
+        if self._converts or not (stored.mapped or (stored.fresh and (whole or 2 * part.nbytes >= data.nbytes))):
+            return part.astype(self.dtype)
+        return part
 
-        The result may be a view of `blob`; its elements are of the stored type.
+    def rows(self, stored: Stored, offset: int, box: Box) -> Array:
+        """A box by the covering range, or by the ranges of its rows where that would read much more than is wanted.
+
+        The result may be a view of `stored`; its elements are of the stored type.
         """
-        strides = self.strides[axis:]
         wanted = box_shape(box)
-        lo = sum([s.start * k for s, k in zip(box, strides, strict=True)])
-        steps = [s.step * k for s, k in zip(box, strides, strict=True)]
-        span = sum([(n - 1) * k for n, k in zip(wanted, steps, strict=True)]) + self.stored.itemsize
-        need = math.prod(wanted) * self.stored.itemsize
-        if len(box) < 2 or span <= need + wanted[0] * blob.gap_nbytes:
-            return np.ndarray(wanted, self.stored, blob.pread(offset + lo, span), 0, tuple(steps))
-        out = np.empty(wanted, self.stored)
-        for k, i in enumerate(range(box[0].start, box[0].stop, box[0].step)):
-            out[k] = self.rows(blob, offset + i * strides[0], box[1:], axis + 1)
-        return out
+        steps = [s.step * k for s, k in zip(box, self.strides, strict=True)]
+        itemsize = self.stored.itemsize
+        first = offset + sum([s.start * k for s, k in zip(box, self.strides, strict=True)])
+        # Axes before `cut` are walked index by index; one range covers all that lies behind an index of them.
+        need, cut = math.prod(wanted) * itemsize, 0
+        spans = [(n - 1) * k for n, k in zip(wanted, steps, strict=True)]
+        while cut < len(box):
+            span = sum(spans[cut:]) + itemsize
+            if stored.covers(need, span, wanted[cut]):
+                break
+            need //= wanted[cut]
+            cut += 1
+        else:
+            cut = max(len(box) - 1, 0)
+        outer, inner = wanted[:cut], wanted[cut:]
+        span = sum(spans[cut:]) + itemsize
+        if not cut and (len(box) != 1 or stored.covers(need, span, wanted[0])):
+            return np.ndarray(wanted, self.stored, stored.pread(first, span), 0, tuple(steps))
+        starts = [first + sum([i * k for i, k in zip(index, steps, strict=False)]) for index in np.ndindex(*outer)]
+        out = np.empty((len(starts), *inner), self.stored)
+        if stored.covers(need, span, inner[0] if inner else 1):
+            found = stored.read_ranges([(start, span) for start in starts])
+            for k, data in enumerate(found):
+                out[k] = np.ndarray(inner, self.stored, data, 0, tuple(steps[cut:]))
+            return out.reshape(wanted)
+        # Elements of the last axis that lie far apart: as many of them to a range as a range is worth.
+        step = steps[-1]
+        run = next((n for n in (64, 8) if stored.covers(n * itemsize, n * step, n)), 1)
+        ranges = []
+        for start in starts:
+            for i in range(0, inner[0], run):
+                count = min(run, inner[0] - i)
+                ranges.append((start + i * step, (count - 1) * step + itemsize, count))
+        flat = out.reshape(-1)
+        at = 0
+        for data, (_, _, count) in zip(stored.read_ranges([r[:2] for r in ranges]), ranges, strict=True):
+            flat[at : at + count] = np.ndarray((count,), self.stored, data, 0, (step,))
+            at += count
+        return out.reshape(wanted)
 
-    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
-        return int(np.count_nonzero(self.read(blob, box, whole, None)))
+    def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
+        """How many elements of `box` are not zero."""
+        return int(np.count_nonzero(self.read(stored, box, whole, None)))
 
 
 def _address(array: Array) -> int:
@@ -150,6 +214,25 @@ class PackedBits:
     padding_encoding: PaddingEncoding
     bitorder: BitOrder
     nested: ClassVar[bool] = False
+    inner: ClassVar[None] = None
+
+    @property
+    def reads_parts(self) -> bool:
+        """Whether a part is checked as the whole: the count of padding bits is looked at with whole chunks only."""
+        return self.padding_encoding == "none"
+
+    @property
+    def counts_packed(self) -> bool:
+        """Whether bits are counted without unpacking them."""
+        return self.layout.is_bool
+
+    def cover(self, box: Box) -> tuple[int, int] | None:
+        """The range of bytes, from and to, that covers the elements of `box`."""
+        if 0 in box_shape(box):
+            return (0, 0)
+        bounds = [(s.start, s.stop - (s.stop - s.start - 1) % s.step) for s in box]
+        plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
+        return plan.offset, plan.offset + plan.nbytes
 
     @classmethod
     def of(
@@ -184,33 +267,33 @@ class PackedBits:
         u1 = np.dtype(np.uint8)
         return PlainBytes((*self.shape[:-1], self.shape[-1] // 8), u1, u1, self.padding_encoding == "first_byte")
 
-    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
-        self._check_size(blob)
+    def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
+        self._check_size(stored)
         if whole:
             # The unpacked elements are new memory, but for types of which every bit is kept.
-            data = blob.pread(0, self.nbytes)
+            data = stored.pread(0, self.nbytes)
             if out is not None:
                 self._unpack_into(data, out)
                 return out
             values = decode_frame(data, self.shape, self.layout, self.padding_encoding, self.bitorder)
-            return values.copy() if self.layout.is_plain and not blob.fresh else values
+            return values.copy() if self.layout.is_plain and not stored.fresh else values
         shape = box_shape(box)
         if 0 in shape:
             return np.empty(shape, self.dtype) if out is None else out
-        values = self._box(blob, box)
+        values = self._box(stored, box)
         if out is not None:
             out[...] = values
             return out
-        return values.copy() if self.layout.is_plain and not blob.fresh else values
+        return values.copy() if self.layout.is_plain and not stored.fresh else values
 
-    def _check_size(self, blob: Blob) -> None:
-        if blob.nbytes != self.nbytes:
-            raise _wrong_size(self.nbytes, blob.nbytes, self.shape, self.dtype)
+    def _check_size(self, stored: Stored) -> None:
+        if stored.nbytes != self.nbytes:
+            raise _wrong_size(self.nbytes, stored.nbytes, self.shape, self.dtype)
 
-    def _box(self, blob: Blob, box: Box) -> Array:
+    def _box(self, stored: Stored, box: Box) -> Array:
         bounds = [(s.start, s.stop - (s.stop - s.start - 1) % s.step) for s in box]
         plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
-        values = unpack_box(blob.pread(plan.offset, plan.nbytes), plan)
+        values = unpack_box(stored.pread(plan.offset, plan.nbytes), plan)
         if any(s.step != 1 for s in box):
             values = values[tuple([slice(None, None, s.step) for s in box])]
         return values
@@ -229,21 +312,21 @@ class PackedBits:
             values = unpack_elements(part, 0, (stop - start) * row, self.layout, self.bitorder)
             out[start:stop] = values.reshape(stop - start, *self.shape[1:])
 
-    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
+    def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
         """Population count where the elements are bits: nothing is unpacked but ragged ends."""
         if not self.layout.is_bool or any(s.step != 1 for s in box):
-            return int(np.count_nonzero(self.read(blob, box, whole, None)))
-        self._check_size(blob)
+            return int(np.count_nonzero(self.read(stored, box, whole, None)))
+        self._check_size(stored)
         if 0 in box_shape(box):
             return 0
         if whole:
             data = check_frame(
-                blob.pread(0, self.nbytes), self.count, self.layout, self.padding_encoding, self.bitorder
+                stored.pread(0, self.nbytes), self.count, self.layout, self.padding_encoding, self.bitorder
             )
             return count_nonzero_packed(data, self.count, bitorder=self.bitorder)
         bounds = [(s.start, s.stop) for s in box]
         plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
-        data = blob.pread(plan.offset, plan.nbytes)
+        data = stored.pread(plan.offset, plan.nbytes)
         check_padding_bits(data, plan.padding, self.bitorder)
         if not plan.runs:
             return count_nonzero_packed(data, plan.run, plan.first % 8, bitorder=self.bitorder)
@@ -281,14 +364,21 @@ class Filtered:
     dtype: np.dtype[Any]
     filters: tuple[Any, ...]
     nested: ClassVar[bool] = False
+    reads_parts: ClassVar[bool] = False
+    counts_packed: ClassVar[bool] = False
+    inner: ClassVar[None] = None
+
+    def cover(self, box: Box) -> None:
+        """None: the filters need all bytes."""
+        return None
 
     @cached_property
     def limit(self) -> Limit:
         # No filter in use makes more of the elements than eight bytes each and a few more.
         return Limit(math.prod(self.shape) * max(self.dtype.itemsize, 8) + 65536, False)
 
-    def read(self, blob: Blob, box: Box, whole: bool, out: Array | None) -> Array:
-        data: Any = blob.pread(0, blob.nbytes)
+    def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
+        data: Any = stored.pread(0, stored.nbytes)
         try:
             for codec in reversed(self.filters):
                 data = codec.decode(data)
@@ -305,5 +395,5 @@ class Filtered:
         out[...] = part
         return out
 
-    def count_nonzero(self, blob: Blob, box: Box, whole: bool) -> int:
-        return int(np.count_nonzero(self.read(blob, box, whole, None)))
+    def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
+        return int(np.count_nonzero(self.read(stored, box, whole, None)))

@@ -1,0 +1,105 @@
+"""The places of a zarr array's chunks: each is a file below the array's directory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import stat as stat_module
+import time
+
+from packstore.errors import CorruptDataError, message
+from packstore.readers.zarr.metadata import Layout
+from packstore.readers.zarr.nodes import Node
+from packstore.readers.zarr.sizes import facts_of_node
+from packstore.storage.array import Facts
+from packstore.storage.places import Places
+from packstore.storage.stored import OPEN_FLAGS, FileRange
+
+__all__ = ["FilePlaces"]
+
+# Files looked at for a token; beyond it, directories; beyond that, nothing.
+MAX_TOKEN_FILES = 4096
+
+
+class FilePlaces(Places):
+    """One file a chunk.
+
+    Parameters
+    ----------
+    node
+        Where the array is.
+    layout
+        Its metadata.
+
+    Notes
+    -----
+    Thread safe; keeps no file open. Each touched chunk costs an open, one or more ranged reads, and a close: some
+    5 µs together, hardly more than asking whether an open file is still the one that the name stands for.
+    """
+
+    verb = "reading"
+
+    def __init__(self, node: Node, layout: Layout) -> None:
+        self.node = node
+        self.layout = layout
+        self.name = node.path
+        self._keeps = layout.chain.keeps
+
+    def check(self) -> None:
+        # docstring inherited
+        self.node.check()
+
+    def open(self, coords: tuple[int, ...]) -> FileRange | None:
+        # docstring inherited
+        path = f"{self.node.path}/{self.layout.chunk_key(coords)}"
+        try:
+            fd = os.open(path, OPEN_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            stat = os.fstat(fd)
+            if not stat_module.S_ISREG(stat.st_mode):
+                if stat_module.S_ISDIR(stat.st_mode):
+                    os.close(fd)
+                    return None
+                raise CorruptDataError(
+                    message("reading", self.node.path, None, coords, expected="a regular file", got="another kind")
+                )
+            stamp = None
+            if self._keeps:
+                mtime_ns = stat.st_mtime_ns
+                # A file written a moment ago may be written again within the clock tick of its time stamp.
+                tick_ns = 2_000_000_000 if mtime_ns % 1_000_000_000 == 0 else 50_000_000
+                if time.time_ns() - mtime_ns > tick_ns:
+                    stamp = (path, mtime_ns, stat.st_size, stat.st_ino)
+            return FileRange(fd, 0, stat.st_size, stamp)
+        except BaseException:  # an interrupt included: nobody else would close it
+            os.close(fd)
+            raise
+
+    def facts(self) -> Facts:
+        # docstring inherited
+        return facts_of_node(self.node)
+
+    def token(self) -> object:
+        """What changes when the chunks are written again."""
+        grid = [-(-n // c) for n, c in zip(self.layout.shape, self.layout.grid_chunk_shape, strict=True)]
+        if math.prod(grid) <= MAX_TOKEN_FILES:
+            coords = itertools.product(*map(range, grid))
+            return [_stat(f"{self.node.path}/{self.layout.chunk_key(c)}") for c in coords]
+        # Writers replace chunk files by renaming, which the directory shows.
+        rows = grid[:-1] if self.layout.key[1] == "/" else []
+        if math.prod(rows) <= MAX_TOKEN_FILES:
+            keys = [self.layout.chunk_key((*c, 0)) for c in itertools.product(*map(range, rows))]
+            return [_stat(os.path.dirname(f"{self.node.path}/{key}")) for key in keys]
+        # Too many to look at: never the same twice.
+        return os.urandom(16).hex()
+
+
+def _stat(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

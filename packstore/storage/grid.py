@@ -1,0 +1,433 @@
+"""`GridStorage`: an array as a grid of chunks, each of which has a place, and all of which share one chain of codecs.
+
+This is the one engine of packstore. A read has three steps: it plans (which chunks a box touches, which bytes of them),
+fetches those bytes (out of the mapping, by ``pread``, or by one call for many ranges of a remote object), and decodes
+them into the result. A file that is one array in one piece (npy, raw) is a grid of one chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from packstore.codecs.hdf5 import FilterSpec
+from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
+from packstore.core.scratch import Scratch
+from packstore.core.threads import run_all, thread_count
+from packstore.core.typing import U64, Array, Bytes
+from packstore.errors import PackstoreError, message
+from packstore.source import ByteSpace, FileSource, InlineBytes
+from packstore.source.cache import CHUNKS
+from packstore.storage import plan
+from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
+from packstore.storage.chain import Chain, Convert
+from packstore.storage.filters import FilterDecoder
+from packstore.storage.places import OneRange, Places, TablePlaces
+from packstore.storage.serializers import PlainBytes
+from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
+
+__all__ = ["GridStorage", "chunked", "contiguous"]
+
+# Decoded bytes of a chunk without codecs in a file of its own, below which threads are in each other's way: to read,
+# and to count bits.
+SMALL_NBYTES, SMALL_COUNTED_NBYTES = 512 << 10, 4 << 20
+# Stored bytes that one call fetches from a source that cannot be mapped.
+FETCH_NBYTES = 64 << 20
+# Several small chunks, decoded side by side on their way into the result.
+_scratch = Scratch()
+
+
+class GridStorage(Storage):
+    """A grid of chunks.
+
+    Parameters
+    ----------
+    chunk_shape
+        Elements a stored chunk; every stored chunk is whole, also at the edges.
+    places
+        Where the chunks lie.
+    chain
+        How their bytes become elements.
+    layout
+        What `facts` calls it.
+    crops
+        Reads small boxes; None for a box that is not for it.
+    """
+
+    def __init__(
+        self,
+        chunk_shape: tuple[int, ...],
+        places: Places,
+        chain: Chain,
+        layout: str = "chunked",
+        crops: Callable[[Box], Array | None] | None = None,
+    ) -> None:
+        self.crops = crops
+        self.chunk_shape = chunk_shape
+        self.places = places
+        self.chain = chain
+        self.layout = layout
+        # Chunks that share a file are small; those that are files of their own may be large.
+        self.reads_parts = chain.reads_parts and places.space is None
+        self.has_chunks = not isinstance(places, OneRange)
+        is_reversed = chain.order == tuple(reversed(range(len(chunk_shape)))) and len(chunk_shape) > 1
+        self.order: Literal["C", "F"] = "F" if is_reversed and not self.has_chunks else "C"
+        # A view needs one chunk with nothing to decode. Whether its bytes are mapped, the source says at each read.
+        self.is_view = not self.has_chunks and chain.decoder is None and chain.convert is None
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, array: ManifestArray, box: Box) -> Array:
+        # docstring inherited
+        self.places.check()
+        if self.crops is not None:
+            found = self.crops(box)
+            if found is not None:
+                return found
+        one = plan.one_chunk(box, self.chunk_shape)
+        if one is not None:
+            part = self._part(array, *one, None)
+            if part is not None:
+                return part if part.dtype == array.dtype else part.astype(array.dtype)
+        shape = box_shape(box)
+        out = np.empty(shape, array.dtype)
+        if 0 not in shape:
+            self._read_into(array, box, out)
+        return out
+
+    def _read_into(self, array: ManifestArray, box: Box, out: Array) -> None:
+        """Decode all chunks that `box` touches into `out`."""
+        fill_value = missing_value(array)
+
+        def fill(item: Touched, stored: Stored | None = None) -> None:
+            target = out[as_index(item.outer)]
+            if self._part(array, item.coords, item.inner, target, stored) is None:
+                target[...] = fill_value
+
+        def fill_run(run: list[Touched]) -> None:
+            if not self._run_into(run, out):
+                for item in run:
+                    fill(item)
+
+        items: Iterable[Touched] = touched(box, self.chunk_shape)
+        parallel = plan.wants_threads(self.chain, box, self.chunk_shape, out.nbytes, self._key)
+        space = self.places.space
+        if space is not None and self.has_chunks and space.view() is None:
+            for batch in self._fetched(space, items):
+                run_all(lambda pair: fill(*pair), batch, parallel=parallel)
+        elif space is not None and plan.fits_runs(self.chain, box, plan.RUN_NBYTES):
+            work = plan.runs(self.chain, self.places.has, items, plan.RUN_NBYTES)
+            run_all(fill_run, work, parallel=parallel)
+        else:
+            if parallel and self.chain.serializer.nested:
+                items = self._pieces(list(items))
+            run_all(fill, items, parallel=parallel, small=self._is_small(SMALL_NBYTES))
+
+    def _part(
+        self, array: ManifestArray, coords: tuple[int, ...], inner: Box, out: Array | None, stored: Stored | None = None
+    ) -> Array | None:
+        """Part of a chunk, in `out` if there is one; None for a chunk that is not stored."""
+        if stored is None:
+            stored = self.places.open(coords)
+        if stored is None:
+            return None
+        try:
+            # A scan uses up the whole chunk at once: it need not be kept.
+            cache = self.chain.keeps and not plan.is_whole(array.shape, self.chunk_shape, coords, inner)
+            return self.chain.read(stored, inner, out=out, cache=cache)
+        except PackstoreError as error:
+            raise self._at(error, coords) from error
+        finally:
+            stored.close()
+
+    def _at(self, error: PackstoreError, coords: tuple[int, ...]) -> PackstoreError:
+        """The error with the place of the chunk before its text."""
+        if not self.has_chunks:
+            return error
+        where = message(self.places.verb, self.places.name, chunk=coords).rstrip(".")
+        return type(error)(f"{where}: {error}")
+
+    def _key(self, coords: tuple[int, ...]) -> object:
+        return (id(self.places), coords)
+
+    def _fetched(self, space: ByteSpace, items: Iterable[Touched]) -> Iterator[list[tuple[Touched, Stored | None]]]:
+        """Chunks with those of their bytes that are needed, many ranges to a call of the source."""
+        batch: list[tuple[Touched, Stored | None]] = []
+        total = 0
+        for item in items:
+            stored = self.places.open(item.coords)
+            batch.append((item, stored))
+            total += 0 if stored is None else stored.nbytes
+            if total >= FETCH_NBYTES:
+                yield self._fetch(space, batch)
+                batch, total = [], 0
+        yield self._fetch(space, batch)
+
+    def _fetch(
+        self, space: ByteSpace, batch: list[tuple[Touched, Stored | None]]
+    ) -> list[tuple[Touched, Stored | None]]:
+        wanted: list[tuple[int, SpaceRange, int, int]] = []
+        for i, (item, stored) in enumerate(batch):
+            if isinstance(stored, SpaceRange) and CHUNKS.get(stored.key, self.chain) is None:
+                first, last = self.chain.cover(item.inner) or (0, stored.nbytes)
+                # Rows that lie far apart are asked for one by one, and a wrong size is the chain's to say.
+                need = math.prod(box_shape(item.inner)) * self.chain.serializer.dtype.itemsize
+                if last <= stored.nbytes and (self.chain.decoder is not None or stored.covers(need, last - first, 1)):
+                    wanted.append((i, stored, first, last))
+        ranges = [(stored.offset + first, last - first) for _, stored, first, last in wanted]
+        for (i, stored, first, _), data in zip(wanted, space.read_ranges(ranges), strict=True):
+            found = np.frombuffer(data, np.uint8)
+            memory = MemoryBytes(found, stored.key, stored.mask, fresh=True, base=first, nbytes=stored.nbytes)
+            batch[i] = (batch[i][0], memory)
+        return batch
+
+    def _run_into(self, run: list[Touched], out: Array) -> bool:
+        """Decode neighbouring chunks side by side and put them into `out` at once, if that is possible.
+
+        Each call to numpy costs as much as a small chunk.
+        """
+        space = self.places.space
+        raw = None if space is None else space.view()
+        if len(run) < 2 or raw is None:
+            return False
+        first, last = run[0], run[-1]
+        places = self.places.run(first.coords[:-1], slice(first.coords[-1], last.coords[-1] + 1))
+        if places is None:
+            return False
+        nbytes = self.chain.serializer.limit.nbytes
+        data = self._decoded_run(run, places, raw, nbytes)
+        if data is None:
+            return False
+        shape = self.chain.shape
+        chunks = np.frombuffer(data, out.dtype).reshape(len(run), *shape)
+        strip = out[(*first.outer[:-1], slice(first.outer[-1].start, last.outer[-1].stop))]
+        strip.reshape(*shape[:-1], len(run), shape[-1])[...] = np.moveaxis(chunks, 0, -2)
+        return True
+
+    def _decoded_run(self, run: list[Touched], places: Any, raw: Bytes, nbytes: int) -> Bytes | None:
+        """The decoded bytes of neighbouring chunks, one behind the other; None: take the chunks one by one."""
+        if any(offset + size > raw.size for offset, size, _ in places):
+            return None
+        decoder = self.chain.decoder
+        if decoder is None:
+            regular = list(range(places[0][0], places[0][0] + len(run) * nbytes, nbytes))
+            if [p[0] for p in places] != regular or any(size != nbytes for _, size, _ in places):
+                return None
+            return raw[regular[0] : regular[-1] + nbytes]
+        out = _scratch.take(len(run) * nbytes)
+        found = [raw[offset : offset + size] for offset, size, _ in places]
+        if not any(mask for _, _, mask in places) and decoder.decode_many(found, out):
+            return out
+        for number, (item, data, (_, _, mask)) in enumerate(zip(run, found, places, strict=True)):
+            try:
+                decoder.decode(MemoryBytes(data, None, mask), out[number * nbytes : (number + 1) * nbytes], None)
+            except PackstoreError as error:
+                raise self._at(error, item.coords) from error
+        return out
+
+    def _is_small(self, nbytes: int) -> bool:
+        """Whether a chunk is a file of its own that is read as it is, and has fewer decoded bytes."""
+        if self.places.space is not None or self.chain.keeps:
+            return False
+        return math.prod(self.chain.shape) * self.chain.serializer.dtype.itemsize < nbytes
+
+    def _pieces(self, items: list[Touched]) -> list[Touched]:
+        """Chunks that hold inner chunks, cut between those where there are too few for all threads."""
+        if len(items) >= 4 * thread_count():
+            return items
+        inner = self.chain.serializer.inner
+        assert inner is not None
+        shape = inner.shape
+        if self.chain.order is not None:
+            shape = tuple([shape[self.chain.order.index(i)] for i in range(len(shape))])
+        return [piece for item in items for piece in _cut(item, shape)]
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def read_chunk(self, array: ManifestArray, coords: tuple[int, ...]) -> Array | None:
+        # docstring inherited
+        if self.has_chunks and self.chunk_shape == array.chunk_shape:
+            self.places.check()
+            stored = self.places.open(coords)
+            if stored is None:
+                return None
+            try:
+                return self.chain.read(stored, tuple([slice(0, n, 1) for n in self.chunk_shape]))
+            except PackstoreError as error:
+                raise self._at(error, coords) from error
+            finally:
+                stored.close()
+        return super().read_chunk(array, coords)
+
+    @property
+    def is_instant(self) -> bool:
+        # docstring inherited
+        return self.is_view and isinstance(self.places.space, (FileSource, InlineBytes))
+
+    def view(self, array: ManifestArray) -> Callable[[], Array | None] | None:
+        # docstring inherited
+        places, serializer = self.places, self.chain.serializer
+        if not self.is_view or not isinstance(places, OneRange) or not isinstance(serializer, PlainBytes):
+            return None
+        if serializer.stored != array.dtype:
+            return None
+
+        def shaped(raw: Bytes) -> Array:
+            if array.size == 0 or array.dtype.itemsize == 0:
+                empty = np.empty(array.shape, array.dtype)
+                empty.flags.writeable = False
+                return empty
+            return np.ndarray(array.shape, array.dtype, raw.data, places.offset, order=self.order)
+
+        return places.kept_view(array, shaped)
+
+    def has_chunk(self, coords: tuple[int, ...]) -> bool:
+        # docstring inherited
+        return self.places.has(coords)
+
+    def stored_below(self, fixed: tuple[int, ...], grid_shape: tuple[int, ...]) -> Iterable[int]:
+        # docstring inherited
+        return self.places.stored_below(fixed, grid_shape)
+
+    def count_nonzero(self, array: ManifestArray, box: Box, axes: tuple[int, ...]) -> Array | None:
+        # docstring inherited
+        keep = len(box) - len(axes)
+        # Counts are made for each index of the leading axes.
+        if not self._counts_packed or any(i < keep for i in axes):
+            return None
+        self.places.check()
+        shape = box_shape(box)
+        items = list(touched(box, self.chunk_shape))
+        found: list[Any] = [None] * len(items)
+        fills = bool(np.count_nonzero(missing_value(array)))
+
+        def count(i: int) -> None:
+            coords, inner, _ = items[i]
+            stored = self.places.open(coords)
+            if stored is None:
+                sub = box_shape(inner)
+                found[i] = np.full(sub[:keep], math.prod(sub[keep:]) if fills else 0, np.int64)
+                return
+            try:
+                found[i] = self.chain.count_nonzero(stored, inner, keep)
+            except PackstoreError as error:
+                raise self._at(error, coords) from error
+            finally:
+                stored.close()
+
+        small = self._is_small(SMALL_COUNTED_NBYTES)
+        run_all(count, range(len(items)), parallel=math.prod(shape) >= plan.PARALLEL_PLAIN_NBYTES, small=small)
+        counts = np.zeros(shape[:keep], np.int64)
+        for item, part in zip(items, found, strict=True):
+            counts[as_index(item.outer[:keep])] += part
+        return counts
+
+    @property
+    def _counts_packed(self) -> bool:
+        chain = self.chain
+        while chain.serializer.inner is not None:
+            chain = chain.serializer.inner
+        return chain.serializer.counts_packed
+
+    def facts(self, array: ManifestArray) -> Facts:
+        # docstring inherited
+        known = self.places.facts()
+        if known is not None:
+            return known
+        nbytes, missing = self.places.stored_nbytes()
+        names = () if self.chain.decoder is None else self.chain.decoder.names
+        order = " F" if self.order == "F" else ""
+        space = self.places.space
+        decoded_from = None if space is None else space.decoded_from()
+        if decoded_from is not None:
+            return Facts(*decoded_from)
+        return Facts(f"{self.layout}{order}", names, nbytes, missing if self.has_chunks else None)
+
+    def token(self) -> object:
+        # docstring inherited
+        return self.places.token()
+
+
+def _cut(item: Touched, inner_shape: tuple[int, ...]) -> Iterator[Touched]:
+    """A part of a chunk in about sixteen parts of whole inner chunks each."""
+    counts = [-(-s.stop // n) - s.start // n for s, n in zip(item.inner, inner_shape, strict=True)]
+    axis = next((i for i, count in enumerate(counts) if count > 1), None)
+    if axis is None:
+        yield item
+        return
+    s = item.inner[axis]
+    width = -(-counts[axis] // 16) * inner_shape[axis]
+    for _, part, where in touched((s,), (width,)):
+        at = s.start + where[0].start * s.step
+        stop = at + (part[0].stop - part[0].start)
+        base = item.outer[axis].start
+        inner = (*item.inner[:axis], slice(at, stop, s.step), *item.inner[axis + 1 :])
+        outer = slice(base + where[0].start, base + where[0].stop, 1)
+        yield Touched(item.coords, inner, (*item.outer[:axis], outer, *item.outer[axis + 1 :]))
+
+
+def contiguous(
+    shape: tuple[int, ...],
+    space: ByteSpace,
+    offset: int,
+    stored: np.dtype[Any],
+    order: Literal["C", "F"] = "C",
+    convert: Convert | None = None,
+) -> GridStorage:
+    """All elements in one run of bytes: element (i, j, …) lies at ``offset + index·itemsize`` in C or F order.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    space
+        The bytes.
+    offset
+        Where the first element starts, in bytes.
+    stored
+        The element type as it lies there.
+    order
+        "C": last axis fastest; "F": first axis fastest.
+    convert
+        Turns an array of `stored` into one of the array's dtype (same shape); None where they are the same.
+    """
+    axes = tuple(reversed(range(len(shape)))) if order == "F" and len(shape) > 1 else None
+    serializer = PlainBytes(shape[::-1] if axes else shape, stored, stored)
+    chain = Chain(shape, serializer, None, axes, convert)
+    return GridStorage(
+        tuple([max(n, 1) for n in shape]), OneRange(space, offset, serializer.nbytes), chain, "contiguous"
+    )
+
+
+def chunked(
+    space: ByteSpace,
+    chunk_shape: tuple[int, ...],
+    offsets: U64,
+    nbytes: U64,
+    filter_mask: Any,
+    filters: tuple[FilterSpec, ...],
+    stored: np.dtype[Any],
+    convert: Convert | None = None,
+) -> GridStorage:
+    """A byte range of one space for each chunk, behind a pipeline of HDF5 filters.
+
+    Parameters
+    ----------
+    chunk_shape
+        Elements a stored chunk.
+    space, offsets, nbytes, filter_mask
+        Where the chunks lie: see `packstore.storage.places.TablePlaces`.
+    filters
+        The pipeline in the order of writing.
+    stored
+        The element type of the decoded bytes, C order.
+    convert
+        As for `contiguous`.
+    """
+    serializer = PlainBytes(chunk_shape, stored, stored)
+    decoder = FilterDecoder(filters, serializer.nbytes) if filters else None
+    places = TablePlaces(space, offsets, nbytes, filter_mask)
+    return GridStorage(chunk_shape, places, Chain(chunk_shape, serializer, decoder, None, convert))
