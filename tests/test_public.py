@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 import packstore
-from packstore.core.selection import basic_selection
+from packstore.core.box_selection import box_selection
 from packstore.testing.strategies import PLAIN_DTYPES, basic_indices, chunk_shapes, shapes_st
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.views.zarr.dtypes import names
@@ -198,7 +198,7 @@ def test_all_routes_agree(tmp_path: Path, name: str, data: NDArray[Any], draw: s
     native = data.astype(array.dtype)
     same(array[key], native[key], native=True)
     same(array[...], native[...], native=True)
-    box, after = basic_selection(key, data.shape)
+    box, after = box_selection(key, data.shape)
     store = packstore.open_store(path, chunks=chunks, **{k: v for k, v in options.items() if k != "component"})
     for pipeline in PIPELINES:
         with zarr.config.set({"codec_pipeline.path": pipeline}):

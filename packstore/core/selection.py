@@ -1,155 +1,284 @@
-"""Numpy's basic indexing as boxes: ints, slices with any step, Ellipsis and newaxis."""
+"""The one parser of numpy's indexing: a key and a shape go in, the selection on each axis comes out.
+
+It knows every key that numpy takes: ints, slices with any step, Ellipsis, newaxis, integer and bool arrays, and
+mixtures of them. `packstore.core.box_selection` turns what it finds into a box.
+"""
 
 from __future__ import annotations
 
 import operator
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from packstore.errors import SelectionError, message
 
-__all__ = ["BasicSelection", "basic_selection", "is_basic"]
+__all__ = ["Indices", "Item", "Resolved", "Selection", "as_slice", "parse", "place", "resolve"]
+
+Indices = NDArray[np.intp]
+# A bool stands for a 0-d bool index, which adds a dimension and selects along no axis.
+Value = int | range | Indices | EllipsisType | bool | None
+# An axis, or -1, and what is selected on it.
+Resolved = tuple[int, Value]
+Entry = int | slice | NDArray[Any] | EllipsisType | bool | None
 
 
-class BasicSelection(NamedTuple):
-    """A basic index in normal form.
+@dataclass(slots=True)
+class Item:
+    """One position of a key: the axis it selects on, what it selects, its dimension in the result; -1 is none."""
 
-    Attributes
+    axis: int
+    value: Value
+    dim: int = -1
+
+
+@dataclass(slots=True)
+class Selection:
+    """A key, checked and resolved against a shape.
+
+    Parameters
     ----------
-    box
-        One slice an axis with ``0 <= start <= stop <= n`` and ``step >= 1``; `stop` is one past the last index that is
-        selected, and a slice of at most one index has step 1.
-    after
-        What to apply to the box to get numpy's result: drops int axes, turns reversed ones, adds new ones. None where
-        the box is the result.
+    items
+        In the order of the key, every axis named once.
+    shape
+        Of the result.
+    fancy
+        Whether index arrays take part.
+    fancy_after
+        Then the number of dimensions of the result behind those of the index arrays.
+    scalar
+        Whether numpy would return a scalar.
     """
 
-    box: tuple[slice, ...]
-    after: tuple[Any, ...] | None
+    items: list[Item]
+    shape: tuple[int, ...]
+    fancy: bool
+    fancy_after: int
+    scalar: bool
+
+    def on(self, axis: int) -> Item:
+        """The item that selects on `axis`."""
+        return next(item for item in self.items if item.axis == axis)
+
+    def key(self, axis: int, replacement: int | slice | Indices) -> tuple[Any, ...]:
+        """The key for numpy, with another entry for `axis`."""
+        return tuple(replacement if item.axis == axis else _as_entry(item.value) for item in self.items)
+
+    def fit(self, indices: NDArray[Any]) -> NDArray[Any]:
+        """Reshape something of an index array's shape so that it broadcasts against the result."""
+        return indices.reshape(indices.shape + (1,) * self.fancy_after)
+
+    def grid(self, item: Item) -> Indices:
+        """The indices `item` selects, shaped to broadcast against the result."""
+        ndim = len(self.shape)
+        value = item.value
+        if isinstance(value, range):
+            steps = np.arange(value.start, value.stop, value.step, dtype=np.intp)
+            return steps.reshape((1,) * item.dim + (-1,) + (1,) * (ndim - item.dim - 1))
+        if isinstance(value, np.ndarray):
+            fitted: Indices = self.fit(value)
+            return fitted.reshape((1,) * (ndim - fitted.ndim) + fitted.shape)
+        assert isinstance(value, int)
+        return np.full((1,) * ndim, value, np.intp)
 
 
-def is_basic(key: Any) -> bool:
-    """Whether `key` is basic indexing in numpy's sense.
-
-    Examples
-    --------
-    >>> is_basic((1, slice(None, None, -2), ..., None)), is_basic([0, 1])
-    (True, False)
-    """
-    # Exact types first: what nearly all keys are made of.
-    kind = type(key)
-    if kind in _BASIC:
-        return True
-    if isinstance(key, tuple):
-        return _BASIC.issuperset(map(type, key)) or all(_is_basic_item(k) for k in key)
-    return _is_basic_item(key)
+def as_slice(steps: range) -> slice:
+    """The slice that selects `steps`."""
+    stop = steps.stop if steps.step > 0 or steps.stop >= 0 else None
+    return slice(steps.start, stop, steps.step)
 
 
-_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+def _as_entry(value: Value) -> Any:
+    return as_slice(value) if isinstance(value, range) else value
 
 
-def _is_basic_item(k: Any) -> bool:
-    if k is None or k is Ellipsis or isinstance(k, slice):
-        return True
-    if isinstance(k, (bool, np.bool_)):
-        return False
-    return isinstance(k, (int, np.integer))
+def parse(key: Any, shape: tuple[int, ...], path: object = None) -> Selection:
+    """Resolve `key` against `shape` as numpy does.
 
-
-def basic_selection(key: Any, shape: tuple[int, ...]) -> BasicSelection:
-    """Normalise a basic index.
+    Parameters
+    ----------
+    key
+        Any index that numpy takes for an array of `shape`, names of fields excepted.
+    shape
+        Of the array.
+    path
+        The file that errors name.
 
     Raises
     ------
     SelectionError
-        Too many indices, more than one Ellipsis, an int out of bounds, or an index that is not basic.
+        Too many indices, more than one Ellipsis, an index out of bounds, index arrays that do not fit, or a key that
+        numpy does not take either.
 
     Examples
     --------
-    >>> basic_selection((3, slice(None, None, -2)), (5, 6))
-    BasicSelection(box=(slice(3, 4, 1), slice(1, 6, 2)), after=(0, slice(None, None, -1)))
+    >>> selection = parse((3, slice(None, None, -2)), (5, 6))
+    >>> selection.shape, [item.value for item in selection.items]
+    ((3,), [3, range(5, -1, -2)])
     """
-    if type(key) is tuple and key and len(key) == len(shape):
-        # What nearly all crops are, a slice from an index to an index on each axis, without the rest's bookkeeping.
-        found = []
-        for k, n in zip(key, shape, strict=True):
-            if type(k) is not slice or k.step is not None:
-                break
-            start, stop = k.start, k.stop
-            if type(start) is not int or type(stop) is not int:
-                break
-            if not 0 <= start <= stop <= n:
-                start, stop, _ = k.indices(n)
-                stop = max(start, stop)
-            found.append(slice(start, stop, 1))
-        else:
-            return BasicSelection(tuple(found), None)
-    keys = key if isinstance(key, tuple) else (key,)
-    used = 0
-    ellipses = 0
-    for k in keys:
-        if k is Ellipsis:
-            ellipses += 1
-        elif k is not None:
-            used += 1
+    resolved, ellipsis, _ = resolve(key if isinstance(key, tuple) else (key,), shape, path)
+    return place(resolved, ellipsis, path)
+
+
+def resolve(keys: tuple[Any, ...], shape: tuple[int, ...], path: object) -> tuple[list[Resolved], bool, bool]:
+    """What each position of a key selects; whether an Ellipsis is in it; whether index arrays or bools are."""
+    entries, used, ellipses = _entries(keys, path)
     ndim = len(shape)
-    if ellipses > 1:
-        raise SelectionError(message("indexing", expected="at most one Ellipsis", got=ellipses))
     if used > ndim:
-        raise SelectionError(message("indexing", expected=f"at most {ndim} indices", got=used))
-    box: list[slice] = []
-    after: list[Any] = []
-    plain = True
+        raise SelectionError(message("indexing", path, expected=f"at most {ndim} indices", got=used))
+    if ellipses > 1:
+        raise SelectionError(message("indexing", path, expected="at most one Ellipsis", got=ellipses))
+    resolved: list[Resolved] = []
     axis = 0
-    # numpy gives a scalar where ints alone leave no axis, an array where an Ellipsis was said.
-    if not ellipses:
-        keys = (*keys, Ellipsis)
-        plain = ndim > 0
-    for k in keys:
-        if k is Ellipsis:
-            if ellipses:
-                after.append(Ellipsis)
-            for n in shape[axis : axis + ndim - used]:
-                box.append(slice(0, n, 1))
-                after.append(slice(None))
-            axis += ndim - used
-        elif k is None:
-            after.append(None)
-            plain = False
-        elif isinstance(k, slice):
-            n = shape[axis]
+    fancy = False
+    for entry in entries:
+        if type(entry) is slice:
+            resolved.append((axis, _range(entry, shape[axis], path)))
             axis += 1
-            try:
-                start, stop, step = k.indices(n)
-            except (TypeError, ValueError) as error:
-                raise SelectionError(message("indexing", expected="integer slice bounds", got=error)) from None
-            count = len(range(start, stop, step))
-            last = start + (count - 1) * step
-            if count < 2:
-                box.append(slice(start, start + 1, 1) if count else slice(0, 0, 1))
-                after.append(slice(None))
-            elif step > 0:
-                box.append(slice(start, last + 1, step))
-                after.append(slice(None))
-            else:
-                box.append(slice(last, start + 1, -step))
-                after.append(slice(None, None, -1))
-                plain = False
+        elif type(entry) is int:
+            resolved.append((axis, _bounded(entry, axis, shape[axis], path)))
+            axis += 1
+        elif entry is Ellipsis:
+            # An Ellipsis of no axes still separates index arrays, so it stays in the key.
+            rest = range(axis, axis + ndim - used)
+            resolved += [(i, range(shape[i])) for i in rest] or [(-1, Ellipsis)]
+            axis += len(rest)
+        elif isinstance(entry, np.ndarray):
+            found = _index_arrays(entry, axis, shape, path)
+            resolved += [(axis + i, indices) for i, indices in enumerate(found)]
+            axis += len(found)
+            fancy = True
         else:
-            n = shape[axis]
-            if not _is_basic_item(k):
-                raise SelectionError(
-                    message("indexing", expected="ints, slices, Ellipsis or newaxis", got=type(k).__name__)
-                )
-            i = operator.index(k)
-            if not -n <= i < n:
-                raise SelectionError(message("indexing", expected=f"an index within [{-n}, {n}) on axis {axis}", got=i))
-            axis += 1
-            i %= n
-            box.append(slice(i, i + 1, 1))
-            after.append(0)
-            plain = False
-    if plain:
-        return BasicSelection(tuple(box), None)
-    return BasicSelection(tuple(box), tuple(after))
+            resolved.append((-1, entry))
+            fancy = fancy or entry is not None
+    for i in range(axis, ndim):
+        resolved.append((i, range(shape[i])))
+    return resolved, ellipses > 0, fancy
+
+
+def _entries(keys: tuple[Any, ...], path: object) -> tuple[list[Entry], int, int]:
+    """The entries of a key as plain types, how many axes they select on, and how many Ellipses are among them."""
+    entries: list[Entry] = []
+    used = ellipses = 0
+    for k in keys:
+        kind = type(k)
+        if kind is int or kind is slice:
+            used += 1
+            entries.append(k)
+        elif k is None:
+            entries.append(k)
+        elif k is Ellipsis:
+            ellipses += 1
+            entries.append(k)
+        else:
+            entry = _plain_entry(k, path)
+            if not isinstance(entry, bool):
+                used += entry.ndim if isinstance(entry, np.ndarray) and entry.dtype == np.bool_ else 1
+            entries.append(entry)
+    return entries, used, ellipses
+
+
+def _plain_entry(k: Any, path: object) -> int | bool | NDArray[Any]:
+    """Whatever numpy takes for an int, a bool or an index array, as one of these."""
+    if isinstance(k, (bool, np.bool_)):
+        return bool(k)
+    if not isinstance(k, np.ndarray):
+        try:
+            return int(operator.index(k))
+        except TypeError:
+            pass
+    if isinstance(k, (str, bytes)):
+        raise SelectionError(message("indexing", path, expected="ints, slices or arrays", got=repr(k)))
+    try:
+        array = np.asarray(k)
+    except ValueError as error:
+        raise SelectionError(message("indexing", path, expected="ints, slices or arrays", got=error)) from None
+    if array.size == 0 and not isinstance(k, np.ndarray) and not hasattr(k, "dtype"):
+        array = array.astype(np.intp)
+    if array.dtype == np.bool_:
+        return array if array.ndim else bool(array)
+    if array.dtype.kind not in "iu":
+        got = f"{type(k).__name__} of {array.dtype}"
+        raise SelectionError(message("indexing", path, expected="ints, slices, integer or bool arrays", got=got))
+    return array if array.ndim else int(array)
+
+
+def _range(entry: slice, length: int, path: object) -> range:
+    try:
+        return range(*entry.indices(length))
+    except (TypeError, ValueError) as error:
+        raise SelectionError(message("indexing", path, expected="integer slice bounds", got=error)) from None
+
+
+def _bounded(index: int, axis: int, length: int, path: object) -> int:
+    if -length <= index < length:
+        return index + length if index < 0 else index
+    raise _out_of_bounds(index, axis, length, path)
+
+
+def _index_arrays(entry: NDArray[Any], axis: int, shape: tuple[int, ...], path: object) -> Sequence[Indices]:
+    """An index array for each axis that `entry` selects on, from `axis` on; none negative."""
+    if entry.dtype == np.bool_:
+        covered = shape[axis : axis + entry.ndim]
+        if entry.shape != covered:
+            expected = f"a bool index of shape {covered}"
+            raise SelectionError(message("indexing", path, expected=expected, got=entry.shape))
+        return entry.nonzero()
+    length = shape[axis]
+    indices = entry.astype(np.intp)
+    if entry.size:
+        low, high = int(entry.min()), int(entry.max())
+        if low < -length or high >= length:
+            raise _out_of_bounds(high if high >= length else low, axis, length, path)
+        if low < 0:
+            indices[indices < 0] += length
+    return (indices,)
+
+
+def _out_of_bounds(index: int, axis: int, length: int, path: object) -> SelectionError:
+    expected = f"an index within [{-length}, {length}) on axis {axis}"
+    return SelectionError(message("indexing", path, expected=expected, got=index))
+
+
+def place(resolved: list[Resolved], ellipsis: bool, path: object) -> Selection:
+    """Give every item its dimension in the result, by numpy's rule for index arrays."""
+    items = [Item(axis, value) for axis, value in resolved]
+    arrays: list[tuple[int, ...]] = []
+    advanced: list[int] = []
+    basic: list[int] = []
+    for position, item in enumerate(items):
+        value = item.value
+        if isinstance(value, bool):
+            arrays.append((int(value),))
+            advanced.append(position)
+        elif isinstance(value, np.ndarray):
+            arrays.append(value.shape)
+            advanced.append(position)
+        elif isinstance(value, range) or value is None:
+            item.dim = len(basic)
+            basic.append(1 if value is None else len(value))
+        elif value is not Ellipsis:
+            advanced.append(position)
+    if not arrays:
+        shape = tuple(basic)
+        return Selection(items, shape, False, 0, not shape and not ellipsis)
+    common = _broadcast(arrays, path)
+    first, last = advanced[0], advanced[-1]
+    # Index arrays (ints count) side by side stay where they are; apart, their dimensions come first.
+    at = sum(item.dim >= 0 for item in items[:first]) if last - first + 1 == len(advanced) else 0
+    for item in items:
+        if item.dim >= at:
+            item.dim += len(common)
+    return Selection(items, (*basic[:at], *common, *basic[at:]), True, len(basic) - at, False)
+
+
+def _broadcast(shapes: Sequence[tuple[int, ...]], path: object) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        got = " and ".join(str(shape) for shape in shapes)
+        raise SelectionError(message("indexing", path, expected="index arrays that broadcast", got=got)) from None

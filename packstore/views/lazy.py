@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from packstore.core.selection import basic_selection, is_basic
+from packstore.core.box_selection import box_selection
 from packstore.errors import SelectionError, StaleFileError, message
 from packstore.readers import Location, find_array, locate
 from packstore.storage import ManifestArray
@@ -103,7 +102,7 @@ class LazyArray:
         Raises
         ------
         SelectionError
-            Out of bounds, or too many indices.
+            Out of bounds, too many indices, or no index that numpy takes.
         StaleFileError, TruncatedFileError, CorruptDataError, ChecksumError
             The stored bytes are not what the index says.
         """
@@ -113,12 +112,12 @@ class LazyArray:
                 return view[key]
             except (IndexError, TypeError, ValueError) as error:
                 raise SelectionError(message("indexing", self.location.path, got=error)) from None
-        if is_basic(key):
-            box, after = basic_selection(key, self.shape)
-            array = self.array
-            out = array.storage.read(array, box)
-            return out if after is None else out[after]
-        return self._advanced(key)
+        if self.dtype.names is not None and _names_fields(key):
+            return np.asarray(self)[key]
+        box, after = box_selection(key, self.shape, self.location.path)
+        array = self.array
+        out = array.storage.read(array, box)
+        return out if after is None else out[after]
 
     def count_nonzero(self, axis: int | tuple[int, ...] | None = None) -> Any:
         """How many elements are not zero (or not empty), as `numpy.count_nonzero` has it.
@@ -146,67 +145,6 @@ class LazyArray:
 
         return count_nonzero(self, axis)
 
-    def _advanced(self, key: Any) -> Any:
-        """Numpy's advanced indexing, by reading the bounding box of what is asked for."""
-        if self.dtype.names is not None and (
-            isinstance(key, str) or (isinstance(key, list) and key and isinstance(key[0], str))
-        ):
-            # Fields of a structured dtype.
-            return np.asarray(self)[key]
-        keys = list(key) if isinstance(key, tuple) else [key]
-        keys = [_index_array(k) for k in keys]
-        if is_basic(tuple(keys)):
-            return self[tuple(keys)]
-        if any(isinstance(k, (bool, np.bool_)) or (isinstance(k, np.ndarray) and not _is_axis_index(k)) for k in keys):
-            return np.asarray(self)[key]
-        used = sum(k is not None and k is not Ellipsis for k in keys)
-        if used > self.ndim:
-            raise SelectionError(
-                message("indexing", self.location.path, expected=f"at most {self.ndim} indices", got=used)
-            )
-        if Ellipsis not in [k if k is Ellipsis else None for k in keys]:
-            keys.append(Ellipsis)
-        box: list[slice] = []
-        inner: list[Any] = []
-        axis = 0
-        for k in keys:
-            if k is None:
-                inner.append(None)
-            elif k is Ellipsis:
-                rest = self.shape[axis : axis + self.ndim - used]
-                box += [slice(0, n, 1) for n in rest]
-                inner += [slice(None)] * len(rest)
-                axis += len(rest)
-            else:
-                n = self.shape[axis]
-                if isinstance(k, np.ndarray):
-                    if k.dtype == bool:
-                        if k.shape != (n,):
-                            raise SelectionError(
-                                message("indexing", self.location.path, expected=f"a mask of {n}", got=k.shape)
-                            )
-                        k = np.flatnonzero(k)
-                    if k.size and (k.min() < -n or k.max() >= n):
-                        raise SelectionError(
-                            message(
-                                "indexing", self.location.path, expected=f"indices within [{-n}, {n})", got="others"
-                            )
-                        )
-                    k = np.where(k < 0, k + n, k).astype(np.intp)
-                    low, high = (int(k.min()), int(k.max()) + 1) if k.size else (0, 0)
-                    box.append(slice(low, high, 1))
-                    inner.append(k - low)
-                else:
-                    sel = basic_selection(k, (n,))
-                    box.append(sel.box[0])
-                    inner.append(slice(None) if sel.after is None else sel.after[0])
-                axis += 1
-        found = self.array.storage.read(self.array, tuple(box))
-        try:
-            return found[tuple(inner)]
-        except IndexError as error:
-            raise SelectionError(message("indexing", self.location.path, got=error)) from None
-
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         out = np.asarray(self[...])
         if dtype is not None and out.dtype != np.dtype(dtype):
@@ -230,21 +168,9 @@ class LazyArray:
         return f"<LazyArray {self.location.path}{name} shape={self.shape} dtype={self.dtype}>"
 
 
-def _is_axis_index(k: npt.NDArray[Any]) -> bool:
-    """Whether it selects along one axis: integers, or a mask of one axis."""
-    return k.dtype.kind in "iu" or (k.dtype.kind == "b" and k.ndim == 1)
-
-
-def _index_array(k: Any) -> Any:
-    """Lists as arrays, what has ``__index__`` as an int; all else as it is."""
-    if isinstance(k, (list, tuple, np.ndarray)):
-        index = np.asarray(k)
-        if index.ndim == 0 and index.dtype.kind in "iu":
-            return int(index)
-        return index.astype(np.intp) if index.size == 0 and not isinstance(k, np.ndarray) else index
-    if isinstance(k, (bool, np.bool_)) or not hasattr(type(k), "__index__"):
-        return k
-    return operator.index(k)
+def _names_fields(key: Any) -> bool:
+    """Whether it selects fields of a structured dtype."""
+    return isinstance(key, str) or (isinstance(key, list) and bool(key) and isinstance(key[0], str))
 
 
 def reopen_lazy(location: Location, component: str, version: tuple[Any, ...] | None) -> LazyArray:

@@ -16,7 +16,7 @@ from hypothesis import given
 
 from packstore import config
 from packstore.codecs.hdf5 import FilterSpec
-from packstore.core.selection import basic_selection
+from packstore.core.box_selection import box_selection
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
 from packstore.source import FileSource, InlineBytes, RangeReads
 from packstore.source.cache import CHUNKS
@@ -80,7 +80,7 @@ def test_ranged_reads(shape: tuple[int, ...], order: Any, gap: int, draw: st.Dat
     data = numbers(*shape, dtype=">u2")
     space = Ranged(b"abc" + data.tobytes(order), gap)
     array = contiguous(data, order, space)
-    box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
+    box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     got = read_box(array, box)
     assert got.dtype == data.dtype
     np.testing.assert_array_equal(got, data[(*box, ...)])
@@ -142,7 +142,7 @@ def test_packed(mapped: bool, draw: st.DataObject, shape: tuple[int, ...], bitor
     data = b"ab" + np.packbits(mask, axis=axis, bitorder=bitorder).tobytes()
     space: Any = InlineBytes(data, "bits") if mapped else Ranged(data, 8)
     array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(space, 2, axis, bitorder))
-    box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
+    box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     got = read_box(array, box)
     assert got.dtype == bool
     np.testing.assert_array_equal(got, mask[(*box, ...)])
@@ -193,7 +193,7 @@ def test_chunked(filters: Any, draw: st.DataObject, shape: tuple[int, ...]) -> N
     chunk = tuple(draw.draw(st.integers(1, 4)) for _ in shape)
     array = chunked(data, chunk, filters=filters)
     for _ in range(3):
-        box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
+        box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
         np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
 
 
@@ -362,7 +362,7 @@ def test_packed_in_pieces(piece_nbytes: int, draw: st.DataObject, shape: tuple[i
     axis = draw.draw(st.integers(0, len(shape) - 1))
     space = InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits")
     array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(space, 0, axis, "big"))
-    box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
+    box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packed_read, "PARALLEL_PACKED_NBYTES", 2)
         patch.setattr(packed_read, "_PIECE_NBYTES", piece_nbytes)

@@ -11,7 +11,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import StorePath
 
-from packstore.core.selection import is_basic
+from packstore.core.box_selection import is_basic
 from packstore.errors import ComponentNotFoundError, UnsupportedError, message
 from packstore.readers import Location, find_array, locate
 from packstore.views.lazy import LazyArray
