@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from packstore.views.dask.from_file import count_nonzero, from_file
     from packstore.views.dask.from_files import from_files
     from packstore.views.lazy import LazyArray
-    from packstore.views.zarr.array import Array, open_array
-    from packstore.views.zarr.group import Group, open, open_group
-    from packstore.views.zarr.store import ManifestStore, open_store
+    from packstore.views.zarr.array import Array
+    from packstore.views.zarr.group import Group
+    from packstore.views.zarr.open import open, open_array, open_group, open_store
+    from packstore.views.zarr.store import ManifestStore
     from packstore.writers import save
 
 __version__ = "0.1.0"
@@ -57,11 +58,11 @@ _HOMES = {
     "count_nonzero": "views.dask.from_file",
     "from_file": "views.dask.from_file",
     "from_files": "views.dask.from_files",
-    "open": "views.zarr.group",
-    "open_array": "views.zarr.array",
-    "open_group": "views.zarr.group",
+    "open": "views.zarr.open",
+    "open_array": "views.zarr.open",
+    "open_group": "views.zarr.open",
     "open_memmap": "views.bitmemmap",
-    "open_store": "views.zarr.store",
+    "open_store": "views.zarr.open",
     "save": "writers",
 }
 

@@ -28,7 +28,7 @@ from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import human
 from packstore.config import cpu_count
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
-from packstore.readers import find_array, locate
+from packstore.readers.find import find_array, locate
 from packstore.source.sizes import size_on_disk
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.writers import save

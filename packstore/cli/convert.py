@@ -11,7 +11,8 @@ from rich.console import Console
 
 from packstore.cli.show import human, plain
 from packstore.errors import ComponentNotFoundError, OptionError, UnsupportedError, message
-from packstore.readers import Location, find_array, locate
+from packstore.readers.find import find_array, locate
+from packstore.readers.location import Location
 from packstore.source.sizes import size_on_disk
 from packstore.storage import ManifestGroup
 from packstore.views.lazy import LazyArray

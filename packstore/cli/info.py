@@ -10,7 +10,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from packstore.cli.show import human, plain
-from packstore.readers import Location, find_array, locate
+from packstore.readers.find import find_array, locate
+from packstore.readers.location import Location
 from packstore.source import DirectorySource
 from packstore.source.sizes import size_on_disk
 from packstore.storage import ManifestArray, ManifestGroup

@@ -14,9 +14,10 @@ from rich.console import Console
 from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import plain
 from packstore.errors import FormatError, UnsupportedError, message
-from packstore.readers import Location, find_array, locate
+from packstore.readers.find import find_array, locate
+from packstore.readers.location import Location
 from packstore.storage import ManifestGroup
-from packstore.views.dask.from_file import auto_chunks
+from packstore.views.dask.chunks import auto_chunks
 from packstore.views.lazy import LazyArray
 from packstore.writers.blocks import block_boxes
 

@@ -6,18 +6,10 @@ Keys are hostile input. They are only ever looked up in the manifest; none becom
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-__all__ = ["ArrayKey", "chunk_key", "parent_paths", "parse_chunk_key", "path_reason"]
+__all__ = ["chunk_key", "parent_paths", "parse_chunk_key", "path_reason"]
 
 ZARR_JSON = "zarr.json"
-
-
-class ArrayKey(NamedTuple):
-    """A chunk of an array."""
-
-    path: str
-    coords: tuple[int, ...]
 
 
 def chunk_key(path: str, coords: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Arrays made of other arrays: permuted axes, and parts along one axis."""
+"""Arrays made of other arrays: a box goes in, its elements come out of an array with permuted axes or of several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.storage import ManifestArray, SelectionReader
+from packstore.core.boxes import Box, box_shape
+from packstore.storage import Facts, ManifestArray, SelectionReader
+from packstore.storage.read import read_box
 
 __all__ = ["Concatenated", "Transposed"]
 
@@ -21,11 +23,8 @@ class Transposed(SelectionReader):
         self.base = base
         self.axes = axes
 
-    def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
+    def read(self, selection: Box) -> npt.NDArray[Any]:
         """Elements of a box."""
-        # Decoding is above the readers; it is needed only once something is read.
-        from packstore.storage.read import read_box
-
         box = [slice(0, 0, 1)] * len(self.axes)
         for axis, part in zip(self.axes, selection, strict=True):
             box[axis] = part
@@ -33,35 +32,62 @@ class Transposed(SelectionReader):
 
 
 class Concatenated(SelectionReader):
-    """Reads arrays that follow each other along `axis`; only those that the box touches."""
+    """Reads arrays that lie side by side along one axis; only those that the box touches.
 
-    def __init__(self, parts: Sequence[ManifestArray], axis: int, dtype: np.dtype[Any]) -> None:
+    Parameters
+    ----------
+    parts
+        The arrays, in order; each is asked for when a box touches it.
+    starts
+        Where each part starts along `axis`, and the total length last.
+    axis
+        Along which they lie.
+    dtype
+        Of the result; parts may differ in byte order.
+    new_axis
+        The parts lack `axis`: each is one index of it.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[ManifestArray],
+        starts: Sequence[int],
+        axis: int,
+        dtype: np.dtype[Any],
+        *,
+        new_axis: bool = False,
+    ) -> None:
         self.parts = parts
+        self.starts = starts
         self.axis = axis
         self.dtype = dtype
-        self.starts = [0]
-        for part in parts:
-            self.starts.append(self.starts[-1] + part.shape[axis])
+        self.new_axis = new_axis
 
-    def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Elements of a box."""
-        from packstore.storage.read import read_box
-
+    def read(self, selection: Box) -> npt.NDArray[Any]:
+        """Elements of a box; a view of the file where one part covers it and nothing is to decode."""
         along = selection[self.axis]
         wanted = range(along.start, along.stop, along.step)
         pieces: list[npt.NDArray[Any]] = []
         done = 0
         while done < len(wanted):
             i = bisect_right(self.starts, wanted[done]) - 1
-            lo = wanted[done] - self.starts[i]
-            hi = min(wanted[-1] + 1 - self.starts[i], self.parts[i].shape[self.axis])
-            box = (*selection[: self.axis], slice(lo, hi, along.step), *selection[self.axis + 1 :])
-            pieces.append(read_box(self.parts[i], box))
-            done += len(range(lo, hi, along.step))
+            first = wanted[done] - self.starts[i]
+            stop = min(wanted[-1] + 1, self.starts[i + 1]) - self.starts[i]
+            pieces.append(self._piece(i, selection, slice(first, stop, along.step)))
+            done += len(range(first, stop, along.step))
         if len(pieces) == 1 and pieces[0].dtype == self.dtype:
             return pieces[0]
-        shape = [len(range(s.start, s.stop, s.step)) for s in selection]
-        out = np.empty(shape, self.dtype)
+        out = np.empty(box_shape(selection), self.dtype)
         if pieces:
             np.concatenate(pieces, axis=self.axis, out=out)
         return out
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        return Facts("several files")
+
+    def _piece(self, i: int, selection: Box, inner: slice) -> npt.NDArray[Any]:
+        before, after = selection[: self.axis], selection[self.axis + 1 :]
+        if self.new_axis:
+            return np.expand_dims(read_box(self.parts[i], before + after), self.axis)
+        return read_box(self.parts[i], (*before, inner, *after))

@@ -7,6 +7,8 @@ import stat
 from typing import Any
 
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
+from packstore.readers import all_readers
+from packstore.readers.find import sniff as recognise
 from packstore.source import DirectorySource, FileSource, Source
 from packstore.storage import ManifestArray, ManifestGroup
 
@@ -124,20 +126,16 @@ def _reason(root: str, path: str, depth: int) -> str | None:
 
 
 def _member(root: str, path: str, name: str, component: str | None, chunks: Any, found: _Found, depth: int) -> None:
-    # The table of formats belongs to the package that loads this module.
-    from packstore.readers import _readers, _sniff
-
-    readers = _readers()
     source: Source = DirectorySource(path) if os.path.isdir(path) else FileSource(path)
     if isinstance(source, DirectorySource) and not os.listdir(path):
         found.groups[name] = {}
         return
-    format = _sniff(source, readers)
+    format = recognise(source)
     if format == "folder":
         found.groups[name] = {}
         _describe(root, path, name, component or None, chunks, found, depth + 1)
         return
-    module = readers[format].load()
+    module = all_readers()[format].load()
     try:
         group = module.read(source, component=component or None, chunks=chunks)
     except OptionError:

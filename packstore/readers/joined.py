@@ -1,4 +1,4 @@
-"""Many files that are one array: a stand-in for the location of one file, read by whichever files a box touches."""
+"""Many files that are one array: paths go in, a stand-in for the location of one file comes out."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import os
 import pickle
 import re
 import zlib
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
-from packstore.readers import Location, find_array, locate
+from packstore.readers.concatenated import Concatenated
+from packstore.readers.find import find_array, locate
+from packstore.readers.location import AnyLocation, Location
 from packstore.source import Fingerprint
-from packstore.storage import DelegatedManifest, Facts, ManifestArray, ManifestGroup, SelectionReader
-from packstore.storage.read import read_box
+from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup
 
-__all__ = ["FileParts", "JoinedReader", "MultiLocation", "expand_paths", "join_files"]
+__all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all"]
 
 _STACK_HINT = "Use new_axis=True to stack on an axis of its own"
 
@@ -60,12 +59,24 @@ def expand_paths(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class FileParts:
-    """The files of a joined array, compact: a graph over 10,000 files pickles to some 10 bytes a file."""
+class FileParts(Sequence[ManifestArray]):
+    """The files of a joined array, as a sequence of their arrays, each opened when it is asked for.
+
+    Notes
+    -----
+    Pickles compact: a graph over 10,000 files has some 10 bytes a file.
+    """
 
     locations: tuple[Location, ...]
     component: str
     shapes: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.locations)
+
+    # Boxes touch one part after the other: nobody asks for a slice of parts.
+    def __getitem__(self, i: int) -> ManifestArray:  # type: ignore[override]
+        return find_array(self.locations[i], self.component)[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
         rows = [
@@ -87,7 +98,7 @@ def _unpack_parts(data: bytes) -> FileParts:
 
 @dataclass(frozen=True)
 class MultiLocation:
-    """Several files that are one array, in the place of a `packstore.readers.Location`.
+    """Several files that are one array, in the place of a `packstore.readers.location.Location`.
 
     Parameters
     ----------
@@ -135,9 +146,16 @@ class MultiLocation:
         rest = first if self.new_axis else first[: self.axis] + first[self.axis + 1 :]
         return (*rest[: self.axis], total, *rest[self.axis :])
 
+    def __dask_tokenize__(self) -> object:
+        return (type(self).__name__, self.fingerprint, self.parts.component, self.axis, self.new_axis)
+
+    def reader(self) -> Concatenated:
+        """Reads boxes of the joined array."""
+        return Concatenated(self.parts, self.starts, self.axis, self.dtype, new_axis=self.new_axis)
+
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """One array that gathers its boxes from the files; the grid follows the first file's own chunks."""
-        _, first = find_array(self.parts.locations[0], self.parts.component)
+        first = self.parts[0]
         chunk = first.chunk_shape
         if self.new_axis:
             chunk = (*chunk[: self.axis], 1, *chunk[self.axis :])
@@ -145,53 +163,13 @@ class MultiLocation:
             shape=self.shape,
             dtype=self.dtype,
             chunk_shape=chunk,
-            storage=DelegatedManifest(JoinedReader(self)),
+            storage=DelegatedManifest(self.reader()),
             fill_value=first.fill_value,
             attributes=first.attributes,
             zarr_reason=first.zarr_reason,
             zarr_kind=first.zarr_kind,
         )
         return ManifestGroup({"": array})
-
-
-class JoinedReader(SelectionReader):
-    """Reads a box of the joined array: each file gives its part."""
-
-    def __init__(self, location: MultiLocation) -> None:
-        self.location = location
-        self.starts = location.starts
-
-    def facts(self, array: ManifestArray) -> Facts:
-        """How the array is stored."""
-        return Facts("several files")
-
-    def read(self, selection: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Elements of `selection`; a view of the file where one file covers it and nothing is to decode."""
-        where, axis, starts = self.location, self.location.axis, self.starts
-        along = selection[axis]
-        pieces = []
-        i = bisect_right(starts, along.start) - 1
-        while i < len(where.parts.locations) and starts[i] < along.stop:
-            first = along.start
-            if starts[i] > first:
-                first += -(-(starts[i] - first) // along.step) * along.step
-            stop = min(along.stop, starts[i + 1])
-            if first < stop:
-                inner = slice(first - starts[i], stop - starts[i], along.step)
-                pieces.append(self._piece(i, selection, inner))
-            i += 1
-        if not pieces:
-            shape = [max(-(-(s.stop - s.start) // s.step), 0) for s in selection]
-            return np.empty(shape, where.dtype)
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=axis)
-
-    def _piece(self, i: int, selection: tuple[slice, ...], inner: slice) -> npt.NDArray[Any]:
-        where = self.location
-        _, array = find_array(where.parts.locations[i], where.parts.component)
-        before, after = selection[: where.axis], selection[where.axis + 1 :]
-        if where.new_axis:
-            return np.expand_dims(read_box(array, before + after), where.axis)
-        return read_box(array, (*before, inner, *after))
 
 
 def join_files(
@@ -239,3 +217,20 @@ def join_files(
         names.append(name)
     assert dtype is not None
     return MultiLocation(FileParts(tuple(locations), names[0], tuple(shapes)), dtype, axis, new_axis)
+
+
+def locate_all(path: Any, component: str | None, /, **options: Any) -> tuple[AnyLocation, str | None]:
+    """The location of a file, or of the one array that a list of files is, and the component that is left to find.
+
+    Parameters
+    ----------
+    path
+        A path; or a list of paths, which the options `axis` and `new_axis` of `join_files` join.
+    component
+        The array that is wanted; of a list, in each file.
+    **options
+        As `locate`.
+    """
+    if isinstance(path, (list, tuple)):
+        return join_files(path, **{"component": component, **options}), None
+    return locate(path, **options), component

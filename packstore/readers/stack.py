@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -68,13 +69,14 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
         want = tuple(length if k == axis else sum(n) for k, n in enumerate(lengths))
         parts.append(_part(path, want, dtype))
     shape = tuple(sum(n) for n in lengths)
+    starts = [0, *itertools.accumulate(lengths[axis])]
     return ManifestGroup(
         {
             "": ManifestArray(
                 shape=shape,
                 dtype=dtype,
                 chunk_shape=_chunk_shape(lengths, axis, dtype, chunks),
-                storage=DelegatedManifest(Concatenated(parts, axis, dtype)),
+                storage=DelegatedManifest(Concatenated(parts, starts, axis, dtype)),
             )
         }
     )

@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 
 import packstore
 from packstore.errors import StaleFileError, UnsupportedError
-from packstore.readers import READERS, locate
+from packstore.readers import READERS
+from packstore.readers.find import locate
 from packstore.testing.strategies import arrays_st, basic_indices, chunk_shapes, dtypes_st, shapes_st
 from packstore.views.zarr.dtypes import names
 

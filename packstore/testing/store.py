@@ -10,7 +10,7 @@ Subclass :class:`ReadOnlyStoreTests` with a `location` fixture for a file of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +19,10 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.core.buffer import Buffer, cpu, default_buffer_prototype
 from zarr.testing.store import StoreTests
 
-from packstore.readers import Location
+from packstore.readers.location import Location
 from packstore.testing.store_contract import StoreContract, content, listed
+from packstore.views.zarr.listing import Listing
+from packstore.views.zarr.nodes import Nodes
 from packstore.views.zarr.store import ManifestStore
 
 __all__ = ["ReadOnlyStoreTests"]
@@ -28,12 +30,29 @@ __all__ = ["ReadOnlyStoreTests"]
 READ_ONLY = "store was opened in read-only mode and does not support writing"
 
 
+class PlacedKeys(Listing):
+    """The keys that the suite places, in place of those of nodes."""
+
+    def __init__(self, documents: Mapping[str, bytes]) -> None:
+        super().__init__(Nodes())
+        self.documents = documents
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with `prefix`."""
+        return (key for key in self.documents if key.startswith(prefix))
+
+    def children(self, path: str) -> Iterable[str]:
+        """The names directly below `path`."""
+        base = f"{path}/" if path else ""
+        return dict.fromkeys(key[len(base) :].split("/")[0] for key in self.keys(base))
+
+
 @contextmanager
 def placing_keys(store: ManifestStore) -> Iterator[None]:
     """Let ``store.set`` and its kin place documents for as long as one of zarr's tests runs."""
 
     def place(key: str, value: Buffer) -> None:
-        store._documents[key] = value.to_bytes()
+        store._metadata[key] = value.to_bytes()
 
     async def place_async(key: str, value: Buffer) -> None:
         place(key, value)
@@ -53,7 +72,7 @@ class ReadOnlyStoreTests(StoreContract, StoreTests[ManifestStore, cpu.Buffer]):
     Fixtures to override
     --------------------
     location
-        A `packstore.readers.Location` of a file with at least one array of at least two chunks.
+        A `packstore.readers.location.Location` of a file with at least one array of at least two chunks.
 
     Notes
     -----
@@ -90,16 +109,16 @@ class ReadOnlyStoreTests(StoreContract, StoreTests[ManifestStore, cpu.Buffer]):
 
     @staticmethod
     def emptied(store: ManifestStore) -> ManifestStore:
-        """The store without its nodes."""
-        store._arrays.clear()
-        store._groups.clear()
+        """The store without its nodes, and with a listing of the documents that the suite places."""
+        store._see(Nodes())
+        store._listing = PlacedKeys(store._metadata)
         return store
 
     async def set(self, store: ManifestStore, key: str, value: Buffer) -> None:
-        store._documents[key] = value.to_bytes()
+        store._metadata[key] = value.to_bytes()
 
     async def get(self, store: ManifestStore, key: str) -> Buffer:
-        return self.buffer_cls.from_bytes(store._documents[key])
+        return self.buffer_cls.from_bytes(store._metadata[key])
 
     # -- zarr's tests, on keys placed by the suite --------------------------------------------------------------------
 
@@ -229,7 +248,7 @@ class ReadOnlyStoreTests(StoreContract, StoreTests[ManifestStore, cpu.Buffer]):
             store.set_sync("k", self.buffer_cls.from_bytes(b"0000"))
 
     def test_delete_sync(self, store: ManifestStore) -> None:
-        store._documents["k"] = b"0000"
+        store._metadata["k"] = b"0000"
         with pytest.raises(ValueError, match=READ_ONLY):
             store.delete_sync("k")
         assert content(store.get_sync("k")) == b"0000"

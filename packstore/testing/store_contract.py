@@ -19,7 +19,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from packstore.errors import PackstoreError
-from packstore.readers import Location
+from packstore.readers.location import Location
 from packstore.views.zarr.store import ManifestStore
 
 
@@ -41,7 +41,7 @@ class StoreContract:
     Fixtures that a subclass has
     ----------------------------
     location
-        The `packstore.readers.Location` of the file.
+        The `packstore.readers.location.Location` of the file.
     full
         An open store over it.
     """
@@ -218,8 +218,8 @@ class StoreContract:
         from packstore.views.zarr.metadata import to_zarr
 
         store = ManifestStore(location)
-        assert store._arrays
-        for path, array in store._arrays.items():
+        assert store._nodes.arrays
+        for path, array in store._nodes.arrays.items():
             opened = zarr.open_array(store, path=path, mode="r")
             direct = to_zarr(array, LazyArray(location, path)[...], opened.dtype)
             np.testing.assert_array_equal(opened[...], direct)

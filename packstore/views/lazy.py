@@ -1,4 +1,4 @@
-"""LazyArray: the direct path. Indexes like a numpy array, reads only what it is asked for, pickles as a path."""
+"""LazyArray, the direct path: a location and a component go in, an array comes out that reads what is indexed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from packstore.core.box_selection import box_selection
 from packstore.errors import SelectionError, StaleFileError, message
-from packstore.readers import Location, find_array, locate
+from packstore.readers.find import find_array
+from packstore.readers.joined import locate_all
+from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
 
 __all__ = ["LazyArray", "open_lazy"]
@@ -23,7 +25,7 @@ class LazyArray:
     Parameters
     ----------
     location
-        The file and how to read it.
+        The file, or the files that are one array, and how to read it.
     component
         The array in it ("" for a file that is one array).
     array
@@ -44,7 +46,7 @@ class LazyArray:
     array([4, 6])
     """
 
-    def __init__(self, location: Location, component: str, array: ManifestArray | None = None) -> None:
+    def __init__(self, location: AnyLocation, component: str, array: ManifestArray | None = None) -> None:
         self.location = location
         self.component = component
         self._array = array
@@ -119,13 +121,15 @@ class LazyArray:
         out = array.storage.read(array, box)
         return out if after is None else out[after]
 
-    def count_nonzero(self, axis: int | tuple[int, ...] | None = None) -> Any:
+    def count_nonzero(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
         """How many elements are not zero (or not empty), as `numpy.count_nonzero` has it.
 
         Parameters
         ----------
         axis
             Along which to count; None: the whole array.
+        keepdims
+            Whether the axes that are counted along stay, with length 1.
 
         Returns
         -------
@@ -139,11 +143,12 @@ class LazyArray:
 
         Notes
         -----
-        Packed masks are counted as they are stored. ``packstore.views.dask.from_file.count_nonzero`` does it with dask.
+        Packed masks are counted as they are stored. `packstore.count_nonzero` does it with dask.
         """
+        # Function-level: whoever never counts need not load it.
         from packstore.storage.count import count_nonzero
 
-        return count_nonzero(self, axis)
+        return count_nonzero(self, axis, keepdims=keepdims)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         out = np.asarray(self[...])
@@ -173,7 +178,7 @@ def _names_fields(key: Any) -> bool:
     return isinstance(key, str) or (isinstance(key, list) and bool(key) and isinstance(key[0], str))
 
 
-def reopen_lazy(location: Location, component: str, version: tuple[Any, ...] | None) -> LazyArray:
+def reopen_lazy(location: AnyLocation, component: str, version: tuple[Any, ...] | None) -> LazyArray:
     """The array that was pickled, or StaleFileError where its metadata changed since."""
     found = LazyArray(location, component)
     if found.array.version != version:
@@ -192,6 +197,6 @@ def reopen_lazy(location: Location, component: str, version: tuple[Any, ...] | N
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:
     """Open one array of a file for the direct path; parameters as `packstore.open_array`."""
-    location = locate(path, **kwargs)
+    location, component = locate_all(path, component, **kwargs)
     name, array = find_array(location, component)
     return LazyArray(location, name, array)

@@ -14,7 +14,7 @@ import zarr
 
 import packstore
 from packstore.errors import ComponentNotFoundError, FormatError, StaleFileError, TruncatedFileError, UnsupportedError
-from packstore.readers import locate
+from packstore.readers.find import locate
 from packstore.source import FileSource
 from packstore.testing.readers import assert_same, example
 
@@ -124,7 +124,7 @@ def test_changes_are_noticed(folder: Path) -> None:
     os.utime(folder / "a.npy", ns=(0, 0))
     with pytest.raises(StaleFileError):
         array[...]
-    packstore.readers._manifests.clear()  # as in another process
+    packstore.readers.location._manifests.clear()  # as in another process
     with pytest.raises(StaleFileError):
         pickle.loads(pickled)[...]
 

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 
 import packstore
 from packstore.errors import CorruptDataError, FormatError, PackstoreError, TruncatedFileError, UnsupportedError
-from packstore.readers import locate
 from packstore.readers import pickle as reader
+from packstore.readers.find import locate
 from packstore.source import FileSource
 from packstore.storage.read import read_box
 from packstore.testing.readers import DTYPES, SHAPES, ReaderTests, assert_same, example

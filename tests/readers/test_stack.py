@@ -14,7 +14,7 @@ import zarr
 
 import packstore
 from packstore.errors import DtypeError, FormatError, MissingFileError, ShapeError, StaleFileError, TruncatedFileError
-from packstore.readers import locate
+from packstore.readers.find import locate
 from packstore.testing.readers import ReaderTests, assert_same, example
 
 X = example("<f8", (10, 6, 5))
@@ -114,6 +114,6 @@ def test_a_changed_part_is_stale(tmp_path: Path) -> None:
     with pytest.raises(StaleFileError):
         array[...]
     assert_same(array[:3], X[:3])
-    packstore.readers._manifests.clear()  # as in another process
+    packstore.readers.location._manifests.clear()  # as in another process
     with pytest.raises(StaleFileError, match="changed"):
         pickle.loads(pickled)[...]

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 
 import packstore
 from packstore.errors import CorruptDataError, DtypeError, FormatError, OptionError, PackstoreError, TruncatedFileError
-from packstore.readers import locate, text
+from packstore.readers import text
+from packstore.readers.find import locate
 from packstore.readers.text import gz
 from packstore.readers.text import lines as text_lines
 from packstore.source import FileSource

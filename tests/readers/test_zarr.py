@@ -32,7 +32,7 @@ from packstore.errors import (
     TruncatedFileError,
     UnsupportedError,
 )
-from packstore.readers import locate
+from packstore.readers.find import locate
 from packstore.readers.zarr import directory_store, nodes
 from packstore.source.cache import CHUNKS
 

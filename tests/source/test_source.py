@@ -332,10 +332,10 @@ def test_processes(path: Path, method: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork_while_a_lock_is_held(path: Path) -> None:
     """A child must not inherit a lock that a thread of the parent holds."""
-    from packstore import readers
+    from packstore.readers import location
     from packstore.source.cache import CHUNKS
 
-    with source_module._lock, readers._lock, CHUNKS._lock:
+    with source_module._lock, location._lock, CHUNKS._lock:
         child = os.fork()
         if child == 0:
             status = 1
@@ -343,7 +343,7 @@ def test_fork_while_a_lock_is_held(path: Path) -> None:
                 CHUNKS.clear()
                 fresh = FileSource(path)
                 source_module._handles.clear()
-                status = 0 if fresh.pread(1, 1) == DATA[1:2] and not readers._lock._lock.locked() else 2
+                status = 0 if fresh.pread(1, 1) == DATA[1:2] and not location._lock._lock.locked() else 2
             finally:
                 os._exit(status)
     _, status = os.waitpid(child, 0)

@@ -13,7 +13,7 @@ from packstore.source import DirectorySource, Source
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 
 if TYPE_CHECKING:
-    from packstore.readers import Location
+    from packstore.readers.location import Location
     from packstore.readers.zarr.directory import DirectoryStore
 
 __all__ = ["directory_store", "read", "sniff"]

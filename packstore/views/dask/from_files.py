@@ -1,4 +1,4 @@
-"""Many files as one dask array."""
+"""Many files as one dask array: paths go in, a `dask.array.Array` whose tasks hold the files they touch comes out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.readers import find_array
-from packstore.readers.joined import FileParts, JoinedReader, MultiLocation, join_files
-from packstore.views.dask.from_file import MIN_CHUNK_NBYTES, auto_chunks
+from packstore.readers.joined import FileParts, MultiLocation, join_files
+from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, auto_chunks
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -27,7 +26,7 @@ def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], 
     if not (isinstance(chunks, str) and chunks == "auto"):
         done: tuple[tuple[int, ...], ...] = normalize_chunks(chunks, shape, dtype=where.dtype)
         return done
-    _, first = find_array(where.parts.locations[0], where.parts.component)
+    first = where.parts[0]
     unit = first.shard_shape or first.chunk_shape
     per_file = auto_chunks(first.shape, itemsize, unit)
     if where.new_axis:
@@ -153,4 +152,4 @@ def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
 def _read_block(part: tuple[FileParts, np.dtype[Any], int, bool, tuple[slice, ...]]) -> npt.NDArray[Any]:
     """A block: the box of the array that the few files it touches make."""
     files, dtype, axis, new_axis, box = part
-    return JoinedReader(MultiLocation(files, dtype, axis, new_axis)).read(box)
+    return MultiLocation(files, dtype, axis, new_axis).reader().read(box)

@@ -1,19 +1,16 @@
-"""packstore.Array: a zarr.Array whose plain slicing takes the direct path."""
+"""packstore.Array: a LazyArray goes in, a zarr.Array whose plain slicing takes the direct path comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.abc.store import Store
 from zarr.storage import StorePath
 
 from packstore.core.box_selection import is_basic
-from packstore.errors import ComponentNotFoundError, UnsupportedError, message
-from packstore.readers import Location, find_array, locate
+from packstore.readers.location import AnyLocation, Location
 from packstore.views.lazy import LazyArray
 from packstore.views.zarr.metadata import to_zarr
 from packstore.views.zarr.store import ManifestStore
@@ -21,7 +18,9 @@ from packstore.views.zarr.store import ManifestStore
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Array", "array_at", "open_array", "store_of"]
+    from packstore.readers.zarr.directory import DirectoryStore
+
+__all__ = ["Array", "array_of", "store_of"]
 
 
 class Array(zarr.Array[Any]):
@@ -85,8 +84,10 @@ class Array(zarr.Array[Any]):
 
         Parameters
         ----------
-        axis, keepdims
-            As there.
+        axis
+            Along which to count; None: the whole array.
+        keepdims
+            Whether the axes that are counted along stay, with length 1.
 
         Returns
         -------
@@ -109,11 +110,9 @@ class Array(zarr.Array[Any]):
         >>> packstore.open_array(path).count_nonzero()
         3
         """
-        from packstore.storage.count import count_nonzero
-
         if self._lazy is None:
             return np.count_nonzero(self[...], axis=axis, keepdims=keepdims)
-        return count_nonzero(self._lazy, axis, keepdims=keepdims)
+        return self._lazy.count_nonzero(axis, keepdims=keepdims)
 
     def __dask_tokenize__(self) -> object:
         if self._lazy is None:
@@ -123,116 +122,38 @@ class Array(zarr.Array[Any]):
     def __reduce__(self) -> Any:
         if self._lazy is None:
             return super().__reduce__()
-        return (_reopen, (self._lazy,))
+        return (array_of, (self._lazy,))
 
 
-def _reopen(lazy: LazyArray) -> Array:
-    return array_at(lazy.location, lazy.component)
-
-
-def store_of(location: Location) -> Store:
-    """The zarr store of a location."""
-    if location.format == "zarr":
+def store_of(location: AnyLocation, component: str | None = None) -> ManifestStore | DirectoryStore:
+    """The zarr store of a location; `component` names the array that is wanted first."""
+    if isinstance(location, Location) and location.format == "zarr":
+        # Function-level: other formats need not load it.
         from packstore.readers.zarr import directory_store
 
         return directory_store(location)
-    return ManifestStore(location)
+    return ManifestStore(location, component)
 
 
-def array_at(location: Location, component: str, store: Store | None = None) -> Array:
-    """The array `component` of an opened file."""
-    _, manifest_array = find_array(location, component)
-    if store is None:
-        store = store_of(location)
-    unsupported: Mapping[str, str] = getattr(store, "unsupported", {})
-    if component in unsupported:
-        raise unsupported_error(location, component, unsupported[component])
-    return Array(_async_array(store, component), LazyArray(location, component, manifest_array))
+def array_of(lazy: LazyArray) -> Array:
+    """The zarr array over a `LazyArray`.
+
+    Raises
+    ------
+    UnsupportedError
+        Zarr cannot have it.
+    """
+    return Array(_async_array(store_of(lazy.location, lazy.component), lazy.component), lazy)
 
 
-def _async_array(store: Store, component: str) -> Any:
+def _async_array(store: ManifestStore | DirectoryStore, component: str) -> Any:
     """As ``zarr.open_array`` finds it, without its three turns through zarr's event loop where the metadata is at hand.
 
     Those take longer than opening the file does, and as long as some twenty crops.
     """
-    at_hand: Callable[[str], dict[str, Any] | None] | None = getattr(store, "array_document", None)
-    document = None if at_hand is None else at_hand(component)
+    document = store.array_document(component)
     if document is None:
         return zarr.open_array(store=store, path=component, mode="r").async_array
     # Not its type: releases of zarr differ in what they take a document for.
     make: Any = zarr.AsyncArray
     return make(document, StorePath(store, component))
-
-
-def open_array(
-    path: Any,
-    component: str | None = None,
-    *,
-    format: str | None = None,
-    chunks: Any = None,
-    storage_options: Mapping[str, Any] | None = None,
-    **reader_options: Any,
-) -> Array:
-    """Open one saved array like ``zarr.open_array``.
-
-    Parameters
-    ----------
-    path : path-like or str
-        A local file, a zarr directory, or an fsspec URL.
-    component : str, optional
-        The array in the file; may be left out where there is only one.
-    format, chunks, storage_options, **reader_options
-        As for `open_store`.
-
-    Returns
-    -------
-    packstore.Array
-        Read-only; shape and dtype of the saved array (in native byte order, as zarr has it).
-
-    Raises
-    ------
-    MissingFileError, FormatError, OptionError
-        No such file; not a known format; an option the format does not take.
-    ComponentNotFoundError
-        No such array, or several and none named.
-    UnsupportedError
-        The array cannot be a zarr array; the text says why.
-
-    Notes
-    -----
-    Reads headers and indexes only.
-
-    Examples
-    --------
-    >>> import numpy as np, packstore, pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.bits"
-    >>> mask = np.eye(16, dtype=bool)
-    >>> np.packbits(mask, axis=0).tofile(path)
-    >>> packed = packstore.open_array(path, format="raw", shape=(16, 16), packed_axis=0)
-    >>> packed[3, 2:5]
-    array([False,  True, False])
-    """
-    location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    name, _ = find_array(location, component)
-    return array_at(location, name)
-
-
-def unsupported_error(location: Location, component: str, reason: str) -> UnsupportedError:
-    """An array that zarr cannot be served."""
-    return UnsupportedError(
-        message(
-            "opening",
-            location.path,
-            component,
-            expected="an array that zarr can hold",
-            got=reason,
-            hint="packstore.from_file may read it all the same",
-        )
-    )
-
-
-def component_error(location: Location, component: str) -> ComponentNotFoundError:
-    """No such node."""
-    return ComponentNotFoundError(
-        message("opening", location.path, component, expected="an array or group", got="nothing of that name")
-    )

@@ -1,4 +1,4 @@
-"""packstore.Group: a zarr.Group whose arrays take the direct path."""
+"""packstore.Group: an opened group goes in, a zarr.Group whose arrays take the direct path comes out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import zarr
 from zarr.abc.store import Store
 
-from packstore.errors import FormatError, message
-from packstore.readers import Location, component_name, locate
-from packstore.views.zarr.array import Array, array_at, component_error, store_of, unsupported_error
+from packstore.readers.location import AnyLocation
+from packstore.views.lazy import LazyArray
+from packstore.views.zarr.array import Array, store_of
+from packstore.views.zarr.nodes import unsupported_error
 
-__all__ = ["Group", "open", "open_group"]
+__all__ = ["Group", "group_at"]
 
 
 class Group(zarr.Group):
@@ -32,9 +33,9 @@ class Group(zarr.Group):
     array([1, 2])
     """
 
-    _location: Location | None
+    _location: AnyLocation | None
 
-    def __init__(self, async_group: Any, location: Location | None = None) -> None:
+    def __init__(self, async_group: Any, location: AnyLocation | None = None) -> None:
         super().__init__(async_group)
         self._location = location
 
@@ -48,7 +49,7 @@ class Group(zarr.Group):
         if self._location is None or isinstance(node, (Array, Group)):
             return node
         if isinstance(node, zarr.Array):
-            return array_at(self._location, node.path, self.store)
+            return Array(node.async_array, LazyArray(self._location, node.path))
         return Group(node._async_group, self._location)
 
     def __getitem__(self, path: str) -> Any:
@@ -57,7 +58,7 @@ class Group(zarr.Group):
         except KeyError:
             full = f"{self.path}/{path}".strip("/")
             if self._location is not None and full in self.unsupported:
-                raise unsupported_error(self._location, full, self.unsupported[full]) from None
+                raise unsupported_error(self._location.path, full, self.unsupported[full]) from None
             raise
 
     def get(self, path: str, default: Any = None) -> Any:
@@ -94,100 +95,20 @@ class Group(zarr.Group):
     def __reduce__(self) -> Any:
         if self._location is None:
             return super().__reduce__()
-        return (_group_at, (self._location, self.path))
+        return (_reopen, (self._location, self.path))
 
 
-def _group_at(location: Location, path: str, store: Store | None = None) -> Group:
-    store = store_of(location) if store is None else store
+def _reopen(location: AnyLocation, path: str) -> Group:
+    return group_at(location, path, store_of(location))
+
+
+def group_at(location: AnyLocation, path: str, store: Store) -> Group:
+    """The group at `path` of an open store.
+
+    Raises
+    ------
+    FileNotFoundError
+        No group there.
+    """
     opened = zarr.open_group(store=store, path=path, mode="r")
     return Group(opened._async_group, location)
-
-
-def open(
-    path: Any,
-    component: str | None = None,
-    *,
-    format: str | None = None,
-    chunks: Any = None,
-    storage_options: Mapping[str, Any] | None = None,
-    **reader_options: Any,
-) -> Array | Group:
-    """Open what is saved at `path` like ``zarr.open``: an array for a file that is one, else a group.
-
-    Parameters
-    ----------
-    path, component, format, chunks, storage_options, **reader_options
-        As for `open_array`; `component` may also name a group.
-
-    Returns
-    -------
-    packstore.Array or packstore.Group
-
-    Raises
-    ------
-    MissingFileError, FormatError, OptionError, UnsupportedError
-        As for `open_array`.
-    ComponentNotFoundError
-        Nothing of that name.
-
-    Examples
-    --------
-    >>> import numpy as np, packstore, pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
-    >>> np.save(path, np.arange(3))
-    >>> packstore.open(path).shape
-    (3,)
-    """
-    location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    name = component_name("" if component is None else component)
-    manifest = location.manifest()
-    if name in manifest.arrays or name in manifest.unsupported:
-        return array_at(location, name)
-    store = store_of(location)
-    try:
-        return _group_at(location, name, store)
-    except FileNotFoundError:
-        raise component_error(location, name) from None
-
-
-def open_group(
-    path: Any,
-    component: str | None = None,
-    *,
-    format: str | None = None,
-    chunks: Any = None,
-    storage_options: Mapping[str, Any] | None = None,
-    **reader_options: Any,
-) -> Group:
-    """Open a file of several arrays like ``zarr.open_group``.
-
-    Parameters
-    ----------
-    path, component, format, chunks, storage_options, **reader_options
-        As for `open`.
-
-    Returns
-    -------
-    packstore.Group
-
-    Raises
-    ------
-    FormatError
-        The file, or the component, is one array.
-    MissingFileError, OptionError, ComponentNotFoundError
-        As for `open`.
-
-    Examples
-    --------
-    >>> import numpy as np, packstore, pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
-    >>> np.savez(path, **{"a/b": np.arange(3)})
-    >>> sorted(packstore.open_group(path)["a"].array_keys())
-    ['b']
-    """
-    found = open(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    if isinstance(found, Array):
-        raise FormatError(
-            message("opening", path, component, expected="a group", got="one array", hint="Use packstore.open_array")
-        )
-    return found

@@ -1,34 +1,29 @@
-"""Which keys a store over a manifest has, found without making a list of them."""
+"""The keys of a store: nodes go in, the keys below a prefix come out one by one, without a list of all of them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from packstore.core.keys import ZARR_JSON, chunk_key, parent_paths, parse_chunk_key
 from packstore.storage import ManifestArray
+from packstore.views.zarr.nodes import Nodes
 
 __all__ = ["Listing"]
 
 
 class Listing:
-    """The keys of arrays, groups and documents beside them.
+    """The keys of arrays and groups.
 
     Parameters
     ----------
-    arrays, groups
-        By path; "" is the root.
-    documents
-        Further documents by key.
+    nodes
+        Of the store.
     """
 
-    def __init__(
-        self, arrays: Mapping[str, ManifestArray], groups: Mapping[str, Any], documents: Mapping[str, bytes]
-    ) -> None:
-        self.arrays = arrays
-        self.groups = groups
-        self.documents = documents
+    def __init__(self, nodes: Nodes) -> None:
+        self.arrays = nodes.arrays
+        self.groups = nodes.groups
         # The nodes below each group, found on first use.
         self._tree: dict[str, list[str]] | None = None
 
@@ -44,7 +39,6 @@ class Listing:
             array = self.arrays.get(path)
             if array is not None:
                 yield from self._chunk_keys(path, array, prefix)
-        yield from (key for key in self.documents if key.startswith(prefix))
 
     @staticmethod
     def _chunk_keys(path: str, array: ManifestArray, prefix: str) -> Iterator[str]:
@@ -73,10 +67,6 @@ class Listing:
             names.update(dict.fromkeys(self._nodes_below(path)))
         else:
             names.update(dict.fromkeys(self._chunk_names(path, owner)))
-        base = f"{path}/" if path else ""
-        for key in self.documents:
-            if key.startswith(base):
-                names[key[len(base) :].split("/")[0]] = None
         return names
 
     def _nodes_below(self, path: str) -> Iterable[str]:

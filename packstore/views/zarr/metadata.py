@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs import elements
+from packstore.core.keys import parent_paths, path_reason
 from packstore.storage import ManifestArray
 from packstore.views.zarr import dtypes
 from packstore.views.zarr.dtypes import names
 
-__all__ = ["array_metadata", "array_reason", "element_nbytes", "encode_chunk", "to_zarr"]
+__all__ = ["array_metadata", "array_reason", "element_nbytes", "encode_chunk", "node_reason", "to_zarr"]
 
 
 def array_reason(array: ManifestArray) -> str | None:
@@ -21,6 +23,15 @@ def array_reason(array: ManifestArray) -> str | None:
     if array.zarr_kind in ("string", "bytes"):
         return None
     return names.reason(array.dtype)
+
+
+def node_reason(path: str, array: ManifestArray, arrays: Container[str]) -> str | None:
+    """Why zarr cannot have `array` at `path`, where `arrays` are the paths of all arrays; None where it can."""
+    reason = path_reason(path) or array.zarr_reason or array_reason(array)
+    if reason is None:
+        above = next((parent for parent in parent_paths(path) if parent in arrays), None)
+        reason = None if above is None else f"zarr has no node below the array {above!r}"
+    return reason
 
 
 def element_nbytes(array: ManifestArray) -> int:

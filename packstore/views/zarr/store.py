@@ -1,4 +1,4 @@
-"""ManifestStore: any readable file as a read-only Zarr v3 store.
+"""ManifestStore, a read-only Zarr v3 store: a location goes in, metadata and decoded chunks come out by their keys.
 
 Source: the Zarr v3 core specification (https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html) for keys and
 metadata, :class:`zarr.abc.store.Store` for the contract. The store serves *decoded* chunks under the plain ``bytes``
@@ -19,18 +19,19 @@ import numpy.typing as npt
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
-from packstore.core.keys import ZARR_JSON, parent_paths, parse_chunk_key, path_reason
-from packstore.readers import Location, locate
-from packstore.readers.joined import MultiLocation, join_files
+from packstore.core.keys import ZARR_JSON, parse_chunk_key
+from packstore.readers.find import find_array
+from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
 from packstore.views.zarr.listing import Listing
+from packstore.views.zarr.nodes import Nodes, all_nodes, one_array, unsupported_error
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["ManifestStore", "open_store"]
+__all__ = ["ManifestStore"]
 
 
 class ManifestStore(Store):
@@ -39,19 +40,19 @@ class ManifestStore(Store):
     Parameters
     ----------
     location
-        The file and how to read it.
+        The file, or the files that are one array, and how to read it.
+    component
+        The path of an array: keys of this array are answered from its own index, and the index of the whole file is
+        read when another key is asked for. None: at once.
     read_only
         Must be True: it is here because every zarr store takes it.
-
-    Attributes
-    ----------
-    unsupported : dict of str to str
-        Each array that zarr cannot be served, and why. Some of them `packstore.from_file` still reads.
 
     Raises
     ------
     ValueError
         On any write, as zarr's own read-only stores do; and for ``read_only=False``.
+    ComponentNotFoundError, UnsupportedError
+        The file has no array `component`, or zarr cannot have it.
 
     Notes
     -----
@@ -72,40 +73,48 @@ class ManifestStore(Store):
     supports_deletes: bool = False
     supports_listing: bool = True
 
-    def __init__(self, location: Location | MultiLocation, *, read_only: bool = True) -> None:
+    def __init__(self, location: AnyLocation, component: str | None = None, *, read_only: bool = True) -> None:
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         super().__init__(read_only=True)
         self.location = location
-        manifest = location.manifest()
-        self.unsupported: dict[str, str] = dict(manifest.unsupported)
-        self._arrays: dict[str, ManifestArray] = {}
-        for path, array in manifest.arrays.items():
-            reason = path_reason(path) or array.zarr_reason or metadata.array_reason(array)
-            if reason is None:
-                above = next((p for p in parent_paths(path) if p in manifest.arrays), None)
-                if above is not None:
-                    reason = f"zarr has no node below the array {above!r}"
-            if reason is None:
-                self._arrays[path] = array
-            else:
-                self.unsupported[path] = reason
-        self._groups: dict[str, Mapping[str, Any]] = {
-            path: attributes
-            for path, attributes in manifest.groups.items()
-            if path_reason(path) is None and path not in manifest.arrays
-        }
-        for path in list(self._arrays):
-            for parent in parent_paths(path):
-                self._groups.setdefault(parent, {})
-        if not self._arrays and "" not in manifest.arrays:
-            self._groups.setdefault("", {})
-        # Documents beside those of the nodes, by key.
-        self._documents: dict[str, bytes] = {}
+        self.component = component
+        if component is None:
+            self._see(all_nodes(location.manifest(), {}))
+        else:
+            self._see(one_array(component, find_array(location, component)[1], location.path))
+        self._complete = component is None
         # Metadata, rendered on first use.
         self._metadata: dict[str, bytes] = {}
-        self._listing = Listing(self._arrays, self._groups, self._documents)
         self._chunk_path: tuple[str, str] = ("", "")
+
+    def _see(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._listing = Listing(nodes)
+
+    def _all_nodes(self) -> Nodes:
+        """The nodes of the whole file, whose index is read here if it was not."""
+        if not self._complete:
+            self._see(all_nodes(self.location.manifest(), self._nodes.arrays))
+            self._complete = True
+        return self._nodes
+
+    def _knows(self, key: str) -> bool:
+        """Whether the index that is at hand answers for `key`: it is that of the whole file, or of this array."""
+        return self._complete or not self.component or key.startswith(f"{self.component}/")
+
+    def _nodes_for(self, key: str) -> Nodes:
+        return self._nodes if self._knows(key) else self._all_nodes()
+
+    async def _learn(self, key: str) -> None:
+        """Read the index of the whole file, in a thread, where `key` needs it."""
+        if not self._knows(key):
+            await asyncio.to_thread(self._all_nodes)
+
+    @property
+    def unsupported(self) -> Mapping[str, str]:
+        """Each array that zarr cannot be served, and why. Some of them `packstore.from_file` still reads."""
+        return self._all_nodes().unsupported
 
     # -- identity -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +125,7 @@ class ManifestStore(Store):
         return hash(self.location)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.location,))
+        return (type(self), (self.location, self.component))
 
     def __str__(self) -> str:
         return f"packstore://{self.location.fingerprint.path}"
@@ -131,55 +140,61 @@ class ManifestStore(Store):
         """A store of the same file, not yet open; only ``read_only=True`` can be had (else NotImplementedError)."""
         if not read_only:
             raise NotImplementedError(f"with_read_only is not implemented for the {type(self)} store type.")
-        return type(self)(self.location)
+        return type(self)(self.location, self.component)
 
     # -- lookup -------------------------------------------------------------------------------------------------------
 
     def _document(self, key: str) -> bytes | None:
         """The metadata document at `key`, or None."""
-        found = self._documents.get(key)
-        if found is None:
-            found = self._metadata.get(key)
+        found = self._metadata.get(key)
         if found is None and (key == ZARR_JSON or key.endswith("/" + ZARR_JSON)):
             path = key[: -len(ZARR_JSON) - 1]
             if not path and key != ZARR_JSON:
                 return None
-            array = self._arrays.get(path)
+            nodes = self._nodes_for(key)
+            array = nodes.arrays.get(path)
             if array is not None:
                 document = metadata.array_metadata(array)
-            elif path in self._groups:
-                document = {
-                    "zarr_format": 3,
-                    "node_type": "group",
-                    "attributes": dict(self._groups[path]),
-                }
+            elif path in nodes.groups:
+                document = {"zarr_format": 3, "node_type": "group", "attributes": dict(nodes.groups[path])}
             else:
                 return None
             found = self._metadata[key] = json.dumps(document).encode()
         return found
 
     def array_document(self, path: str) -> dict[str, Any] | None:
-        """The ``zarr.json`` of the array at `path`; None where there is none."""
-        if path not in self._arrays:
+        """The ``zarr.json`` of the array at `path`; None where there is none.
+
+        Raises
+        ------
+        UnsupportedError
+            There is an array, and zarr cannot have it.
+        """
+        key = f"{path}/{ZARR_JSON}" if path else ZARR_JSON
+        nodes = self._nodes_for(key)
+        if path in nodes.unsupported:
+            raise unsupported_error(self.location.path, path, nodes.unsupported[path])
+        if path not in nodes.arrays:
             return None
         # Through its bytes: lists in the attributes are the manifest's own, and the caller may change what it gets.
-        document: dict[str, Any] = json.loads(self._document(f"{path}/{ZARR_JSON}" if path else ZARR_JSON) or b"null")
+        document: dict[str, Any] = json.loads(self._document(key) or b"null")
         return document
 
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
         """The array and coordinates of a chunk that is stored, or None."""
+        arrays = self._nodes_for(key).arrays
         prefix, found = self._chunk_path
         if not (prefix and key.startswith(prefix)):
             parts = key.split("/")
             for i in range(len(parts) - 1, -1, -1):
-                if parts[i] == "c" and "/".join(parts[:i]) in self._arrays:
+                if parts[i] == "c" and "/".join(parts[:i]) in arrays:
                     found = "/".join(parts[:i])
                     # zarr asks for the chunks of one array in a row.
                     self._chunk_path = (f"{found}/c/" if found else "c/", found)
                     break
             else:
                 return None
-        array = self._arrays[found]
+        array = arrays[found]
         coords = parse_chunk_key(key, found, len(array.shape))
         if coords is None or any(i >= n for i, n in zip(coords, array.grid_shape, strict=True)):
             return None
@@ -225,6 +240,7 @@ class ManifestStore(Store):
         # docstring inherited
         if not self._is_open:
             await self._open()
+        await self._learn(key)
         if key in self._metadata or (found := self._chunk(key)) is None or self._is_view(found[0]):
             return self.get_sync(key, prototype=prototype, byte_range=byte_range)
         return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
@@ -237,10 +253,12 @@ class ManifestStore(Store):
 
     async def exists(self, key: str) -> bool:
         # docstring inherited
+        await self._learn(key)
         return self._document(key) is not None or self._chunk(key) is not None
 
     async def getsize(self, key: str) -> int:
         # docstring inherited
+        await self._learn(key)
         document = self._document(key)
         if document is not None:
             return len(document)
@@ -257,17 +275,21 @@ class ManifestStore(Store):
 
     async def list(self) -> AsyncIterator[str]:
         # docstring inherited
+        await self._learn("")
         for key in self._listing.keys(""):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
+        await self._learn(prefix)
         for key in self._listing.keys(prefix):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
-        for name in self._listing.children(prefix.rstrip("/")):
+        path = prefix.rstrip("/")
+        await self._learn(f"{path}/")
+        for name in self._listing.children(path):
             yield name
 
     # -- writes: refused ----------------------------------------------------------------------------------------------
@@ -325,61 +347,3 @@ def _extent(request: ByteRequest | None, nbytes: int) -> tuple[int, int]:
     if isinstance(request, OffsetByteRequest):
         return min(request.offset, nbytes), nbytes
     return max(nbytes - request.suffix, 0), nbytes
-
-
-def open_store(
-    path: Any,
-    *,
-    format: str | None = None,
-    chunks: Any = None,
-    storage_options: Mapping[str, Any] | None = None,
-    **reader_options: Any,
-) -> Store:
-    """Open a saved array, or a file of many, as a read-only Zarr v3 store.
-
-    Parameters
-    ----------
-    path : path-like or str
-        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes
-        `component`, `axis` and `new_axis` as `from_files` does.
-    format : str, optional
-        "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
-    chunks : int or tuple of int, optional
-        Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
-    storage_options : mapping, optional
-        For the fsspec file system of a URL.
-    **reader_options
-        What the format takes, for instance ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``,
-        ``bitorder=`` for "raw", ``allow_external=`` for "hdf5".
-
-    Returns
-    -------
-    zarr.abc.store.Store
-        With the attribute ``unsupported``: each array that is not served, and the reason.
-
-    Raises
-    ------
-    MissingFileError, FormatError, OptionError
-        No such file; not a known format; an option the format does not take.
-
-    Notes
-    -----
-    Reads headers and indexes only. Nothing in a file is executed, and no other file is opened unless allowed.
-
-    Examples
-    --------
-    >>> import numpy as np, packstore, pathlib, tempfile, zarr
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
-    >>> np.savez(path, a=np.arange(6).reshape(2, 3))
-    >>> zarr.open_group(packstore.open_store(path), mode="r")["a"][1].tolist()
-    [3, 4, 5]
-    """
-    if isinstance(path, (list, tuple)):
-        joined = join_files(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-        return ManifestStore(joined)
-    location = locate(path, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    if location.format == "zarr":
-        from packstore.readers.zarr import directory_store
-
-        return directory_store(location)
-    return ManifestStore(location)

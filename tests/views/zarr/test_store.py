@@ -18,7 +18,9 @@ from zarr.core.buffer import default_buffer_prototype
 import packstore
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import MissingFileError, OptionError, StaleFileError
-from packstore.readers import READERS, Location, Reader, locate
+from packstore.readers import READERS, Reader
+from packstore.readers.find import locate
+from packstore.readers.location import Location
 from packstore.source import Source
 from packstore.storage import MISSING, ManifestArray, ManifestGroup, chunked
 from packstore.testing.store import ReadOnlyStoreTests

@@ -1,0 +1,99 @@
+"""Location: a file and how to read it go in, its manifest comes out. It pickles as a path, options, a fingerprint."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from packstore.core.threads import ForkSafeLock
+from packstore.readers import all_readers
+from packstore.source import Fingerprint, Source, reopen_source
+from packstore.storage import ManifestGroup
+
+__all__ = ["AnyLocation", "Location"]
+
+MAX_CACHED_MANIFESTS = 64
+
+
+class AnyLocation(Protocol):
+    """What a file and several files that are one array have in common."""
+
+    @property
+    def path(self) -> str:
+        """The name that errors show."""
+
+    @property
+    def format(self) -> str:
+        """A name in `READERS`, or "files"."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The state that was opened."""
+
+    def manifest(self, component: str | None = None) -> ManifestGroup:
+        """The arrays that are there; `component` names the only one that is wanted."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A file and how to read it; pickles as a path, options and a fingerprint.
+
+    Parameters
+    ----------
+    path
+        As given by the caller.
+    format
+        A name in `READERS`.
+    fingerprint
+        The state of the file that was opened.
+    """
+
+    # The fingerprint holds the resolved path: one file is one location, however it was spelled.
+    path: str = field(compare=False)
+    format: str
+    fingerprint: Fingerprint
+    chunks: Any = None
+    # Not shown: they may hold secrets.
+    storage_options: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __hash__(self) -> int:
+        # Options may be unhashable (nested storage options); equality still compares them.
+        return hash((self.fingerprint, self.format))
+
+    def __dask_tokenize__(self) -> object:
+        return (type(self).__name__, self.fingerprint, self.format, self.options)
+
+    def source(self) -> Source:
+        """The source in the state it had: anything else raises StaleFileError, here or on the first read."""
+        return reopen_source(self.fingerprint, dict(self.storage_options))
+
+    def manifest(self, component: str | None = None) -> ManifestGroup:
+        """The manifest of the file, or of the one array `component`; a process keeps those that it asked for last."""
+        key = (self, component)
+        with _lock:
+            if key not in _manifests:
+                key = (self, None)
+            found = _manifests.get(key)
+            if found is not None:
+                _manifests.move_to_end(key)
+        if found is not None and (found.fresh is None or found.fresh(component)):
+            return found
+        key = (self, component)
+        manifest = self._read(component)
+        with _lock:
+            _manifests[key] = manifest
+            while len(_manifests) > MAX_CACHED_MANIFESTS:
+                _manifests.popitem(last=False)
+        return manifest
+
+    def _read(self, component: str | None) -> ManifestGroup:
+        source = self.source()
+        source.check()
+        module = all_readers()[self.format].load()
+        return module.read(source, component=component, chunks=self.chunks, **dict(self.options))
+
+
+_manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()
+_lock = ForkSafeLock()

@@ -1,0 +1,86 @@
+"""What zarr can have of a file: a manifest goes in, its nodes by path and a reason for each array left out come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from packstore.core.keys import parent_paths, path_reason
+from packstore.errors import UnsupportedError, message
+from packstore.storage import ManifestArray, ManifestGroup
+from packstore.views.zarr.metadata import node_reason
+
+__all__ = ["Nodes", "all_nodes", "one_array", "unsupported_error"]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of a zarr hierarchy.
+
+    Parameters
+    ----------
+    arrays, groups
+        By path; "" is the root. Groups map to their attributes.
+    unsupported
+        Path to the reason, for each array that zarr cannot have.
+    """
+
+    arrays: Mapping[str, ManifestArray] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+
+
+def one_array(path: str, array: ManifestArray, file: str) -> Nodes:
+    """The node of an array that was opened by its name, whatever lies beside it in `file`.
+
+    Raises
+    ------
+    UnsupportedError
+        Zarr cannot have it.
+    """
+    reason = node_reason(path, array, ())
+    if reason is not None:
+        raise unsupported_error(file, path, reason)
+    return Nodes({path: array})
+
+
+def all_nodes(manifest: ManifestGroup, opened: Mapping[str, ManifestArray]) -> Nodes:
+    """All nodes of a file; the arrays in `opened` are among them, also where no listing names them (through links)."""
+    arrays: dict[str, ManifestArray] = {}
+    unsupported = dict(manifest.unsupported)
+    for path, array in manifest.arrays.items():
+        reason = node_reason(path, array, manifest.arrays)
+        if reason is None:
+            arrays[path] = array
+        else:
+            unsupported[path] = reason
+    for path, array in opened.items():
+        arrays[path] = array
+        unsupported.pop(path, None)
+    groups: dict[str, Mapping[str, Any]] = {
+        path: attributes
+        for path, attributes in manifest.groups.items()
+        if path_reason(path) is None and path not in manifest.arrays
+    }
+    for path in arrays:
+        for parent in parent_paths(path):
+            if parent not in arrays:
+                groups.setdefault(parent, {})
+    if not arrays and "" not in manifest.arrays:
+        groups.setdefault("", {})
+    return Nodes(arrays, groups, unsupported)
+
+
+def unsupported_error(file: str, path: str, reason: str) -> UnsupportedError:
+    """The error for an array that zarr cannot have."""
+    return UnsupportedError(
+        message(
+            "opening",
+            file,
+            path,
+            expected="an array that zarr can hold",
+            got=reason,
+            hint="packstore.from_file may read it all the same",
+        )
+    )

@@ -1,0 +1,276 @@
+"""The opening functions: a path and options go in, a zarr store, array or group over what is saved there comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from packstore.errors import ComponentNotFoundError, FormatError, message
+from packstore.readers.find import component_name, find_array
+from packstore.readers.joined import locate_all
+from packstore.views.lazy import LazyArray, open_lazy
+from packstore.views.zarr.array import Array, array_of, store_of
+from packstore.views.zarr.group import Group, group_at
+
+if TYPE_CHECKING:
+    from packstore.readers.zarr.directory import DirectoryStore
+    from packstore.views.zarr.store import ManifestStore
+
+__all__ = ["open", "open_array", "open_group", "open_store"]
+
+
+def open_store(
+    path: Any,
+    *,
+    format: str | None = None,
+    chunks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **reader_options: Any,
+) -> ManifestStore | DirectoryStore:
+    """Open a saved array, or a file of many, as a read-only Zarr v3 store.
+
+    Parameters
+    ----------
+    path : path-like, str or list of them
+        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes
+        `component`, `axis` and `new_axis` as `from_files` does.
+    format : str, optional
+        "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
+    chunks : int or tuple of int, optional
+        Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL.
+    **reader_options
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
+        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+
+    Returns
+    -------
+    zarr.abc.store.Store
+        With the attribute ``unsupported``: each array that is not served, and the reason.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    FormatError
+        No format recognises the content, or the file is damaged.
+    OptionError
+        An unknown format, or an option that the format does not take.
+    ShapeError, DtypeError
+        A file of a list does not fit the first.
+
+    Notes
+    -----
+    Reads headers and indexes only. Nothing in a file is executed, and no other file is opened unless allowed.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile, zarr
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, a=np.arange(6).reshape(2, 3))
+    >>> zarr.open_group(packstore.open_store(path), mode="r")["a"][1].tolist()
+    [3, 4, 5]
+    """
+    location, _ = locate_all(
+        path, None, format=format, chunks=chunks, storage_options=storage_options, **reader_options
+    )
+    return store_of(location)
+
+
+def open_array(
+    path: Any,
+    component: str | None = None,
+    *,
+    format: str | None = None,
+    chunks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **reader_options: Any,
+) -> Array:
+    """Open one saved array like ``zarr.open_array``.
+
+    Parameters
+    ----------
+    path : path-like, str or list of them
+        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes `axis` and
+        `new_axis` as `from_files` does.
+    component : str, optional
+        The array in the file; may be left out where there is only one.
+    format : str, optional
+        "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
+    chunks : int or tuple of int, optional
+        Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL.
+    **reader_options
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
+        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+
+    Returns
+    -------
+    packstore.Array
+        Read-only; shape and dtype of the saved array (in native byte order, as zarr has it).
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    FormatError
+        No format recognises the content, or the file is damaged.
+    OptionError
+        An unknown format, or an option that the format does not take.
+    ComponentNotFoundError
+        No such array, or several and none named.
+    UnsupportedError
+        The array cannot be a zarr array; the text says why.
+    ShapeError, DtypeError
+        A file of a list does not fit the first.
+
+    Notes
+    -----
+    Reads headers and indexes only: of the one array where `component` names it, and the format has an index for each.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.bits"
+    >>> mask = np.eye(16, dtype=bool)
+    >>> np.packbits(mask, axis=0).tofile(path)
+    >>> packed = packstore.open_array(path, format="raw", shape=(16, 16), packed_axis=0)
+    >>> packed[3, 2:5]
+    array([False,  True, False])
+    """
+    return array_of(
+        open_lazy(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
+    )
+
+
+def open(
+    path: Any,
+    component: str | None = None,
+    *,
+    format: str | None = None,
+    chunks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **reader_options: Any,
+) -> Array | Group:
+    """Open what is saved at `path` like ``zarr.open``: an array for a file that is one, else a group.
+
+    Parameters
+    ----------
+    path : path-like, str or list of them
+        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes `axis` and
+        `new_axis` as `from_files` does.
+    component : str, optional
+        The array or group in the file; the root where left out.
+    format : str, optional
+        "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
+    chunks : int or tuple of int, optional
+        Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL.
+    **reader_options
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
+        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+
+    Returns
+    -------
+    packstore.Array or packstore.Group
+        Read-only.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    FormatError
+        No format recognises the content, or the file is damaged.
+    OptionError
+        An unknown format, or an option that the format does not take.
+    ComponentNotFoundError
+        Nothing of that name.
+    UnsupportedError
+        The array cannot be a zarr array; the text says why.
+    ShapeError, DtypeError
+        A file of a list does not fit the first.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.arange(3))
+    >>> packstore.open(path).shape
+    (3,)
+    """
+    location, component = locate_all(
+        path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options
+    )
+    name = "" if component is None else component_name(component)
+    manifest = location.manifest(None if component is None else name)
+    if name in manifest.arrays or name in manifest.unsupported:
+        return array_of(LazyArray(location, *find_array(location, name)))
+    try:
+        return group_at(location, name, store_of(location))
+    except FileNotFoundError:
+        raise ComponentNotFoundError(
+            message("opening", location.path, name, expected="an array or group", got="nothing of that name")
+        ) from None
+
+
+def open_group(
+    path: Any,
+    component: str | None = None,
+    *,
+    format: str | None = None,
+    chunks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **reader_options: Any,
+) -> Group:
+    """Open a file of several arrays like ``zarr.open_group``.
+
+    Parameters
+    ----------
+    path : path-like or str
+        A local file, a zarr directory (v2 or v3), or an fsspec URL.
+    component : str, optional
+        The group in the file; the root where left out.
+    format : str, optional
+        "npz", "hdf5", "zarr", "pickle", …; recognised by content where None.
+    chunks : int or tuple of int, optional
+        Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL.
+    **reader_options
+        Options of the format, for instance ``allow_external=`` for "hdf5".
+
+    Returns
+    -------
+    packstore.Group
+        Read-only.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    FormatError
+        The file, or the component, is one array; no format recognises the content, or the file is damaged.
+    OptionError
+        An unknown format, or an option that the format does not take.
+    ComponentNotFoundError
+        Nothing of that name.
+    UnsupportedError
+        The component is an array that cannot be a zarr array.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, **{"a/b": np.arange(3)})
+    >>> sorted(packstore.open_group(path)["a"].array_keys())
+    ['b']
+    """
+    found = open(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
+    if isinstance(found, Array):
+        raise FormatError(
+            message("opening", path, component, expected="a group", got="one array", hint="Use packstore.open_array")
+        )
+    return found
