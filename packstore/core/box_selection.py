@@ -55,7 +55,7 @@ def _is_basic_entry(k: Any) -> bool:
 
 
 def box_selection(key: Any, shape: tuple[int, ...], path: object = None) -> BoxSelection:
-    """The box that bounds a selection, and what to select within the box.
+    """The box that bounds a selection, and the key that selects within the box.
 
     Parameters and errors are those of `packstore.core.selection.parse`.
 

@@ -1,7 +1,7 @@
 """The one parser of numpy's indexing: a key and a shape go in, the selection on each axis comes out.
 
 It knows every key that numpy takes: ints, slices with any step, Ellipsis, newaxis, integer and bool arrays, and
-mixtures of them. `packstore.core.box_selection` turns what it finds into a box.
+mixtures of them. `packstore.core.box_selection` turns a selection into a box.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["Indices", "Item", "Resolved", "Selection", "as_slice", "parse", "pla
 Indices = NDArray[np.intp]
 # A bool stands for a 0-d bool index, which adds a dimension and selects along no axis.
 Value = int | range | Indices | EllipsisType | bool | None
-# An axis, or -1, and what is selected on it.
+# An axis, or -1 for none, and the selection on it.
 Resolved = tuple[int, Value]
 Entry = int | slice | NDArray[Any] | EllipsisType | bool | None
 
 
 @dataclass(slots=True)
 class Item:
-    """One position of a key: the axis it selects on, what it selects, its dimension in the result; -1 is none."""
+    """One position of a key: its axis, the selection on the axis, its dimension in the result; -1 is none."""
 
     axis: int
     value: Value
@@ -125,7 +125,7 @@ def parse(key: Any, shape: tuple[int, ...], path: object = None) -> Selection:
 
 
 def resolve(keys: tuple[Any, ...], shape: tuple[int, ...], path: object) -> tuple[list[Resolved], bool, bool]:
-    """What each position of a key selects; whether an Ellipsis is in it; whether index arrays or bools are."""
+    """The selection of each position of a key; whether an Ellipsis is in the key; whether index arrays or bools are."""
     entries, used, ellipses = _entries(keys, path)
     ndim = len(shape)
     if used > ndim:
@@ -183,7 +183,7 @@ def _entries(keys: tuple[Any, ...], path: object) -> tuple[list[Entry], int, int
 
 
 def _plain_entry(k: Any, path: object) -> int | bool | NDArray[Any]:
-    """Whatever numpy takes for an int, a bool or an index array, as one of these."""
+    """An int, a bool or an index array from any object that numpy takes for one."""
     if isinstance(k, (bool, np.bool_)):
         return bool(k)
     if not isinstance(k, np.ndarray):

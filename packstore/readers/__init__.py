@@ -1,12 +1,13 @@
-"""File formats: each reader turns a source into a :class:`~packstore.storage.ManifestGroup`.
+"""The table of file formats: a reader's name goes in, its module comes out, loaded on first use.
 
 A reader is one module with two functions, and one line in `READERS`:
 
 ``sniff(source, head) -> bool``
     Whether the source looks like this format; `head` is its first 4096 bytes. Never raises for foreign bytes.
 ``read(source, *, component, chunks, **options) -> ManifestGroup``
-    Header and index reads only. `component` names the one array that is wanted (a reader may then skip the work for
-    the others) or is None for all; `chunks` is the caller's chunking for data that has none of its own.
+    Header and index reads only. `component` names the one array that is wanted, or is None for all: opening one array
+    asks for it once, and should cost no look at the others. `chunks` is the caller's chunking for data that has none
+    of its own.
 
 Other packages add formats through the entry point group ``packstore.readers`` (name → such a module).
 """
@@ -25,13 +26,13 @@ __all__ = ["READERS", "Reader", "ReaderModule", "all_readers"]
 
 
 class ReaderModule(Protocol):
-    """What a reader module offers."""
+    """The two functions of a reader module."""
 
     def sniff(self, source: Source, head: bytes) -> bool:
         """Whether the source looks like this format."""
 
     def read(self, source: Source, *, component: str | None, chunks: Any, **options: Any) -> ManifestGroup:
-        """Describe what is in the source."""
+        """Describe the arrays and groups in the source."""
 
 
 @dataclass(frozen=True)

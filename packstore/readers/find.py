@@ -1,4 +1,4 @@
-"""Finding what to read: a path goes in, its location and the array that is meant in it come out."""
+"""Finding files and arrays: a path goes in, its location comes out; a component's name goes in, its array comes out."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def find_array(location: AnyLocation, component: str | None) -> tuple[str, Manif
         raise UnsupportedError(
             message("opening", location.path, wanted, expected="a supported array", got=manifest.unsupported[wanted])
         )
-    # Only this error needs it: it takes as long to import as all of this module.
+    # Function-level, for import time: only this error needs it.
     import difflib
 
     names = list(location.manifest().arrays)

@@ -1,4 +1,4 @@
-"""A folder of saved arrays as one group: each file under its name, with its suffix."""
+"""Folders of saved arrays: a folder goes in, one group with each file under its name (suffix included) comes out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
 
     Notes
     -----
-    Costs what opening each file costs. Text is indexed by a pass over its bytes, so a folder of large tables is slow.
+    Opens each file. Text is indexed by a pass over its bytes, so a folder of large tables is slow.
     """
     if not isinstance(source, DirectorySource):
         raise UnsupportedError(message("opening", source.name, expected="a folder", got="a file"))
@@ -62,7 +62,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
 
 
 class _Found:
-    """What the files of the folder hold, by path."""
+    """The arrays, groups and reasons found in the files of the folder, by path."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, ManifestArray] = {}

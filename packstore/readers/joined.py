@@ -42,6 +42,7 @@ def expand_paths(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     if isinstance(paths, (str, os.PathLike)):
         pattern = os.fspath(paths)
         if "://" in pattern:
+            # Function-level, for import time: local files do not need it.
             import fsspec
 
             fs, path = fsspec.core.url_to_fs(pattern)
@@ -129,7 +130,7 @@ class MultiLocation:
 
     @property
     def path(self) -> str:
-        """What messages call it."""
+        """The name that errors show."""
         return self.fingerprint.path
 
     @property

@@ -17,7 +17,7 @@ MAX_CACHED_MANIFESTS = 64
 
 
 class AnyLocation(Protocol):
-    """What a file and several files that are one array have in common."""
+    """The members that a file's location and that of several joined files share."""
 
     @property
     def path(self) -> str:
@@ -70,7 +70,7 @@ class Location:
         return reopen_source(self.fingerprint, dict(self.storage_options))
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
-        """The manifest of the file, or of the one array `component`; a process keeps those that it asked for last."""
+        """The manifest of the file, or of the one array `component`; a process keeps the last 64."""
         key = (self, component)
         with _lock:
             if key not in _manifests:

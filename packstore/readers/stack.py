@@ -1,4 +1,4 @@
-"""Directories written by ``dask.array.to_npy_stack``: numbered ``.npy`` files and an ``info`` file.
+"""Directories of ``dask.array.to_npy_stack``: numbered ``.npy`` files and an ``info`` file go in, one array comes out.
 
 ``info`` is a pickle of a dict of plain values and a dtype. Its opcodes are read; it is never unpickled.
 """
@@ -52,7 +52,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     Raises
     ------
     FormatError
-        ``info`` is not what dask writes.
+        ``info`` is another pickle than dask writes.
     MissingFileError, ShapeError, DtypeError
         A file of the stack is missing, or holds another array than ``info`` says.
 

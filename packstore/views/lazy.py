@@ -106,7 +106,7 @@ class LazyArray:
         SelectionError
             Out of bounds, too many indices, or no index that numpy takes.
         StaleFileError, TruncatedFileError, CorruptDataError, ChecksumError
-            The stored bytes are not what the index says.
+            The stored bytes and the index disagree.
         """
         view = None if self._view is None else self._view()
         if view is not None:
@@ -145,7 +145,7 @@ class LazyArray:
         -----
         Packed masks are counted as they are stored. `packstore.count_nonzero` does it with dask.
         """
-        # Function-level: whoever never counts need not load it.
+        # Function-level, for import time: indexing does not need it.
         from packstore.storage.count import count_nonzero
 
         return count_nonzero(self, axis, keepdims=keepdims)

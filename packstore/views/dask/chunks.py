@@ -66,7 +66,7 @@ def split_chunks(
     Parameters
     ----------
     shape, itemsize, unit, least_nbytes
-        As for `auto_chunks`; `least_nbytes` is what a part has, more or less.
+        As for `auto_chunks`; a part has about `least_nbytes`.
 
     Returns
     -------

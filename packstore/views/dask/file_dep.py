@@ -1,4 +1,4 @@
-"""What a dask task over joined files is given: only the files that its block touches."""
+"""Arguments of dask tasks over joined files: a block's index goes in, the files that the block touches come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A saved array as a dask array over the direct path."""
+"""Saved arrays as dask arrays: a path and options go in, a `dask.array.Array` over the direct path comes out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = ["count_nonzero", "from_file", "from_lazy"]
 
 def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None, inline_array: bool = True) -> da.Array:
     """A dask array over a `LazyArray`; parameters as `from_file`."""
+    # Function-level, for import time: dask takes longer to import than most files take to read.
     import dask.array as da
     from dask.base import tokenize
     from dask.blockwise import Blockwise
@@ -81,10 +82,15 @@ def from_file(
     chunks : optional
         As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where
         nothing is to decode), and cuts larger ones to that where parts can be read by themselves (uncompressed zarr).
+    format : str, optional
+        "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL.
     inline_array : bool
         As ``dask.array.from_array``; the array pickles as a path, so it goes into each task by default.
-    format, storage_options, **reader_options
-        As for `open_store`.
+    **reader_options
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
+        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -93,8 +99,18 @@ def from_file(
 
     Raises
     ------
-    MissingFileError, FormatError, OptionError, ComponentNotFoundError, UnsupportedError
-        As for `open_array`.
+    MissingFileError
+        No such file.
+    FormatError
+        No format recognises the content, or the file is damaged.
+    OptionError
+        An unknown format, or an option that the format does not take.
+    ComponentNotFoundError
+        No such array, or several and none named.
+    UnsupportedError
+        The array cannot be read; the text says why.
+    ShapeError, DtypeError
+        A file of a list does not fit the first.
     StaleFileError
         On computing, where the file changed since.
 
@@ -125,10 +141,11 @@ def count_nonzero(
 
     Parameters
     ----------
-    array : packstore.Array, LazyArray, path-like or str
-        What to count in; a path is opened with `open_options`, which are those of `from_file`.
+    array : packstore.Array, LazyArray, path-like, str or list of them
+        The array to count in; a path, or a list of files, is opened with `open_options`, which are those of
+        `from_file`.
     axis : int or tuple of int, optional
-        As ``numpy.count_nonzero``.
+        Along which to count, as ``numpy.count_nonzero``; None: the whole array.
     chunks : optional
         As `from_file`: one task a chunk.
 
@@ -153,6 +170,7 @@ def count_nonzero(
     >>> count_nonzero(path, axis=0).compute()
     array([1, 1, 1])
     """
+    # Function-level, for import time.
     import dask.array as da
     from dask.base import tokenize
 

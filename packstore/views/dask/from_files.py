@@ -19,6 +19,7 @@ __all__ = ["from_files"]
 
 
 def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], ...]:
+    # Function-level, for import time.
     from dask.array.core import normalize_chunks
 
     shape, axis = where.shape, where.axis
@@ -85,13 +86,19 @@ def from_files(
     new_axis : bool
         Stack on a new axis in that place instead; the files must then agree in shape.
     chunks : optional
-        As ``dask.array.from_array``; "auto" joins small files to chunks of at least 32 MB and cuts large ones.
-    format, storage_options, **reader_options
-        As for `open_store`, the same for every file.
+        As ``dask.array.from_array``; "auto" joins small files to chunks of at least 16 MB and cuts large ones.
+    format : str, optional
+        "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL.
+    **reader_options
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
+        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text". The same for every file.
 
     Returns
     -------
     dask.array.Array
+        With the dtype of the files (byte order included).
 
     Raises
     ------
@@ -100,9 +107,15 @@ def from_files(
     ShapeError, DtypeError
         A file does not fit the first; the text names it.
     OptionError
-        `axis` out of range.
-    FormatError, ComponentNotFoundError, UnsupportedError
-        As for `open_array`, for the file that the text names.
+        `axis` out of range, an unknown format, or an option that the format does not take.
+    FormatError
+        No format recognises the content of a file, or the file is damaged.
+    ComponentNotFoundError
+        A file has no such array, or several and none named.
+    UnsupportedError
+        The array of a file cannot be read; the text says why.
+    StaleFileError
+        On computing, where a file changed since.
 
     Notes
     -----
@@ -125,6 +138,7 @@ def from_files(
 
 def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
     """The dask array over joined files."""
+    # Function-level, for import time.
     import dask.array as da
     from dask.base import tokenize
     from dask.blockwise import blockwise as core_blockwise

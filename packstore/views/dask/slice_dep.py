@@ -1,4 +1,4 @@
-"""dask's block slices, pickled by what repeats: a graph stays small whatever the number of blocks."""
+"""Slices of dask's blocks, pickled as runs of equal lengths: a graph stays small whatever the number of blocks."""
 
 from __future__ import annotations
 

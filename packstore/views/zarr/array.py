@@ -128,7 +128,7 @@ class Array(zarr.Array[Any]):
 def store_of(location: AnyLocation, component: str | None = None) -> ManifestStore | DirectoryStore:
     """The zarr store of a location; `component` names the array that is wanted first."""
     if isinstance(location, Location) and location.format == "zarr":
-        # Function-level: other formats need not load it.
+        # Function-level, for import time: other formats do not need it.
         from packstore.readers.zarr import directory_store
 
         return directory_store(location)
@@ -154,6 +154,6 @@ def _async_array(store: ManifestStore | DirectoryStore, component: str) -> Any:
     document = store.array_document(component)
     if document is None:
         return zarr.open_array(store=store, path=component, mode="r").async_array
-    # Not its type: releases of zarr differ in what they take a document for.
+    # Untyped: releases of zarr differ in the type that they declare for a document.
     make: Any = zarr.AsyncArray
     return make(document, StorePath(store, component))

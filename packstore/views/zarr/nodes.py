@@ -1,4 +1,4 @@
-"""What zarr can have of a file: a manifest goes in, its nodes by path and a reason for each array left out come out."""
+"""The nodes that zarr sees of a file: a manifest goes in, its arrays and groups by path come out, and reasons."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Nodes:
 
 
 def one_array(path: str, array: ManifestArray, file: str) -> Nodes:
-    """The node of an array that was opened by its name, whatever lies beside it in `file`.
+    """The node of an array that was opened by its name; its neighbours in `file` do not matter.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The opening functions: a path and options go in, a zarr store, array or group over what is saved there comes out."""
+"""The opening functions: a path and options go in, a zarr store, array or group over the saved file comes out."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Source: the Zarr v3 core specification (https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html) for keys and
 metadata, :class:`zarr.abc.store.Store` for the contract. The store serves *decoded* chunks under the plain ``bytes``
-codec (after ``transpose`` for Fortran order): what a file's own filters need, its filter masks included, has no
-equivalent in zarr metadata, and so both paths decode with the same functions.
+codec (after ``transpose`` for Fortran order): zarr metadata has no words for a file's own filters and filter masks,
+and so both paths decode with the same functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from packstore.core.keys import ZARR_JSON, parse_chunk_key
@@ -25,6 +25,7 @@ from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
+from packstore.views.zarr.byte_requests import check_request, extent
 from packstore.views.zarr.listing import Listing
 from packstore.views.zarr.nodes import Nodes, all_nodes, one_array, unsupported_error
 
@@ -176,7 +177,7 @@ class ManifestStore(Store):
             raise unsupported_error(self.location.path, path, nodes.unsupported[path])
         if path not in nodes.arrays:
             return None
-        # Through its bytes: lists in the attributes are the manifest's own, and the caller may change what it gets.
+        # Through its bytes: lists in the attributes are the manifest's own, and the caller may change the document.
         document: dict[str, Any] = json.loads(self._document(key) or b"null")
         return document
 
@@ -227,9 +228,9 @@ class ManifestStore(Store):
             found = self._chunk(key)
             data = None if found is None else self._chunk_bytes(*found)
             if data is None:
-                _check_request(byte_range)
+                check_request(byte_range)
                 return None
-        start, stop = _extent(byte_range, len(data))
+        start, stop = extent(byte_range, len(data))
         prototype = prototype or default_buffer_prototype()
         if isinstance(data, bytes):
             return prototype.buffer.from_bytes(data[start:stop])
@@ -321,29 +322,3 @@ class ManifestStore(Store):
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         # docstring inherited
         self._check_writable()
-
-
-def _check_request(request: ByteRequest | None) -> None:
-    if isinstance(request, RangeByteRequest):
-        fine = request.start >= 0 and request.end >= 0
-    elif isinstance(request, OffsetByteRequest):
-        fine = request.offset >= 0
-    elif isinstance(request, SuffixByteRequest):
-        fine = request.suffix >= 0
-    else:
-        fine = request is None
-    if not fine:
-        # The wording of zarr's own stores.
-        raise ValueError(f"Unexpected byte_range, got {request}.")
-
-
-def _extent(request: ByteRequest | None, nbytes: int) -> tuple[int, int]:
-    """Start and stop of a byte request within `nbytes`."""
-    if request is None:
-        return 0, nbytes
-    _check_request(request)
-    if isinstance(request, RangeByteRequest):
-        return min(request.start, nbytes), min(request.end, nbytes)
-    if isinstance(request, OffsetByteRequest):
-        return min(request.offset, nbytes), nbytes
-    return max(nbytes - request.suffix, 0), nbytes
