@@ -11,7 +11,7 @@ from packstore.errors import ComponentNotFoundError, FormatError, OptionError, U
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import DirectorySource, Source, open_source
-from packstore.storage import ManifestArray
+from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["component_name", "find_array", "locate", "sniff"]
 
@@ -125,43 +125,46 @@ def find_array(location: AnyLocation, component: str | None) -> tuple[str, Manif
     """
     wanted = None if component is None else component_name(component)
     manifest = location.manifest(wanted)
-    arrays = manifest.arrays
     if wanted is None:
-        # "path@name" tells of an attribute that cannot be read, not of another array.
-        known = {*arrays, *manifest.groups}
-        others = [k for k in manifest.unsupported if "@" not in k or k.rpartition("@")[0] not in known]
-        if len(arrays) == 1 and not others:
-            return next(iter(arrays.items()))
-        if "" in arrays:
-            return "", arrays[""]
-        if "" in manifest.unsupported:
-            raise UnsupportedError(
-                message("opening", location.path, expected="a supported array", got=manifest.unsupported[""])
-            )
-        raise ComponentNotFoundError(
-            message(
-                "opening",
-                location.path,
-                expected="component= to name one array",
-                got=_listing([*arrays, *others]),
-            )
-        )
-    if wanted in arrays:
-        return wanted, arrays[wanted]
+        return _only_array(location, manifest)
+    if wanted in manifest.arrays:
+        return wanted, manifest.arrays[wanted]
     if wanted in manifest.unsupported:
-        raise UnsupportedError(
-            message("opening", location.path, wanted, expected="a supported array", got=manifest.unsupported[wanted])
-        )
+        raise _unsupported(location, wanted, manifest.unsupported[wanted])
+    raise _not_found(location, wanted)
+
+
+def _only_array(location: AnyLocation, manifest: ManifestGroup) -> tuple[str, ManifestArray]:
+    """The array of a file that is one, or that holds one and nothing else."""
+    arrays = manifest.arrays
+    # "path@name" tells of an attribute that cannot be read, not of another array.
+    known = {*arrays, *manifest.groups}
+    others = [k for k in manifest.unsupported if "@" not in k or k.rpartition("@")[0] not in known]
+    if len(arrays) == 1 and not others:
+        return next(iter(arrays.items()))
+    if "" in arrays:
+        return "", arrays[""]
+    if "" in manifest.unsupported:
+        raise _unsupported(location, None, manifest.unsupported[""])
+    got = _listing([*arrays, *others])
+    raise ComponentNotFoundError(message("opening", location.path, expected="component= to name one array", got=got))
+
+
+def _unsupported(location: AnyLocation, component: str | None, reason: str) -> UnsupportedError:
+    return UnsupportedError(message("opening", location.path, component, expected="a supported array", got=reason))
+
+
+def _not_found(location: AnyLocation, component: str) -> ComponentNotFoundError:
     # Function-level, for import time: only this error needs it.
     import difflib
 
     names = list(location.manifest().arrays)
-    near = difflib.get_close_matches(wanted, names, n=3)
-    raise ComponentNotFoundError(
+    near = difflib.get_close_matches(component, names, n=3)
+    return ComponentNotFoundError(
         message(
             "opening",
             location.path,
-            wanted,
+            component,
             expected="no component, as the file is one array" if names == [""] else f"one of {_listing(names)}",
             got="no array of that name",
             hint=f"The nearest name is {near[0]!r}" if near else None,
