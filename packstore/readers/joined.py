@@ -183,41 +183,45 @@ def join_files(
     """Check that the files fit together and describe the joined array; parameters and errors as `from_files`."""
     files = expand_paths(paths)
     locations: list[Location] = []
-    shapes: list[tuple[int, ...]] = []
-    names: list[str] = []
-    dtype: np.dtype[Any] | None = None
+    arrays: list[ManifestArray] = []
     for path in files:
         location = locate(path, **options)
         # Files of one kind hold the array under the same name; only the first is asked for its only array.
-        name, array = find_array(location, component if component is not None or not names else names[0])
-        if dtype is None:
-            dtype = array.dtype
-            ndim = len(array.shape) + bool(new_axis)
-            if not -ndim <= axis < ndim or ndim == 0:
-                raise OptionError(
-                    message("joining", path, expected=f"an axis within [-{ndim}, {ndim})", got=axis, hint=_STACK_HINT)
-                )
-            axis %= ndim
-        elif array.dtype != dtype:
-            raise DtypeError(
-                message("joining", path, component, expected=f"dtype {dtype} as in {files[0]}", got=array.dtype)
-            )
-        if shapes:
-            want, got = shapes[0], array.shape
-            if not new_axis and len(want) == len(got):
-                want, got = want[:axis] + want[axis + 1 :], got[:axis] + got[axis + 1 :]
-            if want != got:
-                what = "the same shape" if new_axis else f"the same shape except along axis {axis}"
-                raise ShapeError(
-                    message(
-                        "joining", path, component, expected=f"{what} as {shapes[0]} in {files[0]}", got=array.shape
-                    )
-                )
+        found, array = find_array(location, component)
+        component = found if component is None else component
+        if arrays:
+            _check_fit(path, component, array, arrays[0], files[0], None if new_axis else axis)
+        else:
+            axis = _normal_axis(path, axis, len(array.shape) + bool(new_axis))
         locations.append(location)
-        shapes.append(array.shape)
-        names.append(name)
-    assert dtype is not None
-    return MultiLocation(FileParts(tuple(locations), names[0], tuple(shapes)), dtype, axis, new_axis)
+        arrays.append(array)
+    assert component is not None
+    parts = FileParts(tuple(locations), component, tuple(array.shape for array in arrays))
+    return MultiLocation(parts, arrays[0].dtype, axis, new_axis)
+
+
+def _normal_axis(path: str, axis: int, ndim: int) -> int:
+    if not -ndim <= axis < ndim:
+        expected = f"an axis within [-{ndim}, {ndim})"
+        raise OptionError(message("joining", path, expected=expected, got=axis, hint=_STACK_HINT))
+    return axis % ndim
+
+
+def _check_fit(
+    path: str, component: str, array: ManifestArray, first: ManifestArray, first_path: str, axis: int | None
+) -> None:
+    """Compare a file's array with that of the first file: the shape may differ along `axis`, where it is not None."""
+    name = component or None
+    if array.dtype != first.dtype:
+        expected = f"dtype {first.dtype} as in {first_path}"
+        raise DtypeError(message("joining", path, name, expected=expected, got=array.dtype))
+    want, got = first.shape, array.shape
+    if axis is not None and len(want) == len(got):
+        want, got = want[:axis] + want[axis + 1 :], got[:axis] + got[axis + 1 :]
+    if want != got:
+        but = "" if axis is None else f" except along axis {axis}"
+        expected = f"the same shape{but} as {first.shape} in {first_path}"
+        raise ShapeError(message("joining", path, name, expected=expected, got=array.shape))
 
 
 def locate_all(path: Any, component: str | None, /, **options: Any) -> tuple[AnyLocation, str | None]:

@@ -12,7 +12,7 @@ for _name in (
     "hdf5plugin",
     "imagecodecs",
     "numcodecs",
-    "packstore.views.zarr.array",
+    "packstore.views.zarr.open",
     "packstore.views.dask.from_file",
 ):
     with contextlib.suppress(ImportError):
