@@ -51,7 +51,7 @@ def pipeline_of(dataset: h5py.Dataset) -> list[FilterSpec]:
     """Read a dataset's filters."""
     plist = dataset.id.get_create_plist()
     found = (plist.get_filter(i) for i in range(plist.get_nfilters()))
-    return [FilterSpec(f[0], f[1], tuple(f[2]), f[3].decode()) for f in found]
+    return [FilterSpec(f[0], tuple(f[2]), f[3].decode()) for f in found]
 
 
 def chunks_of(dataset: h5py.Dataset) -> Iterator[Chunk]:
@@ -137,13 +137,13 @@ class FilterTests:
     def route(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         """Each test runs with the fast decoders and with the others."""
         if request.param != "imagecodecs":
-            monkeypatch.setattr("packstore.codecs.hdf5.probe.imagecodecs_function", lambda *_: None)
+            monkeypatch.setattr("packstore.codecs.libraries.imagecodecs_function", lambda *_: None)
         return str(request.param)
 
     @pytest.fixture
     def decodable(self, route: str) -> bool:
         """Whether this route decodes the filter at all; the other tests then check that it says so."""
-        reason = unavailable([FilterSpec(self.filter_id, 0, ())])
+        reason = unavailable([FilterSpec(self.filter_id, ())])
         assert reason is None or (route != "imagecodecs" and str(self.filter_id) in reason and "imagecodecs" in reason)
         return reason is None
 
@@ -264,7 +264,7 @@ class FilterTests:
                     values[generator.randrange(len(values))] = generator.choice(odd)
                 if generator.random() < 0.2:
                     del values[generator.randint(0, len(values)) :]
-                changed.append(FilterSpec(spec.id, spec.flags, tuple(values), spec.name))
+                changed.append(FilterSpec(spec.id, tuple(values), spec.name))
             try:
                 decoded = decode_chunk(chunk.data, changed, chunk.filter_mask, chunk.nbytes)
             except PackstoreError:

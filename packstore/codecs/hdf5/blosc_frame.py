@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packstore.codecs.hdf5 import probe
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, store
+from packstore.codecs.decompress import Bytes, Limit, decode_blosc
+from packstore.codecs.hdf5.base import FilterSpec
 from packstore.core.scratch import Scratch
 
 __all__ = ["LZ4", "ZSTD", "Blocks", "decode_blocks", "decode_blosc2", "decode_buffers"]
@@ -117,7 +117,7 @@ def decode_blocks(
     frame[_HEADER.size : begin] = places.view(np.uint8)
     sizes = chunks[0].sizes if len(chunks) == 1 else [n for chunk in chunks for n in chunk.sizes]
     frame[places[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
-    _decode(frame, spec, out)
+    decode_blosc(frame, Limit(out.size, True), out, spec)
     return True
 
 
@@ -194,7 +194,7 @@ def _decode_all(buffers: Sequence[_Buffer], spec: FilterSpec, out: Bytes) -> boo
         at += buffer.nbytes
     table = struct.pack(f"<{len(starts)}i", *starts)
     frame = b"".join([_HEADER.pack(*head, out.size, block, at), table, *pieces])
-    _decode(np.frombuffer(frame, np.uint8), spec, out)
+    decode_blosc(np.frombuffer(frame, np.uint8), Limit(out.size, True), out, spec)
     return True
 
 
@@ -306,13 +306,3 @@ def _zeros(compressor: int, nbytes: int) -> bytes | None:
         # Too few to be compressed.
         return None
     return whole[_HEADER.size + 4 :]
-
-
-def _decode(frame: Bytes, spec: FilterSpec, out: Bytes) -> None:
-    fast = probe.imagecodecs_function("blosc")
-    if fast is not None:
-        store(spec, call(spec, fast, frame, numthreads=1, out=out), out, True)
-        return
-    import numcodecs.blosc
-
-    store(spec, call(spec, numcodecs.blosc.decompress, frame, out), out, True)

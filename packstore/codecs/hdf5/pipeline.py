@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from packstore.codecs.decompress import Bytes, Limit
 from packstore.codecs.hdf5 import registry
-from packstore.codecs.hdf5.base import Bytes, FilterModule, FilterSpec
+from packstore.codecs.hdf5.base import FilterModule, FilterSpec
 from packstore.core.scratch import Scratch
 from packstore.errors import CorruptDataError, MissingFilterError, OptionError, message
 
@@ -22,12 +23,11 @@ _scratch = (Scratch(), Scratch())
 
 
 class Step(NamedTuple):
-    """A filter that was applied to a chunk: its decoder, and the size of its input, exact or at most."""
+    """A filter that was applied to a chunk: its decoder, its description, and how many bytes it was applied to."""
 
     module: FilterModule
     spec: FilterSpec
-    nbytes: int
-    exact: bool
+    limit: Limit
 
 
 def decode_chunk(
@@ -77,7 +77,7 @@ def decode_chunk(
     Examples
     --------
     >>> import zlib
-    >>> decode_chunk(zlib.compress(b"abcd"), [FilterSpec(1, 0, (4,), "deflate")], 0, 4).tobytes()
+    >>> decode_chunk(zlib.compress(b"abcd"), [FilterSpec(1, (4,), "deflate")], 0, 4).tobytes()
     b'abcd'
     """
     source = np.frombuffer(data, np.uint8)
@@ -97,14 +97,14 @@ def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> 
         When a filter has no decoder in this process.
     """
     steps: list[Step] = []
-    size, exact = nbytes, True
+    limit = Limit(nbytes, True)
     for index, spec in enumerate(filters):
         if filter_mask >> index & 1:
             continue
+        if steps:
+            limit = steps[-1].module.encoded(steps[-1].spec, limit)
         module, spec = _module(spec)
-        steps.append(Step(module, spec, size, exact))
-        size, still = module.encoded_size(spec, size)
-        exact = exact and still
+        steps.append(Step(module, spec, limit))
     return steps
 
 
@@ -157,17 +157,17 @@ def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | No
     """Undo planned filters on one chunk; parameters, result and errors as those of `decode_chunk`."""
     result, holder = source, -1  # holder: which scratch memory `result` lies in
     for number in range(len(steps) - 1, 0, -1):
-        module, spec, size, exact = steps[number]
+        module, spec, limit = steps[number]
         slot = 1 if holder == 0 else 0
-        target = _scratch[slot].take(size)
-        result = module.decode(result, spec, target, exact)
+        target = _scratch[slot].take(limit.nbytes)
+        result = module.decode(result, limit, target, spec)
         # A filter that only cuts or checks returns a view of what it was given.
         if np.may_share_memory(result, target):
             holder = slot
     if steps:
-        module, spec, _, exact = steps[0]
+        module, spec, limit = steps[0]
         target = np.empty(nbytes, np.uint8) if out is None else out
-        result = module.decode(result, spec, target, exact)
+        result = module.decode(result, limit, target, spec)
         if result is target or (result.size == nbytes and np.may_share_memory(result, target)):
             return target
     if result.size != nbytes:

@@ -90,7 +90,7 @@ def unavailable(filters: Sequence[FilterSpec]) -> str | None:
 
     Examples
     --------
-    >>> unavailable([FilterSpec(2, 0, (4,), "shuffle"), FilterSpec(32013, 0, (), "zfp")])
+    >>> unavailable([FilterSpec(2, (4,), "shuffle"), FilterSpec(32013, (), "zfp")])
     'HDF5 filter 32013 (zfp) is decoded by h5py only, which needs the pip package hdf5plugin'
     """
     for spec in filters:

@@ -12,29 +12,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, check_size, corrupt
+from packstore.codecs.decompress import Bytes, Limit, corrupt
+from packstore.codecs.hdf5.base import FilterSpec, always_available
 from packstore.codecs.hdf5.bit_fields import PADDING, unpack_fields
 
-__all__ = ["decode", "encoded_size", "unavailable"]
+__all__ = ["decode", "encoded", "unavailable"]
 
 _HEADER = 21
 _PARAMETERS = 20
 _BLOCK = 1 << 18  # values per step, a multiple of 8: temporaries stay in the cache
 
+unavailable = always_available
+
 _Unsigned = npt.NDArray[np.unsignedinteger]
 
 
-def unavailable() -> str | None:
-    """Always there."""
-    return None
+def encoded(spec: FilterSpec, limit: Limit) -> Limit:
+    """Allow the header and at most the full width of every value, and the one byte more that libhdf5 writes."""
+    return Limit(limit.nbytes + _HEADER + 1, False)
 
 
-def encoded_size(spec: FilterSpec, nbytes: int) -> tuple[int, bool]:
-    """The header and at most the full width of every value (one byte more is what libhdf5 writes)."""
-    return nbytes + _HEADER + 1, False
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Widen the values, put the minimum or the scale back, and the fill value."""
     values = spec.client_values
     if len(values) != _PARAMETERS:
@@ -51,7 +49,8 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
         if factor > 8 * size:
             corrupt(spec, f"at most {8 * size} bits per value", factor)
         return data  # full width was asked for: the filter does nothing
-    nbytes = check_size(spec, count * size, out, exact)
+    nbytes = count * size
+    limit.check(nbytes, spec)
     if data.size < _HEADER:
         corrupt(spec, f"at least {_HEADER} bytes", data.size)
     bits = int.from_bytes(data[:4].tobytes(), "little")
