@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit
+from packstore.codecs.decompress import Limit
+from packstore.core.typing import Bytes
 
 __all__ = [
     "FilterModule",

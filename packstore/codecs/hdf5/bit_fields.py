@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.decompress import Bytes
+from packstore.core.typing import Bytes
 
 __all__ = ["PADDING", "Dims", "unpack_fields"]
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit, corrupt, decode_lz4_block, decode_zstd, fill
+from packstore.codecs.decompress import Limit, corrupt, decode_lz4_block, decode_zstd, fill
 from packstore.codecs.hdf5 import blosc_frame
 from packstore.codecs.hdf5.base import FilterSpec, always_available
 from packstore.codecs.hdf5.lz4 import blocks, header
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "decode_many", "decode_range", "encoded", "unavailable"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from packstore.codecs.decompress import Bytes, decode_blosc
+from packstore.codecs.decompress import decode_blosc
 from packstore.codecs.hdf5 import blosc_frame
 from packstore.codecs.hdf5.base import FilterSpec, always_available, compressed
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "decode_many", "encoded", "unavailable"]
 

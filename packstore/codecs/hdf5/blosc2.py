@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit, corrupt, fill
+from packstore.codecs.decompress import Limit, corrupt, fill
 from packstore.codecs.hdf5 import blosc_frame
 from packstore.codecs.hdf5.base import FilterSpec, compressed, needs_imagecodecs
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "decode_many", "encoded", "unavailable"]
 

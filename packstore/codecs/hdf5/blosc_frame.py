@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packstore.codecs.decompress import Bytes, Limit, decode_blosc
+from packstore.codecs.decompress import Limit, decode_blosc
 from packstore.codecs.hdf5.base import FilterSpec
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 
 __all__ = ["LZ4", "ZSTD", "Blocks", "decode_blocks", "decode_blosc2", "decode_buffers"]
 

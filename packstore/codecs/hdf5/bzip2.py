@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from packstore.codecs.decompress import Bytes, Limit, decode_bz2
+from packstore.codecs.decompress import Limit, decode_bz2
 from packstore.codecs.hdf5.base import FilterSpec, always_available, compressed
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "encoded", "unavailable"]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit, corrupt
+from packstore.codecs.decompress import Limit, corrupt
 from packstore.codecs.hdf5.base import FilterSpec, always_available
+from packstore.core.typing import Bytes
 from packstore.errors import ChecksumError, message
 
 __all__ = ["checksum", "decode", "encoded", "unavailable"]

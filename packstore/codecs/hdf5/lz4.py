@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit, corrupt, decode_lz4_block, fill
+from packstore.codecs.decompress import Limit, corrupt, decode_lz4_block, fill
 from packstore.codecs.hdf5.base import FilterSpec, always_available, compressed
+from packstore.core.typing import Bytes
 
 __all__ = ["blocks", "decode", "encoded", "header", "unavailable"]
 

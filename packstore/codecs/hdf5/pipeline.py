@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packstore.codecs.decompress import Bytes, Limit
+from packstore.codecs.decompress import Limit
 from packstore.codecs.hdf5 import registry
 from packstore.codecs.hdf5.base import FilterModule, FilterSpec
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, MissingFilterError, OptionError, message
 
 __all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "plan_steps", "run_steps"]

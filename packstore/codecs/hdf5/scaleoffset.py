@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.decompress import Bytes, Limit, corrupt
+from packstore.codecs.decompress import Limit, corrupt
 from packstore.codecs.hdf5.base import FilterSpec, always_available
 from packstore.codecs.hdf5.bit_fields import PADDING, unpack_fields
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "encoded", "unavailable"]
 

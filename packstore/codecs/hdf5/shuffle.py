@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.decompress import Bytes, Limit, corrupt
+from packstore.codecs.decompress import Limit, corrupt
 from packstore.codecs.hdf5.base import FilterSpec, always_available, same_size
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "encoded", "unavailable", "unshuffle"]
 

@@ -6,8 +6,9 @@ imagecodecs (libaec) decodes it at 0.2 GB/s a core, without the GIL; without ima
 from __future__ import annotations
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit, corrupt, fill
+from packstore.codecs.decompress import Limit, corrupt, fill
 from packstore.codecs.hdf5.base import FilterSpec, compressed, needs_imagecodecs
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "encoded", "unavailable"]
 

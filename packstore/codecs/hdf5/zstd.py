@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from packstore.codecs import libraries
-from packstore.codecs.decompress import Bytes, Limit, decode_zstd, zstd_content_nbytes
+from packstore.codecs.decompress import Limit, decode_zstd, zstd_content_nbytes
 from packstore.codecs.hdf5.base import FilterSpec, always_available, compressed
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "decode_many", "encoded", "unavailable"]
 

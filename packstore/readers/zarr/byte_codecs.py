@@ -11,7 +11,6 @@ from typing import Any
 
 from packstore.codecs.checksums import strip_crc32c
 from packstore.codecs.decompress import (
-    Bytes,
     Limit,
     decode_blosc,
     decode_bz2,
@@ -20,6 +19,7 @@ from packstore.codecs.decompress import (
     decode_zlib,
     decode_zstd,
 )
+from packstore.core.typing import Bytes
 
 __all__ = ["BYTE_CODECS", "ByteCodec", "Limit", "byte_codec", "numcodecs_codec"]
 
