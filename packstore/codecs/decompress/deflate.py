@@ -40,8 +40,8 @@ def decode_deflate(data: Any, limit: Limit, out: Bytes | None = None, what: obje
 def decode_gzip(data: Bytes, limit: Limit, out: Bytes | None = None, what: object = "gzip") -> Bytes:
     """Decode one or more gzip members; see `packstore.codecs.decompress` for parameters and errors."""
     fast = libraries.imagecodecs_function("gzip")
-    # libdeflate decodes the first member only: it is known to be the only one where it has all the bytes.
-    if fast is not None and limit.exact:
+    # libdeflate decodes the first member only. That is all of the data if the size at their very end is the wanted one.
+    if fast is not None and limit.exact and int.from_bytes(data[-4:].tobytes(), "little") == limit.nbytes & 0xFFFFFFFF:
         try:
             return fill(fast, data, limit, out, what)
         except CorruptDataError:

@@ -1,9 +1,9 @@
-"""Filter 32008, bitshuffle: bit *i* of every element stored together, in blocks, alone or followed by LZ4 or zstd.
+"""Filter 32008, bitshuffle: bit *i* of all elements of a block stored together, then perhaps compressed by LZ4 or zstd.
 
 Blocks hold a multiple of 8 elements; the 0 to 7 elements left at the end are stored as they are. With a compressor the
 chunk starts with the decoded size (8 bytes, big-endian) and the block size in bytes (4), and each block with its
 compressed size (4): the framing of the LZ4 filter. c-blosc decodes such blocks in one call (see `blosc_frame`), about
-4 GB/s a core. Bits that nothing compressed are put back by imagecodecs, or by numpy, 8x8 bits at a time.
+4 GB/s a core. imagecodecs, or numpy by 8x8 bits, puts uncompressed bits back.
 """
 
 from __future__ import annotations

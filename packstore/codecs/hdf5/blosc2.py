@@ -1,9 +1,9 @@
 """Filter 32026, Blosc 2: one contiguous frame per chunk, as c-blosc2 writes super-chunks and b2nd arrays.
 
 A frame is a header of fixed layout (big-endian msgpack), the Blosc 2 chunks, one more chunk with their offsets, and a
-trailer that is not needed. The frame is read here and each chunk decoded by c-blosc, where Blosc 1 knows all that is in
-it, else by imagecodecs; a b2nd array, which stores blocks of an n-dimensional chunk one after the other, is put into C
-order. Without imagecodecs h5py reads the dataset.
+trailer that is not needed. This module parses the frame. c-blosc decodes a chunk that uses only features of Blosc 1,
+imagecodecs any other. A b2nd array stores the blocks of an n-dimensional chunk one after the other: this module puts
+them into C order. Without imagecodecs h5py reads the dataset.
 Layout: README_CFRAME_FORMAT.rst and README_B2ND_METALAYER.rst of c-blosc2.
 """
 

@@ -1,4 +1,4 @@
-"""Filter 3, Fletcher-32: a checksum of four bytes after the chunk, verified here and cut off.
+"""Filter 3, Fletcher-32: verify the checksum of four bytes after the chunk and cut it off.
 
 HDF5's variant sums big-endian 16-bit words, with end-around carry, from zero; an odd last byte is the high half of a
 word. Libraries before HDF5 1.6.3 stored the checksum with the bytes of each half swapped on little-endian machines:

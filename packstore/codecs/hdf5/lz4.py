@@ -52,7 +52,7 @@ def header(data: Bytes, spec: FilterSpec) -> tuple[int, int]:
 
 
 def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> tuple[list[int], list[int]]:
-    """Walk the stored blocks: where each starts, and its size; every one lies inside the data."""
+    """Find where each stored block starts and its size; check that it lies inside the data."""
     starts: list[int] = []
     at, length, unpack = _HEADER.size, data.size, _SIZE.unpack_from
     # Reading a number out of an array costs twice as much.

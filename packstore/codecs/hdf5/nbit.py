@@ -2,7 +2,7 @@
 
 The filter's parameters hold the data type as a tree: atomic (size, byte order, precision, offset), array, compound, and
 "no-op" for members that are stored whole. Layout and checks follow H5Znbit.c of libhdf5. The tree is flattened into
-fields, each a bit position with its repetitions; a field of all elements is then taken out at once (`_bits`).
+fields, each a bit position with its repetitions; `bit_fields` then unpacks a field of all elements at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Undo a whole pipeline on one chunk, into the caller's memory where it gives some."""
+"""Undo a pipeline of filters: the stored bytes of a chunk in, its decoded bytes out, in given memory or fresh."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from packstore.errors import CorruptDataError, MissingFilterError, OptionError, 
 __all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "plan_steps", "run_steps"]
 
 
-# The filters of a chunk decode from one of them into the other.
+# The filters of a chunk decode in turn from one of these memories into the other.
 _scratch = (Scratch(), Scratch())
 
 
@@ -90,7 +90,7 @@ def decode_chunk(
 
 
 def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> list[Step]:
-    """What `decode_chunk` has to do for chunks of one mask: the same for all of them.
+    """Plan the steps of `decode_chunk`, which are the same for all chunks of one filter mask.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> boo
     Returns
     -------
     bool
-        False where the filter knows no such call, or the chunks do not fit or do not decode: take them one by one.
+        False where the filter has no such call, or the chunks do not fit or do not decode: decode them one by one.
 
     Notes
     -----
@@ -127,7 +127,7 @@ def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> boo
     try:
         return bool(function([np.frombuffer(data, np.uint8) for data in chunks], steps[0].spec, out))
     except CorruptDataError:
-        # Which of them it is, the other way says.
+        # Decoding them one by one finds the damaged chunk.
         return False
 
 
@@ -139,7 +139,8 @@ def decode_range(
     Returns
     -------
     (ndarray of uint8, int) or None
-        The part and where it begins; None where the filter cannot, or the chunk does not decode: take all of it.
+        The part and where it begins; None where the filter cannot decode parts, or the chunk does not decode: decode
+        the whole chunk.
     """
     if len(filters) != 1:
         return None

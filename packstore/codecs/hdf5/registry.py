@@ -1,4 +1,4 @@
-"""The table of filters: which number is which file, and which pip package helps where there is none."""
+"""The table of HDF5 filters: a filter's number in, its module out, or the pip package that lets h5py decode it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FILTERS", "Filter", "h5py_can_decode", "unavailable"]
 
 @dataclass(frozen=True)
 class Filter:
-    """What is known of one filter number.
+    """One filter number: its name, its module, and the package that helps without one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Filter 6, scale-offset: integers less their minimum, or decimally scaled floats, in as few bits as they need.
+"""Filter 6, scale-offset: integers minus their minimum, or decimally scaled floats, in as few bits as they need.
 
 A chunk is: 4 bytes little-endian number of bits per value; 1 byte size of the minimum, the minimum in 8 of 16 bytes;
 then the values, most significant bit first, without padding between them. The largest value that fits stands for the
