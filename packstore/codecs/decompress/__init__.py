@@ -29,7 +29,7 @@ b'abcd'
 
 from __future__ import annotations
 
-from packstore.codecs.decompress.blosc import decode_blosc
+from packstore.codecs.decompress.blosc import decode_blosc, decode_blosc_buffer
 from packstore.codecs.decompress.bzip2 import decode_bz2
 from packstore.codecs.decompress.deflate import GzipStream, decode_deflate, decode_gzip, decode_zlib
 from packstore.codecs.decompress.limit import Limit, call, corrupt, fill, store
@@ -43,6 +43,7 @@ __all__ = [
     "call",
     "corrupt",
     "decode_blosc",
+    "decode_blosc_buffer",
     "decode_bz2",
     "decode_deflate",
     "decode_gzip",

@@ -15,7 +15,7 @@ from packstore.codecs.decompress.limit import Limit, call, corrupt, fill, store
 from packstore.core.typing import Bytes
 from packstore.errors import MissingFilterError, message
 
-__all__ = ["decode_blosc"]
+__all__ = ["decode_blosc", "decode_blosc_buffer"]
 
 # Format versions (of the buffer, of the compressor), flags, item size; decoded size, block size, buffer size.
 _HEADER = struct.Struct("<4B3I")
@@ -42,13 +42,16 @@ def decode_blosc(data: Bytes, limit: Limit, out: Bytes | None = None, what: obje
         out = np.empty(nbytes, np.uint8)
     elif nbytes < limit.nbytes:
         out = out[:nbytes]
-    buffer = data if stored == data.size else data[:stored]
+    if flags >> 5 == _SNAPPY and not flags & _STORED and libraries.imagecodecs_function("blosc") is None:
+        text = message(f"decoding {what}", got="Snappy inside", hint="Install imagecodecs to read it")
+        raise MissingFilterError(text)
+    return decode_blosc_buffer(data if stored == data.size else data[:stored], out, what)
+
+
+def decode_blosc_buffer(buffer: Bytes, out: Bytes, what: object = "blosc") -> Bytes:
+    """Decode a Blosc 1 buffer that fills `out`, and whose header the caller has checked or written."""
+    limit = Limit(out.size, True)
     fast = libraries.imagecodecs_function("blosc")
     if fast is not None:
-        return fill(fast, buffer, Limit(nbytes, True), out, what, numthreads=1)
-    if flags >> 5 == _SNAPPY and not flags & _STORED:
-        raise MissingFilterError(
-            message(f"decoding {what}", got="Snappy inside", hint="Install imagecodecs to read it")
-        )
-    decoded = call(what, libraries.numcodecs_function("blosc"), buffer, out)
-    return store(decoded, Limit(nbytes, True), out, what)
+        return fill(fast, buffer, limit, out, what, numthreads=1)
+    return store(call(what, libraries.numcodecs_function("blosc"), buffer, out), limit, out, what)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packstore.codecs.decompress import Limit, decode_blosc
+from packstore.codecs.decompress import decode_blosc_buffer
 from packstore.codecs.hdf5.base import FilterSpec
 from packstore.core.scratch import Scratch
 from packstore.core.typing import Bytes
@@ -118,7 +118,7 @@ def decode_blocks(
     frame[_HEADER.size : begin] = places.view(np.uint8)
     sizes = chunks[0].sizes if len(chunks) == 1 else [n for chunk in chunks for n in chunk.sizes]
     frame[places[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
-    decode_blosc(frame, Limit(out.size, True), out, spec)
+    decode_blosc_buffer(frame, out, spec)
     return True
 
 
@@ -195,7 +195,7 @@ def _decode_all(buffers: Sequence[_Buffer], spec: FilterSpec, out: Bytes) -> boo
         at += buffer.nbytes
     table = struct.pack(f"<{len(starts)}i", *starts)
     frame = b"".join([_HEADER.pack(*head, out.size, block, at), table, *pieces])
-    decode_blosc(np.frombuffer(frame, np.uint8), Limit(out.size, True), out, spec)
+    decode_blosc_buffer(np.frombuffer(frame, np.uint8), out, spec)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Gzip files as byte spaces: decoded once from the start, then read at any place from decoder states kept on the way.
+"""Gzip files as byte spaces: one pass from the start keeps decoder states, from which any place can be read later.
 
 Format: RFC 1952. Several members in a row are one stream of bytes; zlib checks the CRC-32 of each.
 """
@@ -21,7 +21,7 @@ __all__ = ["GZIP_MAGIC", "GzipSpace", "gunzip_head"]
 GZIP_MAGIC = b"\x1f\x8b"
 FEED_NBYTES = 1 << 14
 SPAN_NBYTES = 2 << 20
-# Decoded spans: several blocks of text lie in one.
+# Keeps decoded spans, because a span holds several blocks of text.
 CACHE = FileLRU("gzip")
 
 
@@ -100,7 +100,7 @@ class GzipSpace(RangeReads):
 
 
 def gunzip_head(head: bytes, nbytes: int = 4096) -> bytes:
-    """The decoded start of a gzip file whose first bytes are `head`; empty where it does not decode."""
+    """Decode the start of a gzip file whose first bytes are `head`; give nothing where it does not decode."""
     try:
         return zlib.decompressobj(31).decompress(head, nbytes)
     except zlib.error:
