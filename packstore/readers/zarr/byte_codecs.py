@@ -21,7 +21,7 @@ from packstore.codecs.decompress import (
 )
 from packstore.core.typing import Bytes
 
-__all__ = ["BYTE_CODECS", "ByteCodec", "Limit", "byte_codec", "numcodecs_codec"]
+__all__ = ["BYTE_CODECS", "ByteCodec", "byte_codec", "numcodecs_codec"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.decompress import Limit
 from packstore.core.boxes import Box, box_shape, touched
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
-from packstore.readers.zarr.byte_codecs import BYTE_CODECS, Limit
+from packstore.readers.zarr.byte_codecs import BYTE_CODECS
 from packstore.source.cache import ByteLRU
 from packstore.storage.stored import Stored
 
