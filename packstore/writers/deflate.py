@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5 import probe
+from packstore.codecs import libraries
 
-__all__ = ["NOTHING", "Encoder", "Sample", "changes", "choose", "crc32", "crc32_combine", "encoders"]
+__all__ = ["NOTHING", "Encoder", "Sample", "changes", "choose", "crc32_combine", "encoders"]
 
 U8 = npt.NDArray[np.uint8]
 # Bytes, and those before them.
@@ -65,7 +65,7 @@ class Encoder:
     def whole(self, data: U8) -> bytes:
         """A zlib stream (RFC 1950)."""
         if self.compressobj is None:
-            encode = probe.imagecodecs_function("deflate", "encode")
+            encode = libraries.imagecodecs_function("deflate", "encode")
             assert encode is not None  # such an encoder is only offered where it exists
             return bytes(encode(data, level=self.level, raw=False))
         stream = self._stream(15)
@@ -93,7 +93,7 @@ def encoders(level: int, blocks: bool) -> tuple[Encoder, ...]:
     else:
         # zlib-ng's level 1 is much larger; 8 and 9 are slower than zlib's.
         faster = [Encoder(ng, 6, _RLE), *(Encoder(ng, n) for n in (2, 3, 4, 5, 6, 7) if n <= level + 2)]
-    if not blocks and probe.imagecodecs_function("deflate", "encode") is not None:
+    if not blocks and libraries.imagecodecs_function("deflate", "encode") is not None:
         # Faster than zlib-ng at equal size nearly always; its levels mean other sizes than zlib's.
         levels = (1, 3, 5, 6) if level < 4 else (3, 5, 6, 7) if level < 7 else (3, 5, 6, 7, 9)
         faster = [faster[0], *(Encoder(None, n) for n in levels), *(e for e in faster if e.level == 5)]
@@ -158,12 +158,6 @@ def _zlib_ng() -> Callable[..., Any] | None:
         return None
     found: Callable[..., Any] = module.compressobj
     return found
-
-
-def crc32(data: U8) -> int:
-    """CRC-32 as zip uses it: libdeflate 30 GB/s, zlib 1-6 GB/s."""
-    fast = probe.imagecodecs_function("deflate", "crc32")
-    return zlib.crc32(data) if fast is None else int(fast(data))
 
 
 def crc32_combine(first: int, second: int, second_nbytes: int) -> int:

@@ -17,13 +17,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.checksums import crc32
 from packstore.errors import OptionError, message
 from packstore.readers.npz.blocks import MAX_BLOCKS, BlockIndex
 from packstore.readers.npz.directory import DEFLATED
 from packstore.storage import regroup
 from packstore.writers.atomic import preallocate, spool_beside
 from packstore.writers.blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
-from packstore.writers.deflate import Sample, changes, choose, crc32, crc32_combine, encoders
+from packstore.writers.deflate import Sample, changes, choose, crc32_combine, encoders
 from packstore.writers.items import Item
 from packstore.writers.npy import npy_header
 from packstore.writers.raw import RegionSink

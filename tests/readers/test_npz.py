@@ -18,7 +18,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 
 import packstore
-from packstore.codecs.hdf5 import probe
+from packstore.codecs import libraries
 from packstore.errors import (
     ChecksumError,
     ComponentNotFoundError,
@@ -127,7 +127,7 @@ def test_methods_nested_names_and_other_members(tmp_path: Path, method: int) -> 
 
 
 def test_without_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
+    monkeypatch.setattr(libraries, "imagecodecs_function", lambda *args: None)
     np.savez_compressed(tmp_path / "x.npz", a=ARRAY, b=np.zeros(0))
     group = manifest(tmp_path / "x.npz")
     assert_same(values(group, "a"), ARRAY)
@@ -301,7 +301,7 @@ def test_wrong_crc(tmp_path: Path, method: int, fast: bool, monkeypatch: pytest.
     if method == zipfile.ZIP_STORED:
         return  # mapped, so not checked: the reader's documentation says so
     if not fast:
-        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(libraries, "imagecodecs_function", lambda *args: None)
     array = packstore.open_array(damaged(tmp_path / "x.npz", method, crc=1), "a")
     with pytest.raises(ChecksumError, match=r"x\.npz\[a\]: expected CRC-32 00000001, got .*damaged"):
         array[...]
@@ -313,7 +313,7 @@ def test_flipped_data(tmp_path: Path, method: int, flip: int, fast: bool, monkey
     if method == zipfile.ZIP_STORED:
         return
     if not fast:
-        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(libraries, "imagecodecs_function", lambda *args: None)
     path = damaged(tmp_path / "x.npz", method, flip=flip)
     with pytest.raises((CorruptDataError, FormatError), match=r"x\.npz\[a\]: expected"):
         packstore.open_array(path, "a")[...]
@@ -325,7 +325,7 @@ def test_other_size_than_declared(
     tmp_path: Path, method: int, more: int, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fast:
-        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(libraries, "imagecodecs_function", lambda *args: None)
     path = damaged(tmp_path / "x.npz", method, size=len(npy(ARRAY)) + more)
     with pytest.raises((FormatError, CorruptDataError), match=r"x\.npz\[a\]: expected"):
         packstore.open_array(path, "a")[...]
@@ -467,7 +467,7 @@ def blocked(path: Path, array: np.ndarray, block_nbytes: int, **change: Any) -> 
 @pytest.mark.parametrize("block_nbytes", [100, 1000, 5000, 12128, 50_000])
 def test_block_index(tmp_path: Path, block_nbytes: int, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
-        monkeypatch.setattr(probe, "imagecodecs_function", lambda *args: None)
+        monkeypatch.setattr(libraries, "imagecodecs_function", lambda *args: None)
     path = tmp_path / "x.npz"
     blocked(path, ARRAY, block_nbytes)
     assert_same(np.load(path)["a"], ARRAY)

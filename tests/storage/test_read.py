@@ -40,7 +40,7 @@ from packstore.storage.places import TablePlaces
 from packstore.storage.read import read_box, read_chunk
 from packstore.testing.strategies import basic_indices, shapes_st
 
-DEFLATE = (FilterSpec(1, "deflate", (4,)),)
+DEFLATE = (FilterSpec(1, (4,), "deflate"),)
 
 
 class Ranged(RangeReads):

@@ -127,7 +127,7 @@ def test_buffers_of_another_kind_are_left_alone() -> None:
     import numcodecs.blosc
 
     parts = [np.arange(1000, dtype="<i4"), np.zeros(1000, "<i4")]
-    spec = packstore.codecs.hdf5.FilterSpec(32001, 0, (), "blosc")
+    spec = packstore.codecs.hdf5.FilterSpec(32001, (), "blosc")
     frames = [
         np.frombuffer(numcodecs.blosc.compress(part, b"lz4", 5, shuffle, 0), np.uint8)
         for part, shuffle in zip(parts, (1, 2), strict=True)

@@ -58,10 +58,10 @@ def test_no_larger_than_h5py_at_the_same_level(tmp_path: Path, make: Any, level:
 
 
 def test_without_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packstore.codecs.hdf5 import probe
+    from packstore.codecs import libraries
     from packstore.writers import deflate
 
-    monkeypatch.setattr(probe, "imagecodecs_function", lambda *_: None)
+    monkeypatch.setattr(libraries, "imagecodecs_function", lambda *_: None)
     deflate.encoders.cache_clear()
     try:
         packstore.save(tmp_path / "x.h5", smooth())

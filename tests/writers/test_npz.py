@@ -70,11 +70,11 @@ def test_at_most_5_percent_larger_than_numpy(tmp_path: Path, make: Any, level: i
 
 @pytest.mark.parametrize("make", KINDS)
 def test_without_optional_packages(tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from packstore.codecs.hdf5 import probe
+    from packstore.codecs import libraries
     from packstore.writers import deflate
 
     monkeypatch.setattr(deflate, "_zlib_ng", lambda: None)
-    monkeypatch.setattr(probe, "imagecodecs_function", lambda *_: None)
+    monkeypatch.setattr(libraries, "imagecodecs_function", lambda *_: None)
     deflate.encoders.cache_clear()
     try:
         array = make()

@@ -1,7 +1,8 @@
-"""Fields of any width at any bit position, most significant bit first: the stream of nbit and scaleoffset.
+"""Unpack bit fields: a stream of fields of any width at any bit in, whole integers out, as nbit and scaleoffset need.
 
-A field that repeats every *s* bits starts on the same bit of a byte again after 8 repetitions, *s* bytes further on.
-So each of the 8 phases is a strided array of 1 to 8 byte windows, and a whole phase is taken out by two shifts.
+The most significant bit comes first. A field that repeats every *s* bits starts on the same bit of a byte again after
+8 repetitions, *s* bytes further on.
+So each of the 8 phases is a strided array of 1 to 8 byte windows, and two shifts unpack a whole phase.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5.base import Bytes
+from packstore.core.typing import Bytes
 
 __all__ = ["PADDING", "Dims", "unpack_fields"]
 

@@ -1,9 +1,9 @@
-"""Filter 32008, bitshuffle: bit *i* of every element stored together, in blocks, alone or followed by LZ4 or zstd.
+"""Filter 32008, bitshuffle: bit *i* of all elements of a block stored together, then perhaps compressed by LZ4 or zstd.
 
 Blocks hold a multiple of 8 elements; the 0 to 7 elements left at the end are stored as they are. With a compressor the
 chunk starts with the decoded size (8 bytes, big-endian) and the block size in bytes (4), and each block with its
-compressed size (4): the framing of the LZ4 filter. c-blosc decodes such blocks in one call (see `_blosc_frame`), about
-4 GB/s a core. Bits that nothing compressed are put back by imagecodecs, or by numpy, 8x8 bits at a time.
+compressed size (4): the framing of the LZ4 filter. c-blosc decodes such blocks in one call (see `blosc_frame`), about
+4 GB/s a core. imagecodecs, or numpy by 8x8 bits, puts uncompressed bits back.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5 import blosc_frame, probe
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
-from packstore.codecs.hdf5.lz4 import blocks, header, lz4_block
-from packstore.codecs.hdf5.zstd import zstd_into
+from packstore.codecs import libraries
+from packstore.codecs.decompress import Limit, corrupt, decode_lz4_block, decode_zstd, fill
+from packstore.codecs.hdf5 import blosc_frame
+from packstore.codecs.hdf5.base import FilterSpec, always_available
+from packstore.codecs.hdf5.lz4 import blocks, header
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 
-__all__ = ["decode", "decode_many", "decode_range", "encoded_size", "unavailable"]
+__all__ = ["decode", "decode_many", "decode_range", "encoded", "unavailable"]
+
+unavailable = always_available
 
 _NONE, _LZ4, _ZSTD = 0, 2, 3
 _HEADER = 12
@@ -27,30 +31,26 @@ _TARGET_NBYTES, _MULTIPLE, _LEAST = 8192, 8, 128
 _scratch = Scratch()
 
 
-def unavailable() -> str | None:
-    """Always there."""
-    return None
+def encoded(spec: FilterSpec, limit: Limit) -> Limit:
+    """Keep the size, unless a compressor follows."""
+    return limit.encoded() if _compression(spec) else limit
 
 
-def encoded_size(spec: FilterSpec, nbytes: int) -> tuple[int, bool]:
-    """The same size, unless a compressor follows."""
-    return compressed_size(spec, nbytes) if _compression(spec) else (nbytes, True)
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Decompress the blocks, then put the bits back."""
     compression = _compression(spec)
     itemsize = spec.client_values[2] if len(spec.client_values) > 2 else 0
     if itemsize < 1 or compression not in (_NONE, _LZ4, _ZSTD):
         corrupt(spec, "an element size, and compression 0, 2 (lz4) or 3 (zstd)", spec.client_values)
     if compression == _NONE:
-        total = check_size(spec, data.size, out, exact)
+        total = data.size
+        limit.check(total, spec)
         block = spec.client_values[3] if len(spec.client_values) > 3 else 0
         block = block or max(_TARGET_NBYTES // itemsize // _MULTIPLE * _MULTIPLE, _LEAST)
         shuffled = data
     else:
         total, block_nbytes = header(data, spec)
-        check_size(spec, total, out, exact)
+        limit.check(total, spec)
         block = block_nbytes // itemsize
         if total % itemsize or block_nbytes % itemsize:
             corrupt(spec, f"sizes in whole elements of {itemsize} bytes", f"{total}, blocks of {block_nbytes}")
@@ -127,18 +127,18 @@ def _decompress(
     for number, (at, nbytes) in enumerate(zip(starts, sizes, strict=True)):
         part = shuffled[number * block : min((number + 1) * block, whole)]
         if compression == _LZ4:
-            lz4_block(data[at : at + nbytes], spec, part)
+            decode_lz4_block(data[at : at + nbytes], part, spec)
         else:
-            zstd_into(data[at : at + nbytes], spec, part, True)
+            decode_zstd(data[at : at + nbytes], Limit(part.size, True), part, spec)
     return shuffled
 
 
 def _unshuffle(data: Bytes, spec: FilterSpec, itemsize: int, block: int, out: Bytes) -> None:
     """Put the bits of all blocks back; `data` holds a multiple of 8 elements."""
-    fast = probe.imagecodecs_function("bitshuffle")
+    fast = libraries.imagecodecs_function("bitshuffle")
     if fast is not None:
         # As a plain buffer: of an array, imagecodecs takes the array's own item size.
-        store(spec, call(spec, fast, memoryview(data), itemsize=itemsize, blocksize=block, out=out), out, True)
+        fill(fast, memoryview(data), Limit(out.size, True), out, spec, itemsize=itemsize, blocksize=block)
         return
     step = block * itemsize
     full = data.size // step * step

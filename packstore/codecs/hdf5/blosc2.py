@@ -1,9 +1,9 @@
 """Filter 32026, Blosc 2: one contiguous frame per chunk, as c-blosc2 writes super-chunks and b2nd arrays.
 
 A frame is a header of fixed layout (big-endian msgpack), the Blosc 2 chunks, one more chunk with their offsets, and a
-trailer that is not needed. The frame is read here and each chunk decoded by c-blosc, where Blosc 1 knows all that is in
-it, else by imagecodecs; a b2nd array, which stores blocks of an n-dimensional chunk one after the other, is put into C
-order. Without imagecodecs h5py reads the dataset.
+trailer that is not needed. This module parses the frame. c-blosc decodes a chunk that uses only features of Blosc 1,
+imagecodecs any other. A b2nd array stores the blocks of an n-dimensional chunk one after the other: this module puts
+them into C order. Without imagecodecs h5py reads the dataset.
 Layout: README_CFRAME_FORMAT.rst and README_B2ND_METALAYER.rst of c-blosc2.
 """
 
@@ -17,12 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from packstore.codecs.hdf5 import blosc_frame, probe
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
+from packstore.codecs import libraries
+from packstore.codecs.decompress import Limit, corrupt, fill
+from packstore.codecs.hdf5 import blosc_frame
+from packstore.codecs.hdf5.base import FilterSpec, compressed, needs_imagecodecs
+from packstore.core.typing import Bytes
 
-__all__ = ["decode", "decode_many", "encoded_size", "unavailable"]
+__all__ = ["decode", "decode_many", "encoded", "unavailable"]
 
-encoded_size = compressed_size
+unavailable = needs_imagecodecs("blosc2")
+encoded = compressed
 
 _FRAME = struct.Struct(">1s1s8s1si1sQ1s4s1sq1sq1si1si1si")  # up to and including the chunk size
 _MAGIC = b"b2frame\0"
@@ -30,11 +34,6 @@ _METALAYERS = 87
 _CHUNK_HEADER, _STORED = 32, 2
 _ZERO, _NAN, _UNINITIALISED = 1, 2, 4
 _MAX_NDIM = 16
-
-
-def unavailable() -> str | None:
-    """imagecodecs, or nothing."""
-    return None if probe.imagecodecs_function("blosc2") is not None else "imagecodecs"
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,14 @@ class _Grid:
         return self.padded == self.shape and (len(self.shape) == 1 or self.blocks == self.shape)
 
 
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Decode all chunks of the frame into `out`."""
     frame = _frame(data, spec)
     grid = _grid(data, spec, frame)
     if grid is not None and not grid.is_plain:
-        return _array(data, spec, frame, grid, out, exact)
-    result = out[: check_size(spec, frame.nbytes, out, exact)]
+        return _array(data, limit, out, spec, frame, grid)
+    limit.check(frame.nbytes, spec)
+    result = out[: frame.nbytes]
     for start, offset in zip(range(0, frame.nbytes, frame.chunk_nbytes), _offsets(data, spec, frame), strict=True):
         _chunk(data, spec, frame, offset, result[start : start + frame.chunk_nbytes])
     return result
@@ -145,9 +145,8 @@ def _decode_at(data: Bytes, spec: FilterSpec, start: int, out: Bytes) -> None:
     chunk = data[start : start + stored]
     if blosc_frame.decode_blosc2([chunk], spec, out):
         return
-    fast = probe.imagecodecs_function("blosc2")
-    assert fast is not None  # the pipeline asked `unavailable` first
-    store(spec, call(spec, fast, chunk, numthreads=1, out=out), out, True)
+    fast = libraries.required_imagecodecs_function("blosc2", spec)
+    fill(fast, chunk, Limit(out.size, True), out, spec, numthreads=1)
 
 
 def _grid(data: Bytes, spec: FilterSpec, frame: _Frame) -> _Grid | None:
@@ -197,9 +196,10 @@ def _shapes(head: bytes, at: int) -> _Grid:
     return _Grid(*shapes)
 
 
-def _array(data: Bytes, spec: FilterSpec, frame: _Frame, grid: _Grid, out: Bytes, exact: bool) -> Bytes:
+def _array(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec, frame: _Frame, grid: _Grid) -> Bytes:
     """Decode the chunks of a b2nd array and put their blocks where they belong."""
-    nbytes = check_size(spec, math.prod(grid.shape) * frame.itemsize, out, exact)
+    nbytes = math.prod(grid.shape) * frame.itemsize
+    limit.check(nbytes, spec)
     padded = math.prod(grid.padded) * frame.itemsize
     counts = tuple(-(-s // c) for s, c in zip(grid.shape, grid.chunks, strict=True))
     # Blocks that reach past a small chunk are legal; more than that in every dimension is not what a writer makes.

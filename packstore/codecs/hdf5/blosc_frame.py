@@ -1,8 +1,8 @@
-"""Blocks of other formats as one Blosc 1 buffer: one call of c-blosc decompresses and unshuffles each in the cache.
+"""Decode blocks of other formats as one Blosc 1 buffer: c-blosc decompresses and unshuffles all of them in one call.
 
-Bitshuffle and Blosc 2 compress blocks on their own with the same compressors and shuffle in the same order as Blosc 1;
-what differs are the header and, for bitshuffle, the byte order of the sizes in front of the blocks. So the compressed
-bytes are copied once and nothing is decoded twice.
+Bitshuffle and Blosc 2 compress each block by itself with the same compressors, and shuffle in the same order, as
+Blosc 1. Only the header differs and, for bitshuffle, the byte order of the sizes in front of the blocks. So this module
+copies the compressed bytes once behind a header of Blosc 1.
 
 Sources: the chunk formats of c-blosc (https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst) and c-blosc2
 (https://github.com/Blosc/c-blosc2/blob/main/README_CHUNK_FORMAT.rst).
@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packstore.codecs.hdf5 import probe
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, store
+from packstore.codecs.decompress import decode_blosc_buffer
+from packstore.codecs.hdf5.base import FilterSpec
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 
 __all__ = ["LZ4", "ZSTD", "Blocks", "decode_blocks", "decode_blosc2", "decode_buffers"]
 
@@ -50,7 +51,7 @@ class Blocks(NamedTuple):
     data
         The chunk.
     starts, sizes
-        Of each block; its size also stands in the 4 bytes before it.
+        Start and size of each block; the size also stands in the 4 bytes before the block.
     """
 
     data: Bytes
@@ -61,12 +62,12 @@ class Blocks(NamedTuple):
 def decode_blocks(
     chunks: Sequence[Blocks], spec: FilterSpec, compressor: int, itemsize: int, block_nbytes: int, out: Bytes
 ) -> bool:
-    """Decompress the blocks of chunks of one size and put their bits back.
+    """Decompress the blocks of several chunks of one size and put their bits back.
 
     Parameters
     ----------
     chunks
-        Their blocks.
+        The blocks of each chunk.
     spec
         The filter, for error texts.
     compressor
@@ -76,13 +77,13 @@ def decode_blocks(
     block_nbytes
         Decoded size of a block; only the last one of a single chunk may be shorter.
     out
-        Takes the chunks one after the other; a multiple of 8 elements.
+        Memory for the decoded chunks, one after the other; a multiple of 8 elements.
 
     Returns
     -------
     bool
-        False where a Blosc buffer cannot say the same: elements or chunks too large for it, or a block that is as
-        large as what it decodes to, which Blosc takes for a stored one.
+        False, with nothing done, where no Blosc buffer can hold the blocks: the elements or chunks are too large for
+        it, or a block is as large as its decoded bytes, which Blosc would take for a stored block.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def decode_blocks(
     frame[_HEADER.size : begin] = places.view(np.uint8)
     sizes = chunks[0].sizes if len(chunks) == 1 else [n for chunk in chunks for n in chunk.sizes]
     frame[places[:, None] + np.arange(4)] = np.array(sizes, "<u4").view(np.uint8).reshape(-1, 4)
-    _decode(frame, spec, out)
+    decode_blosc_buffer(frame, out, spec)
     return True
 
 
@@ -166,11 +167,11 @@ class _Buffer(NamedTuple):
     kind
         Versions, flags, item size, decoded size and block size.
     starts
-        Of each block, from the end of the table of blocks on.
+        Start of each block, counted from the end of the table of blocks.
     pieces
-        What follows the table.
+        The bytes that follow the table.
     nbytes
-        Of the pieces together.
+        Size of all pieces together.
     """
 
     kind: tuple[int, ...]
@@ -194,27 +195,27 @@ def _decode_all(buffers: Sequence[_Buffer], spec: FilterSpec, out: Bytes) -> boo
         at += buffer.nbytes
     table = struct.pack(f"<{len(starts)}i", *starts)
     frame = b"".join([_HEADER.pack(*head, out.size, block, at), table, *pieces])
-    _decode(np.frombuffer(frame, np.uint8), spec, out)
+    decode_blosc_buffer(np.frombuffer(frame, np.uint8), out, spec)
     return True
 
 
 def decode_blosc2(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
-    """Decode Blosc 2 chunks of nothing but what Blosc 1 has, too: imagecodecs' own decoder holds the GIL.
+    """Decode Blosc 2 chunks that use only features of Blosc 1; imagecodecs' decoder of Blosc 2 holds the GIL.
 
     Parameters
     ----------
     chunks
-        With their headers of 32 bytes; of one decoded size.
+        The chunks with their headers of 32 bytes, all of one decoded size.
     spec
         The filter, for error texts.
     out
-        Takes the chunks one after the other.
+        Memory for the decoded chunks, one after the other.
 
     Returns
     -------
     bool
-        False where Blosc 1 cannot say the same: other filters or compressors, dictionaries, runs of one value, or
-        blocks that it would split otherwise.
+        False, with nothing done, where the chunks use other features than those of Blosc 1: other filters or
+        compressors, dictionaries, runs of one value, or blocks that Blosc 1 would split otherwise.
 
     Raises
     ------
@@ -231,7 +232,7 @@ def decode_blosc2(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool
 
 
 def _translated(data: Bytes, size: int) -> _Buffer | None:
-    """A Blosc 2 chunk as a Blosc 1 buffer; None where that cannot be."""
+    """Translate a Blosc 2 chunk into a Blosc 1 buffer; None where Blosc 1 lacks a feature of it."""
     version, _, flags, itemsize, total, block, stored = _HEADER.unpack_from(data)
     head = data[:_HEADER2].tobytes()  # from byte 16: six filters, the compressor again, parameters of both, flags
     shuffle = _SHUFFLES.get(head[16:22])
@@ -274,7 +275,7 @@ def _translated(data: Bytes, size: int) -> _Buffer | None:
 
 
 def _streams(view: memoryview, start: int, count: int, compressor: int, nbytes: int) -> list[Any] | None:
-    """The compressed streams of a Blosc 2 block, each behind its size, in which none stands for a run of one value."""
+    """Give the compressed streams of a Blosc 2 block, each behind its size; None where one is a run of one value."""
     pieces: list[Any] = []
     first = at = start
     for _ in range(count):
@@ -296,7 +297,7 @@ def _streams(view: memoryview, start: int, count: int, compressor: int, nbytes: 
 
 @functools.lru_cache(64)
 def _zeros(compressor: int, nbytes: int) -> bytes | None:
-    """`nbytes` of zeros as a stream of Blosc 1 behind its size."""
+    """Compress `nbytes` zeros to a stream of Blosc 1 behind its size."""
     import numcodecs.blosc
 
     name = {_BLOSCLZ: b"blosclz", LZ4: b"lz4", _ZLIB: b"zlib", ZSTD: b"zstd"}[compressor]
@@ -306,13 +307,3 @@ def _zeros(compressor: int, nbytes: int) -> bytes | None:
         # Too few to be compressed.
         return None
     return whole[_HEADER.size + 4 :]
-
-
-def _decode(frame: Bytes, spec: FilterSpec, out: Bytes) -> None:
-    fast = probe.imagecodecs_function("blosc")
-    if fast is not None:
-        store(spec, call(spec, fast, frame, numthreads=1, out=out), out, True)
-        return
-    import numcodecs.blosc
-
-    store(spec, call(spec, numcodecs.blosc.decompress, frame, out), out, True)

@@ -1,4 +1,4 @@
-"""Filter 3, Fletcher-32: a checksum of four bytes after the chunk, verified here and cut off.
+"""Filter 3, Fletcher-32: verify the checksum of four bytes after the chunk and cut it off.
 
 HDF5's variant sums big-endian 16-bit words, with end-around carry, from zero; an odd last byte is the high half of a
 word. Libraries before HDF5 1.6.3 stored the checksum with the bytes of each half swapped on little-endian machines:
@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from packstore.codecs.hdf5 import probe
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, check_size, corrupt, label
+from packstore.codecs import libraries
+from packstore.codecs.decompress import Limit, corrupt
+from packstore.codecs.hdf5.base import FilterSpec, always_available
+from packstore.core.typing import Bytes
 from packstore.errors import ChecksumError, message
 
-__all__ = ["checksum", "decode", "encoded_size", "unavailable"]
+__all__ = ["checksum", "decode", "encoded", "unavailable"]
+
+unavailable = always_available
 
 _ROW = 4096  # 16-bit words per row: sums of 65536 rows still fit uint32
 
 
-def unavailable() -> str | None:
-    """Always there."""
-    return None
+def encoded(spec: FilterSpec, limit: Limit) -> Limit:
+    """Add the four bytes of the checksum."""
+    return limit.encoded(4)
 
 
-def encoded_size(spec: FilterSpec, nbytes: int) -> tuple[int, bool]:
-    """Four bytes more."""
-    return nbytes + 4, True
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Verify the checksum and return the bytes before it (a view).
 
     Raises
@@ -40,19 +39,19 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
         corrupt(spec, "at least 4 bytes", f"{data.size} bytes")
     body = data[:-4]
     stored = int.from_bytes(data[-4:].tobytes(), "little")
-    fast = probe.imagecodecs_function("h5checksum", "fletcher32")
+    fast = libraries.imagecodecs_function("h5checksum", "fletcher32")
     computed = int(fast(body)) if fast is not None and body.size else checksum(body)
     swapped = (computed >> 8 & 0x00FF00FF) | (computed << 8 & 0xFF00FF00)
     if stored != computed and stored != swapped:
         raise ChecksumError(
             message(
-                f"verifying HDF5 filter {label(spec)}",
+                f"verifying {spec}",
                 expected=f"checksum {stored:#010x}",
                 got=f"{computed:#010x}",
                 hint="The chunk is damaged: restore the file from a copy.",
             )
         )
-    check_size(spec, body.size, out, exact)
+    limit.check(body.size, spec)
     return body
 
 

@@ -8,37 +8,36 @@ from __future__ import annotations
 
 import struct
 
-from packstore.codecs.hdf5 import probe
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, call, check_size, compressed_size, corrupt, store
+from packstore.codecs import libraries
+from packstore.codecs.decompress import Limit, corrupt, decode_lz4_block, fill
+from packstore.codecs.hdf5.base import FilterSpec, always_available, compressed
+from packstore.core.typing import Bytes
 
-__all__ = ["blocks", "decode", "encoded_size", "header", "lz4_block", "unavailable"]
+__all__ = ["blocks", "decode", "encoded", "header", "unavailable"]
 
-encoded_size = compressed_size
+unavailable = always_available
+encoded = compressed
 
 _HEADER = struct.Struct(">QI")
 _SIZE = struct.Struct(">I")
 
 
-def unavailable() -> str | None:
-    """Always there: numcodecs, which zarr needs, has a decoder."""
-    return None
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Decompress all blocks into `out`."""
     total, block = header(data, spec)
-    result = out[: check_size(spec, total, out, exact)]
+    limit.check(total, spec)
+    result = out[:total]
     # Walking the block sizes first costs little and keeps every read of the library inside the data.
     starts, sizes = blocks(data, spec, total, block)
-    fast = probe.imagecodecs_function("lz4h5")
+    fast = libraries.imagecodecs_function("lz4h5")
     if fast is not None and total:
-        return store(spec, call(spec, fast, data, out=result), result, True)
+        return fill(fast, data, Limit(total, True), result, spec)
     for number, (at, nbytes) in enumerate(zip(starts, sizes, strict=True)):
         part = result[number * block : (number + 1) * block]
         if nbytes == part.size:
             part[:] = data[at : at + nbytes]
         else:
-            lz4_block(data[at : at + nbytes], spec, part)
+            decode_lz4_block(data[at : at + nbytes], part, spec)
     return result
 
 
@@ -53,7 +52,7 @@ def header(data: Bytes, spec: FilterSpec) -> tuple[int, int]:
 
 
 def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> tuple[list[int], list[int]]:
-    """Walk the stored blocks: where each starts, and its size; every one lies inside the data."""
+    """Find where each stored block starts and its size; check that it lies inside the data."""
     starts: list[int] = []
     at, length, unpack = _HEADER.size, data.size, _SIZE.unpack_from
     # Reading a number out of an array costs twice as much.
@@ -74,16 +73,3 @@ def blocks(data: Bytes, spec: FilterSpec, total: int, block: int) -> tuple[list[
     if at > length:
         corrupt(spec, f"a last block of {sizes[-1]} bytes", f"{length - starts[-1]}")
     return starts, sizes
-
-
-def lz4_block(data: Bytes, spec: FilterSpec, out: Bytes) -> None:
-    """Decompress one bare LZ4 block to exactly fill `out`."""
-    fast = probe.imagecodecs_function("lz4")
-    if fast is not None:
-        store(spec, call(spec, fast, data, out=out), out, True)
-        return
-    import numcodecs.lz4
-
-    # numcodecs expects the decoded size in front of the block.
-    framed = out.size.to_bytes(4, "little") + data.tobytes()
-    store(spec, call(spec, numcodecs.lz4.decompress, framed), out, True)

@@ -2,7 +2,7 @@
 
 The filter's parameters hold the data type as a tree: atomic (size, byte order, precision, offset), array, compound, and
 "no-op" for members that are stored whole. Layout and checks follow H5Znbit.c of libhdf5. The tree is flattened into
-fields, each a bit position with its repetitions; a field of all elements is then taken out at once (`_bits`).
+fields, each a bit position with its repetitions; `bit_fields` then unpacks a field of all elements at once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, check_size, corrupt
+from packstore.codecs.decompress import Limit, corrupt
+from packstore.codecs.hdf5.base import FilterSpec, always_available
 from packstore.codecs.hdf5.bit_fields import PADDING, unpack_fields
+from packstore.core.typing import Bytes
 
-__all__ = ["decode", "encoded_size", "unavailable"]
+__all__ = ["decode", "encoded", "unavailable"]
 
 _ATOMIC, _ARRAY, _COMPOUND, _NOOP = 1, 2, 3, 4
 _DEPTH = 32  # nesting that a parameter list can hold but no type has
 _SIZE = 1024  # bytes of the widest number that is taken for one
 _STEPS = 1 << 16  # numpy calls that a data type may cost per chunk
 _BLOCK = 1 << 18  # elements per step, a multiple of 8
+
+unavailable = always_available
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,12 @@ class _Field:
     loops: tuple[tuple[int, int, int], ...] = ()  # (count, bits, bytes) of each array around it, outermost first
 
 
-def unavailable() -> str | None:
-    """Always there."""
-    return None
+def encoded(spec: FilterSpec, limit: Limit) -> Limit:
+    """Allow at most the same size; libhdf5 writes one byte more when the bits end on a byte."""
+    return Limit(limit.nbytes + 1, False)
 
 
-def encoded_size(spec: FilterSpec, nbytes: int) -> tuple[int, bool]:
-    """The packed size; libhdf5 writes one byte more when the bits end on a byte."""
-    return nbytes + 1, False
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Put every field's bits back in place; all other bits are zero, as libhdf5 leaves them."""
     values = spec.client_values
     if len(values) < 3 or values[0] != len(values):
@@ -57,7 +56,8 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
     if len(values) < 5:
         corrupt(spec, "a data type in the parameters", values)
     count, size = values[2], values[4]
-    nbytes = check_size(spec, count * size, out, exact)
+    nbytes = count * size
+    limit.check(nbytes, spec)
     fields: list[_Field] = []
     bits = _Tree(spec, fields).parse()
     needed = (count * bits + 7) // 8

@@ -1,4 +1,4 @@
-"""Undo a whole pipeline on one chunk, into the caller's memory where it gives some."""
+"""Undo a pipeline of filters: the stored bytes of a chunk in, its decoded bytes out, in given memory or fresh."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from packstore.codecs.decompress import Limit
 from packstore.codecs.hdf5 import registry
-from packstore.codecs.hdf5.base import Bytes, FilterModule, FilterSpec
+from packstore.codecs.hdf5.base import FilterModule, FilterSpec
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, MissingFilterError, OptionError, message
 
 __all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "plan_steps", "run_steps"]
 
 
-# The filters of a chunk decode from one of them into the other.
+# The filters of a chunk decode in turn from one of these memories into the other.
 _scratch = (Scratch(), Scratch())
 
 
 class Step(NamedTuple):
-    """A filter that was applied to a chunk: its decoder, and the size of its input, exact or at most."""
+    """A filter that was applied to a chunk: its decoder, its description, and how many bytes it was applied to."""
 
     module: FilterModule
     spec: FilterSpec
-    nbytes: int
-    exact: bool
+    limit: Limit
 
 
 def decode_chunk(
@@ -77,7 +78,7 @@ def decode_chunk(
     Examples
     --------
     >>> import zlib
-    >>> decode_chunk(zlib.compress(b"abcd"), [FilterSpec(1, 0, (4,), "deflate")], 0, 4).tobytes()
+    >>> decode_chunk(zlib.compress(b"abcd"), [FilterSpec(1, (4,), "deflate")], 0, 4).tobytes()
     b'abcd'
     """
     source = np.frombuffer(data, np.uint8)
@@ -89,7 +90,7 @@ def decode_chunk(
 
 
 def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> list[Step]:
-    """What `decode_chunk` has to do for chunks of one mask: the same for all of them.
+    """Plan the steps of `decode_chunk`, which are the same for all chunks of one filter mask.
 
     Raises
     ------
@@ -97,14 +98,14 @@ def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> 
         When a filter has no decoder in this process.
     """
     steps: list[Step] = []
-    size, exact = nbytes, True
+    limit = Limit(nbytes, True)
     for index, spec in enumerate(filters):
         if filter_mask >> index & 1:
             continue
+        if steps:
+            limit = steps[-1].module.encoded(steps[-1].spec, limit)
         module, spec = _module(spec)
-        steps.append(Step(module, spec, size, exact))
-        size, still = module.encoded_size(spec, size)
-        exact = exact and still
+        steps.append(Step(module, spec, limit))
     return steps
 
 
@@ -114,7 +115,7 @@ def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> boo
     Returns
     -------
     bool
-        False where the filter knows no such call, or the chunks do not fit or do not decode: take them one by one.
+        False where the filter has no such call, or the chunks do not fit or do not decode: decode them one by one.
 
     Notes
     -----
@@ -126,7 +127,7 @@ def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> boo
     try:
         return bool(function([np.frombuffer(data, np.uint8) for data in chunks], steps[0].spec, out))
     except CorruptDataError:
-        # Which of them it is, the other way says.
+        # Decoding them one by one finds the damaged chunk.
         return False
 
 
@@ -138,7 +139,8 @@ def decode_range(
     Returns
     -------
     (ndarray of uint8, int) or None
-        The part and where it begins; None where the filter cannot, or the chunk does not decode: take all of it.
+        The part and where it begins; None where the filter cannot decode parts, or the chunk does not decode: decode
+        the whole chunk.
     """
     if len(filters) != 1:
         return None
@@ -157,17 +159,17 @@ def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | No
     """Undo planned filters on one chunk; parameters, result and errors as those of `decode_chunk`."""
     result, holder = source, -1  # holder: which scratch memory `result` lies in
     for number in range(len(steps) - 1, 0, -1):
-        module, spec, size, exact = steps[number]
+        module, spec, limit = steps[number]
         slot = 1 if holder == 0 else 0
-        target = _scratch[slot].take(size)
-        result = module.decode(result, spec, target, exact)
+        target = _scratch[slot].take(limit.nbytes)
+        result = module.decode(result, limit, target, spec)
         # A filter that only cuts or checks returns a view of what it was given.
         if np.may_share_memory(result, target):
             holder = slot
     if steps:
-        module, spec, _, exact = steps[0]
+        module, spec, limit = steps[0]
         target = np.empty(nbytes, np.uint8) if out is None else out
-        result = module.decode(result, spec, target, exact)
+        result = module.decode(result, limit, target, spec)
         if result is target or (result.size == nbytes and np.may_share_memory(result, target)):
             return target
     if result.size != nbytes:

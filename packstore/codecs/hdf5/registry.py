@@ -1,4 +1,4 @@
-"""The table of filters: which number is which file, and which pip package helps where there is none."""
+"""The table of HDF5 filters: a filter's number in, its module out, or the pip package that lets h5py decode it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FILTERS", "Filter", "h5py_can_decode", "unavailable"]
 
 @dataclass(frozen=True)
 class Filter:
-    """What is known of one filter number.
+    """One filter number: its name, its module, and the package that helps without one.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def unavailable(filters: Sequence[FilterSpec]) -> str | None:
 
     Examples
     --------
-    >>> unavailable([FilterSpec(2, 0, (4,), "shuffle"), FilterSpec(32013, 0, (), "zfp")])
+    >>> unavailable([FilterSpec(2, (4,), "shuffle"), FilterSpec(32013, (), "zfp")])
     'HDF5 filter 32013 (zfp) is decoded by h5py only, which needs the pip package hdf5plugin'
     """
     for spec in filters:

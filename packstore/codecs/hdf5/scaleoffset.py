@@ -1,4 +1,4 @@
-"""Filter 6, scale-offset: integers less their minimum, or decimally scaled floats, in as few bits as they need.
+"""Filter 6, scale-offset: integers minus their minimum, or decimally scaled floats, in as few bits as they need.
 
 A chunk is: 4 bytes little-endian number of bits per value; 1 byte size of the minimum, the minimum in 8 of 16 bytes;
 then the values, most significant bit first, without padding between them. The largest value that fits stands for the
@@ -12,29 +12,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, check_size, corrupt
+from packstore.codecs.decompress import Limit, corrupt
+from packstore.codecs.hdf5.base import FilterSpec, always_available
 from packstore.codecs.hdf5.bit_fields import PADDING, unpack_fields
+from packstore.core.typing import Bytes
 
-__all__ = ["decode", "encoded_size", "unavailable"]
+__all__ = ["decode", "encoded", "unavailable"]
 
 _HEADER = 21
 _PARAMETERS = 20
 _BLOCK = 1 << 18  # values per step, a multiple of 8: temporaries stay in the cache
 
+unavailable = always_available
+
 _Unsigned = npt.NDArray[np.unsignedinteger]
 
 
-def unavailable() -> str | None:
-    """Always there."""
-    return None
+def encoded(spec: FilterSpec, limit: Limit) -> Limit:
+    """Allow the header and at most the full width of every value, and the one byte more that libhdf5 writes."""
+    return Limit(limit.nbytes + _HEADER + 1, False)
 
 
-def encoded_size(spec: FilterSpec, nbytes: int) -> tuple[int, bool]:
-    """The header and at most the full width of every value (one byte more is what libhdf5 writes)."""
-    return nbytes + _HEADER + 1, False
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Widen the values, put the minimum or the scale back, and the fill value."""
     values = spec.client_values
     if len(values) != _PARAMETERS:
@@ -51,7 +50,8 @@ def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
         if factor > 8 * size:
             corrupt(spec, f"at most {8 * size} bits per value", factor)
         return data  # full width was asked for: the filter does nothing
-    nbytes = check_size(spec, count * size, out, exact)
+    nbytes = count * size
+    limit.check(nbytes, spec)
     if data.size < _HEADER:
         corrupt(spec, f"at least {_HEADER} bytes", data.size)
     bits = int.from_bytes(data[:4].tobytes(), "little")

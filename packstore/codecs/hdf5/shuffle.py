@@ -9,12 +9,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5.base import Bytes, FilterSpec, corrupt, same_size
+from packstore.codecs.decompress import Limit, corrupt
+from packstore.codecs.hdf5.base import FilterSpec, always_available, same_size
 from packstore.core.scratch import Scratch
+from packstore.core.typing import Bytes
 
-__all__ = ["decode", "encoded_size", "unavailable", "unshuffle"]
+__all__ = ["decode", "encoded", "unavailable", "unshuffle"]
 
-encoded_size = same_size
+unavailable = always_available
+encoded = same_size
 
 # Elements per step: temporaries (512 KiB) stay in the L2 cache, and numpy's fixed costs (about 1 µs a call) stay small.
 _BLOCK = 131072
@@ -22,18 +25,12 @@ _U2, _U4 = np.dtype(np.uint16), np.dtype(np.uint32)
 _scratch = Scratch()
 
 
-def unavailable() -> str | None:
-    """Always there."""
-    return None
-
-
-def decode(data: Bytes, spec: FilterSpec, out: Bytes, exact: bool) -> Bytes:
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Undo the shuffle; the trailing bytes that fill no element were never moved."""
     if len(spec.client_values) != 1 or spec.client_values[0] < 1:
         corrupt(spec, "one parameter, the element size", spec.client_values)
     itemsize = spec.client_values[0]
-    if data.size > out.size or (exact and data.size != out.size):
-        corrupt(spec, f"{out.size} bytes", f"{data.size} bytes")
+    limit.check(data.size, spec)
     count = data.size // itemsize
     if itemsize == 1 or count <= 1:
         return data

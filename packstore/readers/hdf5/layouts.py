@@ -176,9 +176,9 @@ def finish(ds: Dataset, storage: Storage, chunk_shape: tuple[int, ...]) -> Manif
 def _filters(dcpl: h5py.h5p.PropDCID) -> list[FilterSpec]:
     found = []
     for i in range(dcpl.get_nfilters()):
-        code, flags, values, name = dcpl.get_filter(i)
+        code, _, values, name = dcpl.get_filter(i)
         label = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
-        found.append(FilterSpec(int(code), int(flags), tuple(int(v) for v in values), label))
+        found.append(FilterSpec(int(code), tuple(int(v) for v in values), label))
     return found
 
 

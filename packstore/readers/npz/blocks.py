@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5 import probe
+from packstore.codecs.checksums import crc32
+from packstore.codecs.decompress import Limit, decode_deflate
 from packstore.errors import PackstoreError
 from packstore.readers.npz.directory import DEFLATED, ZipMember
-from packstore.readers.npz.inflate import CACHE, DecodedMember, check_crc, corrupt, crc32, feed_decoder
+from packstore.readers.npz.inflate import CACHE, DecodedMember, check_crc, corrupt, feed_decoder
 from packstore.source import ByteSpace, Source
 
 __all__ = ["EXTRA_ID", "MAX_BLOCKS", "BlockIndex", "IndexedMember", "StreamedMember", "open_member"]
@@ -159,19 +160,7 @@ class IndexedMember(_BlockedMember):
     def decode_block(self, i: int) -> U8:
         # A final empty block ends the piece as a stream of its own, which libdeflate insists on.
         data = self.source.pread(self.start + int(self.offsets[i]), self.index.stored_nbytes[i]) + b"\x03\x00"
-        nbytes = self.span(i)
-        fast = probe.imagecodecs_function("deflate")
-        if fast is None:
-            decoded = feed_decoder(zlib.decompressobj(-15), data, nbytes + 1, self)
-            out = np.frombuffer(decoded, np.uint8)
-        else:
-            out = np.empty(nbytes, np.uint8)
-            try:
-                out = out[: len(fast(data, raw=True, out=out))]
-            except (RuntimeError, ValueError) as error:  # imagecodecs' DeflateError is a RuntimeError
-                raise corrupt(self, f"a deflate block of {nbytes} bytes", str(error)) from None
-        if out.nbytes != nbytes:
-            raise corrupt(self, f"{nbytes} bytes in block {i}", str(out.nbytes))
+        out = decode_deflate(data, Limit(self.span(i), True), None, f"block {i} of {self.name}")
         check_crc(self, crc32(out), self.index.crcs[i])
         return out
 

@@ -18,7 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.hdf5 import probe
+from packstore.codecs import libraries
+from packstore.codecs.checksums import crc32
+from packstore.codecs.decompress import Limit, decode_deflate
 from packstore.config import cpu_count
 from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
@@ -27,7 +29,7 @@ from packstore.readers.npz.inflate_split import MIN_STORED_NBYTES, inflate_split
 from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import FileLRU
 
-__all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "crc32", "decompressor", "feed_decoder"]
+__all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder"]
 
 U8 = npt.NDArray[np.uint8]
 FEED_NBYTES = 1 << 16
@@ -128,7 +130,7 @@ class DecodedMember(RangeReads):
         if self.member.method != DEFLATED:
             out = _expand(data, self)
             crc = crc32(out)
-        elif probe.imagecodecs_function("deflate") is not None and self.nbytes:
+        elif libraries.imagecodecs_function("deflate") is not None and self.nbytes:
             out, crc = _inflate(data, self)
         else:
             out, crc = _inflate_in_pieces(data, self)
@@ -226,25 +228,16 @@ def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: Decod
 
 def _inflate(data: Any, space: DecodedMember) -> tuple[U8, int]:
     """All of a deflated member by libdeflate, and its CRC-32."""
-    fast = probe.imagecodecs_function("deflate")
-    assert fast is not None  # the caller asked
 
     def decode(stream: Any, out: U8) -> int:
-        return len(fast(stream, raw=True, out=out))
+        return decode_deflate(stream, Limit(out.size, False), out, space.name).size
 
     if len(data) >= MIN_STORED_NBYTES and cpu_count() > 1:
         split = inflate_split(np.frombuffer(data, np.uint8), space.nbytes, decode, space.may_use_threads)
         # With another checksum, either the member is damaged or a block was guessed wrong: one thread can tell.
         if split is not None and (crc := crc32(split)) == space.member.crc:
             return split, crc
-    out = np.empty(space.nbytes, np.uint8)
-    try:
-        got = decode(data, out)
-    except (RuntimeError, ValueError) as error:
-        # imagecodecs' DeflateError is a RuntimeError; longer data than `out` takes raise it, too.
-        raise corrupt(space, f"a deflate stream of {space.nbytes} bytes", str(error)) from None
-    if got != space.nbytes:
-        raise corrupt(space, f"{space.nbytes} bytes", str(got))
+    out = decode_deflate(data, Limit(space.nbytes, True), None, space.name)
     return out, crc32(out)
 
 
@@ -310,12 +303,6 @@ def corrupt(space: DecodedMember, expected: str, got: str) -> CorruptDataError:
             hint="The archive is damaged; copy or save it again",
         )
     )
-
-
-def crc32(data: U8) -> int:
-    """CRC-32 by libdeflate where it is there: four times as fast as zlib's."""
-    fast = probe.imagecodecs_function("deflate", "crc32")
-    return zlib.crc32(data) if fast is None or not data.size else int(fast(data))
 
 
 def check_crc(space: DecodedMember, got: int, expected: int) -> None:

@@ -1,4 +1,4 @@
-"""Gzip files as byte spaces: decoded once from the start, then read at any place from decoder states kept on the way.
+"""Gzip files as byte spaces: one pass from the start keeps decoder states, from which any place can be read later.
 
 Format: RFC 1952. Several members in a row are one stream of bytes; zlib checks the CRC-32 of each.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from packstore.codecs.decompress import GzipStream
+from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, TruncatedFileError, message
 from packstore.source import RangeReads, Source
 from packstore.source.cache import FileLRU
@@ -20,7 +21,7 @@ __all__ = ["GZIP_MAGIC", "GzipSpace", "gunzip_head"]
 GZIP_MAGIC = b"\x1f\x8b"
 FEED_NBYTES = 1 << 14
 SPAN_NBYTES = 2 << 20
-# Decoded spans: several blocks of text lie in one.
+# Keeps decoded spans, because a span holds several blocks of text.
 CACHE = FileLRU("gzip")
 
 
@@ -43,57 +44,36 @@ class GzipSpace(RangeReads):
         self.source = source
         self.name = source.name
         self.nbytes = 0
-        # Before each span: the decoder and how far it has been fed.
-        self._states: list[tuple[Any, int]] = []
+        # The decoder before each span.
+        self._states: list[GzipStream] = []
 
     def pieces(self) -> Iterator[bytes]:
-        """All decoded bytes in order, a span at a time; remembers where each span starts."""
+        """Decode the file from its start, a span at a time, and remember where each span starts."""
         self.nbytes = 0
         self._states = []
-        decoder: Any = zlib.decompressobj(31)
-        at = 0
+        stream = GzipStream(self._stored)
         while True:
-            state = decoder.copy(), at
-            piece, decoder, at = self._run(decoder, at, SPAN_NBYTES)
+            state = stream.copy()
+            piece = self._read(stream)
             if not piece:
                 return
             self._states.append(state)
             self.nbytes += len(piece)
             yield piece
 
-    def _run(self, decoder: Any, at: int, nbytes: int) -> tuple[bytes, Any, int]:
-        """Up to `nbytes` more bytes (fewer only at the end), the decoder after them and how far it has been fed."""
-        out: list[bytes] = []
-        need = nbytes
-        feed = decoder.unconsumed_tail
-        while need:
-            if decoder.eof:
-                # Zeros after the last member are padding.
-                rest = decoder.unused_data.lstrip(b"\0")
-                while not rest and at < self.source.nbytes:
-                    rest, at = self._feed(at)
-                    rest = rest.lstrip(b"\0")
-                if not rest:
-                    break
-                decoder, feed = zlib.decompressobj(31), rest
-            elif not feed and at < self.source.nbytes:
-                feed, at = self._feed(at)
-            try:
-                piece = decoder.decompress(feed, need)
-            except zlib.error as error:
-                raise CorruptDataError(message("decoding", self.name, expected="gzip data", got=error)) from None
-            if not piece and not feed and not decoder.eof:
-                raise TruncatedFileError(
-                    message("decoding", self.name, expected="the end of the gzip stream", got="the end of the file")
-                )
-            feed = decoder.unconsumed_tail
-            need -= len(piece)
-            out.append(piece)
-        return b"".join(out), decoder, at
+    def _read(self, stream: GzipStream) -> bytes:
+        """Decode the next span; it is shorter only at the end."""
+        try:
+            return stream.read(SPAN_NBYTES)
+        except zlib.error as error:
+            raise CorruptDataError(message("decoding", self.name, expected="gzip data", got=error)) from None
+        except EOFError:
+            raise TruncatedFileError(
+                message("decoding", self.name, expected="the end of the gzip stream", got="the end of the file")
+            ) from None
 
-    def _feed(self, at: int) -> tuple[bytes, int]:
-        data = self.source.pread(at, min(FEED_NBYTES, self.source.nbytes - at))
-        return data, at + len(data)
+    def _stored(self, at: int) -> bytes | Bytes:
+        return self.source.pread(at, min(FEED_NBYTES, self.source.nbytes - at))
 
     def pread(self, offset: int, nbytes: int) -> bytes:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
@@ -111,9 +91,7 @@ class GzipSpace(RangeReads):
     def _span(self, i: int) -> bytes:
         found = CACHE.get(self.source.fingerprint, i)
         if found is None:
-            decoder, at = self._states[i]
-            data, _, _ = self._run(decoder.copy(), at, SPAN_NBYTES)
-            found = np.frombuffer(data, np.uint8)
+            found = np.frombuffer(self._read(self._states[i].copy()), np.uint8)
             CACHE.put(self.source.fingerprint, i, found)
         return found.tobytes()
 
@@ -122,7 +100,7 @@ class GzipSpace(RangeReads):
 
 
 def gunzip_head(head: bytes, nbytes: int = 4096) -> bytes:
-    """The decoded start of a gzip file whose first bytes are `head`; empty where it does not decode."""
+    """Decode the start of a gzip file whose first bytes are `head`; give nothing where it does not decode."""
     try:
         return zlib.decompressobj(31).decompress(head, nbytes)
     except zlib.error:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.decompress import Limit
 from packstore.core.boxes import Box, box_shape, touched
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
-from packstore.readers.zarr.byte_codecs import Crc32c, Limit
+from packstore.readers.zarr.byte_codecs import BYTE_CODECS
 from packstore.source.cache import ByteLRU
 from packstore.storage.stored import Stored
 
@@ -151,7 +152,7 @@ class Sharded:
         data = stored.pread(0 if self.index_at_start else stored.nbytes - size, size)
         if self.index_checksum:
             try:
-                data = Crc32c().decode(data, Limit(size - 4, True), None)
+                data = BYTE_CODECS["crc32c"].decode(data, Limit(size - 4, True), None)
             except ChecksumError as error:
                 raise ChecksumError(f"reading the index of the shard: {error}") from error
         entries = data.view(">u8" if self.index_big_endian else "<u8").astype(np.uint64)

@@ -15,7 +15,7 @@ from packstore.codecs.hdf5 import FilterSpec, decode_chunk
 from packstore.errors import CorruptDataError
 from packstore.testing.filters import FilterTests
 
-SPEC = FilterSpec(32026, 0, (1, 0, 4, 0, 5, 1, 0))
+SPEC = FilterSpec(32026, (1, 0, 4, 0, 5, 1, 0))
 
 
 class _Blosc2(FilterTests):

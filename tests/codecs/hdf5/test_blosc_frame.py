@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packstore.codecs.hdf5 import blosc_frame, decode_chunk, probe
+from packstore.codecs import libraries
+from packstore.codecs.hdf5 import blosc_frame, decode_chunk
 from packstore.errors import CorruptDataError
 from packstore.testing.filters import chunks_of, memory_file, pipeline_of
 
@@ -105,12 +106,12 @@ def test_blosc2(cname: str, dtype: str, size: int, kind: str, filters: int, clev
 @pytest.mark.parametrize("with_imagecodecs", [True, False])
 def test_ordinary_chunks_go_the_fast_way(options: Any, with_imagecodecs: bool) -> None:
     values = make("<f4", 300_000, "high bytes zero", 1)
-    real = probe.imagecodecs_function
+    real = libraries.imagecodecs_function
 
     def without_blosc1(codec: str, function: str = "decode") -> Any:
         return real(codec, function) if with_imagecodecs or codec != "blosc" else None
 
-    with mock.patch.object(probe, "imagecodecs_function", without_blosc1):
+    with mock.patch.object(libraries, "imagecodecs_function", without_blosc1):
         fast, general, taken = decoded(values, options)
     assert fast == general == values.tobytes()
     assert taken >= 1

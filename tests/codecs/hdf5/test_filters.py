@@ -344,7 +344,7 @@ def test_scaleoffset_without_fill_value(bits: int, order: str) -> None:
     numbers = np.random.default_rng(bits).integers(0, 1 << bits, 77).tolist()
     minimum = -300
     data = bits.to_bytes(4, "little") + b"\x08" + (minimum & (1 << 64) - 1).to_bytes(8, "little") + bytes(8)
-    spec = FilterSpec(6, 0, (2, 0, 77, 0, 2, 1, int(order == ">"), 0, *[0] * 12))
+    spec = FilterSpec(6, (2, 0, 77, 0, 2, 1, int(order == ">"), 0, *[0] * 12))
     decoded = decode_chunk(data + _bit_stream(numbers, bits) + b"\0", [spec], 0, 154)
     expected = (np.array(numbers) + minimum).astype(np.int16)
     assert decoded.view(f"{order}i2").tolist() == expected.tolist()
@@ -360,7 +360,7 @@ def test_nbit_narrow(size: int, order: str) -> None:
     for precision in range(1, min(20, 8 * size + 1)):
         for offset in range(0, 8 * size - precision + 1, 3):
             numbers = np.random.default_rng(precision).integers(0, 1 << precision, 29).tolist()
-            spec = FilterSpec(5, 0, (8, 0, 29, 1, size, int(order == ">"), precision, offset))
+            spec = FilterSpec(5, (8, 0, 29, 1, size, int(order == ">"), precision, offset))
             decoded = decode_chunk(_bit_stream(numbers, precision), [spec], 0, 29 * size)
             kind = "big" if order == ">" else "little"
             expected = b"".join((number << offset).to_bytes(size, kind) for number in numbers)

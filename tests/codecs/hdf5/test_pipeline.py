@@ -19,19 +19,19 @@ from packstore.codecs.hdf5.fletcher32 import checksum
 from packstore.errors import ChecksumError, CorruptDataError, MissingFilterError, OptionError, PackstoreError
 from packstore.testing.filters import chunks_of, damaged, memory_file, pipeline_of
 
-DEFLATE = FilterSpec(1, 0, (4,), "deflate")
-FLETCHER = FilterSpec(3, 0, (), "fletcher32")
-BZIP2 = FilterSpec(307, 0, (9,), "bzip2")
+DEFLATE = FilterSpec(1, (4,), "deflate")
+FLETCHER = FilterSpec(3, (), "fletcher32")
+BZIP2 = FilterSpec(307, (9,), "bzip2")
 
 
 def shuffle(itemsize: int) -> FilterSpec:
-    return FilterSpec(2, 0, (itemsize,), "shuffle")
+    return FilterSpec(2, (itemsize,), "shuffle")
 
 
 @pytest.fixture(params=[True, False], ids=["imagecodecs", "without imagecodecs"])
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if not request.param:
-        monkeypatch.setattr("packstore.codecs.hdf5.probe.imagecodecs_function", lambda *_: None)
+        monkeypatch.setattr("packstore.codecs.libraries.imagecodecs_function", lambda *_: None)
 
 
 def encode(data: bytes, spec: FilterSpec) -> bytes:
@@ -184,24 +184,24 @@ def test_filter_mask_of_a_file() -> None:
 
 @pytest.mark.parametrize("number", [32013, 32017, 32018, 32024, 32028, 32033])
 def test_only_h5py(number: int) -> None:
-    reason = unavailable([DEFLATE, FilterSpec(number, 0, (), "")])
+    reason = unavailable([DEFLATE, FilterSpec(number, (), "")])
     assert reason is not None
     assert f"{number} ({FILTERS[number].name})" in reason
     assert "by h5py only, which needs the pip package" in reason
     assert FILTERS[number].via_h5py
     with pytest.raises(MissingFilterError, match=f"{number} .*pip package"):
-        decode_chunk(b"x", [FilterSpec(number, 0, ())], 0, 1)
+        decode_chunk(b"x", [FilterSpec(number, ())], 0, 1)
 
 
 def test_lzo() -> None:
-    assert unavailable([FilterSpec(305, 0, (), "lzo")]) == (
+    assert unavailable([FilterSpec(305, (), "lzo")]) == (
         "HDF5 filter 305 (lzo) is decoded by PyTables only (pip package tables); no plugin for h5py is known"
     )
-    assert not h5py_can_decode([FilterSpec(305, 0, ())])
+    assert not h5py_can_decode([FilterSpec(305, ())])
 
 
 def test_unknown_filter() -> None:
-    spec = FilterSpec(40000, 0, (), "mystery")
+    spec = FilterSpec(40000, (), "mystery")
     assert unavailable([spec]) == (
         "HDF5 filter 40000 (mystery) is not known to packstore; h5py needs its plugin, "
         "and no pip package is known to bring it (hdf5plugin does not)"
@@ -212,18 +212,18 @@ def test_unknown_filter() -> None:
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("packstore.codecs.hdf5.probe.imagecodecs_function", lambda *_: None)
+    monkeypatch.setattr("packstore.codecs.libraries.imagecodecs_function", lambda *_: None)
     missing = [
-        number for number, entry in FILTERS.items() if not entry.via_h5py and unavailable([FilterSpec(number, 0, ())])
+        number for number, entry in FILTERS.items() if not entry.via_h5py and unavailable([FilterSpec(number, ())])
     ]
     assert missing == [4, 32000, 32026]
     for number in missing:
-        assert "imagecodecs" in str(unavailable([FilterSpec(number, 0, ())]))
+        assert "imagecodecs" in str(unavailable([FilterSpec(number, ())]))
 
 
 def test_h5py_can_decode() -> None:
-    assert h5py_can_decode([DEFLATE, FilterSpec(32000, 0, ())])
-    assert h5py_can_decode([FilterSpec(32013, 0, ())])  # hdf5plugin brings it
+    assert h5py_can_decode([DEFLATE, FilterSpec(32000, ())])
+    assert h5py_can_decode([FilterSpec(32013, ())])  # hdf5plugin brings it
     assert h5py.h5z.filter_avail(32013)
 
 
@@ -238,7 +238,7 @@ def test_cheap_import() -> None:
 @pytest.mark.parametrize("values", [(), (0,), (4, 4)])
 def test_shuffle_parameters(values: tuple[int, ...]) -> None:
     with pytest.raises(CorruptDataError, match=r"filter 2 \(shuffle\): expected one parameter"):
-        decode_chunk(bytes(8), [FilterSpec(2, 0, values)], 0, 8)
+        decode_chunk(bytes(8), [FilterSpec(2, values)], 0, 8)
 
 
 def test_zlib_stream_is_checked(route: None) -> None:
@@ -270,7 +270,7 @@ def test_lz4_short_block() -> None:
     stored = (200).to_bytes(8, "big") + (100).to_bytes(4, "big")
     stored += b"".join(len(b).to_bytes(4, "big") + b for b in blocks)
     with pytest.raises(CorruptDataError, match="32004"):
-        decode_chunk(stored, [FilterSpec(32004, 0, (0,))], 0, 200)
+        decode_chunk(stored, [FilterSpec(32004, (0,))], 0, 200)
 
 
 @pytest.mark.usefixtures("route")
@@ -282,7 +282,7 @@ def test_bitshuffle_block_of_its_own_size() -> None:
     block = b"\xf1" + bytes([47 - 15]) + raw[:47].tobytes() + b"\x2f\x00" + b"\xc0" + raw[52:].tobytes()
     assert len(block) == 64
     stored = (128).to_bytes(8, "big") + (64).to_bytes(4, "big") + 2 * ((64).to_bytes(4, "big") + block)
-    spec = FilterSpec(32008, 0, (0, 4, 1, 64, 2))
+    spec = FilterSpec(32008, (0, 4, 1, 64, 2))
     decoded = decode_chunk(stored, [spec], 0, 128)
-    bare = decode_chunk(raw.tobytes() * 2, [FilterSpec(32008, 0, (0, 4, 1, 64, 0))], 0, 128)
+    bare = decode_chunk(raw.tobytes() * 2, [FilterSpec(32008, (0, 4, 1, 64, 0))], 0, 128)
     assert decoded.tobytes() == bare.tobytes()

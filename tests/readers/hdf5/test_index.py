@@ -237,7 +237,7 @@ def test_a_shape_that_the_index_has_no_room_for(tmp_path: Path, by_library: bool
     assert "expected room for [524294, 4] chunks, got 24" in found.unsupported["x"]
 
 
-CHECKSUM = FilterSpec(3, 0, (), "fletcher32")
+CHECKSUM = FilterSpec(3, (), "fletcher32")
 
 
 @pytest.mark.parametrize(
