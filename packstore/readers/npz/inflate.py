@@ -2,7 +2,7 @@
 
 A member is decoded whole (deflate by libdeflate where imagecodecs is installed, else by zlib), its CRC-32 checked, and
 kept until other members need the room. What only needs the first bytes (an array's header) decodes only those.
-Members that are read in blocks instead are in ``_blocks.py``.
+`packstore.readers.npz.blocks` has the members that are read in blocks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import bz2
 import contextlib
 import lzma
 import zlib
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -23,7 +22,6 @@ from packstore.config import cpu_count
 from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipMember
-from packstore.readers.npz.inflate_split import MIN_STORED_NBYTES, inflate_split
 from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import FileLRU
 
@@ -72,7 +70,7 @@ class DecodedMember(RangeReads):
     Thread safe: one thread decodes a member while the others that want it wait; different members decode in parallel.
     """
 
-    __slots__ = ("_lock", "_waiting", "component", "member", "name", "nbytes", "source", "start")
+    __slots__ = ("_lock", "component", "member", "name", "nbytes", "source", "start")
 
     def __init__(self, source: Source, start: int, member: ZipMember, component: str) -> None:
         self.source = source
@@ -82,8 +80,6 @@ class DecodedMember(RangeReads):
         self.name = f"{source.name}[{component}]"
         self.nbytes = member.nbytes
         self._lock = ForkSafeLock()
-        # A mark for each thread that wants the member and waits, or decodes it.
-        self._waiting: deque[None] = deque()
 
     def decoded_from(self) -> tuple[str, tuple[str, ...], int]:
         """The member's compression, and its stored bytes, those of its header included."""
@@ -106,20 +102,12 @@ class DecodedMember(RangeReads):
         found = CACHE.get(self.source.fingerprint, self.start)
         if found is not None:
             return found
-        self._waiting.append(None)
-        try:
-            with self._lock:
-                found = CACHE.get(self.source.fingerprint, self.start)
-                if found is None:
-                    found = self._decode()
-                    CACHE.put(self.source.fingerprint, self.start, found)
-                return found
-        finally:
-            self._waiting.pop()
-
-    def may_use_threads(self) -> bool:
-        """Whether a core is free for a second thread: by the usual rule, or because another one waits for this."""
-        return may_use_threads() or len(self._waiting) > 1
+        with self._lock:
+            found = CACHE.get(self.source.fingerprint, self.start)
+            if found is None:
+                found = self._decode()
+                CACHE.put(self.source.fingerprint, self.start, found)
+            return found
 
     def _decode(self) -> U8:
         raw = self.source.view()
@@ -229,17 +217,9 @@ def _inflate(data: Any, space: DecodedMember) -> tuple[U8, int]:
     fast = probe.imagecodecs_function("deflate")
     assert fast is not None  # the caller asked
 
-    def decode(stream: Any, out: U8) -> int:
-        return len(fast(stream, raw=True, out=out))
-
-    if len(data) >= MIN_STORED_NBYTES and cpu_count() > 1:
-        split = inflate_split(np.frombuffer(data, np.uint8), space.nbytes, decode, space.may_use_threads)
-        # With another checksum, either the member is damaged or a block was guessed wrong: one thread can tell.
-        if split is not None and (crc := crc32(split)) == space.member.crc:
-            return split, crc
     out = np.empty(space.nbytes, np.uint8)
     try:
-        got = decode(data, out)
+        got = len(fast(data, raw=True, out=out))
     except (RuntimeError, ValueError) as error:
         # imagecodecs' DeflateError is a RuntimeError; longer data than `out` takes raise it, too.
         raise corrupt(space, f"a deflate stream of {space.nbytes} bytes", str(error)) from None
