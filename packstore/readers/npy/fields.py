@@ -1,4 +1,4 @@
-"""The text of an ``.npy`` header in, its fields and its dtype out; text that numpy would not write is a ValueError.
+"""The text of a ``.npy`` header in, its fields and its dtype out; text that numpy would not write is a ValueError.
 
 The text is looked at before Python's parser sees it, and the dtype before numpy sees it: both crash on some texts.
 

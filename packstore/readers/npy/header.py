@@ -1,4 +1,4 @@
-"""The header of the ``.npy`` format, and what follows from it.
+"""The bytes of a ``.npy`` header in, the shape, dtype and order out, and the array whose data follow the header.
 
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html (versions 1.0, 2.0 and 3.0).
 """
@@ -38,7 +38,7 @@ PICKLED = "its elements are pickled Python objects, and packstore never unpickle
 
 
 class NpyHeader(NamedTuple):
-    """What a header declares; `nbytes` is its own length, so the data start there."""
+    """The fields of a header; `nbytes` is the header's own length, so the data start there."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -102,7 +102,7 @@ def read_header(
         try:
             return _interpret_cached(text)._replace(nbytes=base + length)
         except FormatError:
-            pass  # told again below, with the path
+            pass  # raised again below, with the path
     return _interpret(text, base + length, path, component)
 
 
@@ -148,7 +148,7 @@ def check_shape(shape: Any, dtype: np.dtype[Any], path: str, component: str | No
         raise _bad(path, component, expected="a shape of non-negative integers", got=f"{shape!r:.200}")
     if len(shape) > 64:
         raise _bad(path, component, expected="at most 64 axes", got=len(shape))
-    # numpy takes the product without the zeros.
+    # numpy leaves the zeros out of the product.
     if math.prod(n for n in shape if n) * max(dtype.itemsize, 1) >= 2**63:
         raise _bad(path, component, expected="a size below 2**63 bytes", got=f"shape {shape} of {dtype.str}")
 
@@ -156,12 +156,12 @@ def check_shape(shape: Any, dtype: np.dtype[Any], path: str, component: str | No
 def contiguous_array(
     header: NpyHeader, space: ByteSpace, start: int, end: int, chunks: Any, path: str, component: str | None = None
 ) -> ManifestArray:
-    """The array whose header is at ``space[start]``, once its data are known to lie before `end`.
+    """The array whose header is at ``space[start]``; its data must lie before `end`.
 
     Raises
     ------
     TruncatedFileError
-        They do not.
+        The data run past `end`.
     OptionError
         `chunks` does not fit the shape.
     """
@@ -192,7 +192,7 @@ def as_dtype(value: Any, path: str) -> np.dtype[Any]:
     Raises
     ------
     DtypeError
-        None of numpy's, or one whose elements have no fixed number of plain bytes.
+        numpy knows no such dtype, or its elements have no fixed number of plain bytes.
     """
     try:
         dtype: np.dtype[Any] = np.dtype(_fields(value))

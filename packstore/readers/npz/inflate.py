@@ -1,7 +1,7 @@
-"""Compressed zip members as byte spaces: decoded once, kept in a cache bounded by bytes.
+"""A compressed zip member in, a byte space of its decoded bytes out: decoded once, kept in a cache bounded by bytes.
 
 A member is decoded whole (deflate by libdeflate where imagecodecs is installed, else by zlib), its CRC-32 checked, and
-kept until other members need the room. What only needs the first bytes (an array's header) decodes only those.
+kept until other members need the room. Reading an array's header decodes the first bytes only.
 `packstore.readers.npz.blocks` has the members that are read in blocks.
 """
 
@@ -29,13 +29,13 @@ __all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "crc32", "decompres
 
 U8 = npt.NDArray[np.uint8]
 FEED_NBYTES = 1 << 16
-# Of a member that zlib inflates: in and out of one call, which stay in the cache; summed up at a time.
+# Bytes into and out of one call of zlib, few enough for the processor's cache; bytes of one CRC-32.
 PIECE_FEED_NBYTES, PIECE_NBYTES, SUMMED_NBYTES = 1 << 18, 1 << 21, 1 << 20
 LZMA_MEMORY_NBYTES = 1 << 28
 
 
 class Decompressor(Protocol):
-    """What zlib, bz2 and lzma objects share."""
+    """The method that zlib, bz2 and lzma objects share."""
 
     def decompress(self, data: Any, max_length: int, /) -> bytes:
         """At most `max_length` decoded bytes."""
@@ -124,7 +124,7 @@ class DecodedMember(RangeReads):
         return out
 
     def beginning(self) -> ByteSpace:
-        """The same bytes for who needs only the first few: decoded each time, and without the checksum of the whole."""
+        """The same bytes for a reader of the first few: decoded at each read, without the checksum of the whole."""
         return Beginning(self)
 
     def prefix(self, nbytes: int) -> bytes:
