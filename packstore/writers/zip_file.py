@@ -1,4 +1,4 @@
-"""The records of a zip archive, as bytes.
+"""The members of a zip archive in, the bytes of its records out.
 
 Format: PKWARE APPNOTE 6.3.10 (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT), sections 4.3 and 4.5.
 ``zipfile`` is not used because it writes one member at a time from one thread and gives no say over extra fields.
@@ -19,14 +19,14 @@ ALIGNMENT = 64
 # Android's zipalign: the alignment as uint16, then zeros.
 _ALIGN_ID = 0xD935
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
-# What compresses badly grows a little: sizes near the limit get 64-bit fields as well.
+# Data that compress badly grow a little: sizes near the limit get 64-bit fields as well.
 _ZIP64_NBYTES = 0xF0000000
 _DATE = 1 << 5 | 1  # 1980-01-01: the same arrays make the same file
 
 
 @dataclass
 class Entry:
-    """One member; its fields are filled in as they become known.
+    """One member; the writer fills in its fields as they become known.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def directory(entries: Sequence[Entry]) -> bytes:
 
 
 def end_records(count: int, at: int, nbytes: int) -> bytes:
-    """What ends the archive, for a directory of `count` entries and `nbytes` that starts at `at`."""
+    """The records that end the archive, for a directory of `count` entries and `nbytes` bytes that starts at `at`."""
     wide = b""
     if count >= _FULL16 or at >= _FULL32 or nbytes >= _FULL32:
         wide = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, nbytes, at)

@@ -176,6 +176,17 @@ def test_cut_in_the_data(tmp_path: Path) -> None:
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (9" + "9" * 4000 + ",)}", "a dictionary literal"),
         ("(" * 60000, "nested deeper"),
         ("-" * 60000, "a dictionary literal"),
+        ("(" * 90 + "1" + ",)" * 90, "the keys .* got tuple"),
+        ("{[]: 1}", "a dictionary literal"),
+        ("{1: 1, 'descr': 1}", "the keys"),
+        ("{'descr': '<f8'", "a dictionary literal"),
+        (header("\\d"), "a dtype description"),
+        (header().replace("<f8", "\\d"), "a dictionary literal"),
+        (header().replace("<f8", "<f8\0"), "a d"),
+        (header("f4,f4"), "a dtype description"),
+        (header([("a", "<f4", (2**62, 2**62))]), "a dtype description"),
+        (header([("a",)]), "a dtype description"),
+        (header(("<f4", -1)), "a dtype description"),
     ],
 )
 def test_headers_that_make_no_sense(tmp_path: Path, text: str, match: str) -> None:
@@ -184,12 +195,34 @@ def test_headers_that_make_no_sense(tmp_path: Path, text: str, match: str) -> No
         packstore.open_array(path)
 
 
+@pytest.mark.parametrize("text", ["<M8[s/0]", "<M8[D/0]", "<m8[25s/0]", "|M8[s/7]", "<M8[s]/0", "<M8[s/0]//1"])
+def test_dtypes_that_would_end_the_process(tmp_path: Path, text: str) -> None:
+    """numpy divides by the 0; it must not see the text, wherever it stands."""
+    for descr in (text, [("a", text)], [("a", [("b", text, (2,))])], (text, (2,)), ("<i8", text), [("a", "<i8", text)]):
+        path = write_header(tmp_path / "x.npy", header(descr))
+        with pytest.raises(FormatError, match="a dtype description"):
+            packstore.open_array(path)
+
+
+@pytest.mark.parametrize("dtype", ["<M8", "<M8[D]", ">m8[25us]", "<M8[as]", "|b1", "<c16", "|V5", "<U7", "|S0", "<f2"])
+def test_dtypes_that_numpy_writes(tmp_path: Path, dtype: str) -> None:
+    path = write_header(tmp_path / "x.npy", header(dtype, shape=(2,)), data=bytes(200))
+    assert read_header(FileSource(path), "x").dtype == np.load(path).dtype == np.dtype(dtype)
+
+
+def test_python2_integers_beside_text_that_looks_like_them(tmp_path: Path) -> None:
+    text = "{'descr': [(u'1L', '<i4'), ('(2L', '<f4', (3L, 1 L))], 'fortran_order': False, 'shape': (5L,), }"
+    found = read_header(FileSource(write_header(tmp_path / "x.npy", text)), "x")
+    assert found.shape == (5,)
+    assert found.dtype == np.dtype([("1L", "<i4"), ("(2L", "<f4", (3, 1))])
+
+
 def test_unknown_version_and_long_header(tmp_path: Path) -> None:
     path = write_header(tmp_path / "x.npy", header(), (4, 0))
     with pytest.raises(FormatError, match=r"version 1\.0, 2\.0 or 3\.0, got 4\.0"):
         packstore.open_array(path)
     path = write_header(tmp_path / "y.npy", header() + " " * MAX_HEADER_NBYTES, (2, 0))
-    with pytest.raises(FormatError, match="a header of at most 1048576 bytes"):
+    with pytest.raises(FormatError, match="a header of at most 131072 bytes"):
         packstore.open_array(path)
     path = write_header(tmp_path / "z.npy", b"\xff\xfe", (3, 0))
     with pytest.raises(FormatError, match="expected UTF-8"):

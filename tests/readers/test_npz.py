@@ -32,7 +32,7 @@ from packstore.readers import npz
 from packstore.readers.npz import blocks, inflate
 from packstore.readers.npz.blocks import BlockIndex, IndexedMember, StreamedMember
 from packstore.readers.npz.inflate import CACHE, DecodedMember
-from packstore.source import FileSource
+from packstore.source import FileSource, RemoteSource, open_source
 from packstore.source.cache import FileLRU
 from packstore.storage import ManifestGroup
 from packstore.storage.read import read_box
@@ -162,16 +162,19 @@ def test_bytes_before_and_after_the_archive(tmp_path: Path, method: int) -> None
     assert_same(packstore.open_array(path, format="npz")[...], ARRAY)
 
 
-def test_zip64_directory(tmp_path: Path) -> None:
-    """Sizes, offsets and the end record in their 64-bit forms, which zipfile writes from 4 GiB on."""
+@pytest.mark.parametrize(
+    "comment", [b"", bytes(56) + b"PK\x06\x07" + bytes(16), b"PK\x06\x06" + bytes(52) + b"PK\x06\x07" + bytes(16)]
+)
+def test_zip64_directory(tmp_path: Path, comment: bytes) -> None:
+    """Sizes, offsets and the end record in their 64-bit forms, even behind a comment that looks like such a record."""
     data = npy(ARRAY)
     local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 0, zlib.crc32(data), 2**32 - 1, 2**32 - 1, 5, 20)
     local += b"x.npy" + struct.pack("<2H2Q", 1, 16, len(data), len(data)) + data
     central = struct.pack(
-        "<4s4B4H3L5H2L", b"PK\x01\x02", 45, 3, 45, 0, 0, 0, 0, 0, zlib.crc32(data), *[2**32 - 1] * 2, 5, 28, 0, 0, 0, 0,
-        2**32 - 1,
+        "<4s4B4H3L5H2L", b"PK\x01\x02", 45, 3, 45, 0, 0, 0, 0, 0, zlib.crc32(data), *[2**32 - 1] * 2,
+        5, 28, len(comment), 0, 0, 0, 2**32 - 1,
     )  # fmt: skip
-    central += b"x.npy" + struct.pack("<2H3Q", 1, 24, len(data), len(data), 0)
+    central += b"x.npy" + struct.pack("<2H3Q", 1, 24, len(data), len(data), 0) + comment
     end64 = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, len(central), len(local))
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(local) + len(central), 1)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2**16 - 1, 2**16 - 1, 2**32 - 1, 2**32 - 1, 0)
@@ -384,6 +387,83 @@ def test_local_header_of_another_member(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"\[a\.npy\]: expected the name 'a\.npy' and method 0, got 'c\.npy' and 0"):
         packstore.open_array(path, "a")
     assert_same(packstore.open_array(path, "b")[...], ARRAY)
+
+
+@pytest.mark.parametrize(("at", "what"), [(18, "stored"), (22, "decoded")])
+def test_local_header_with_other_sizes(tmp_path: Path, at: int, what: str) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("a.npy", npy(ARRAY))
+        z.writestr("b.npy", npy(ARRAY))
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(
+        FormatError, match=rf"local zip header of .*\[a\.npy\]: expected the directory's sizes, .* {what}"
+    ):
+        packstore.open_array(path, "a")
+    assert_same(packstore.open_array(path, "b")[...], ARRAY)
+
+
+def test_local_header_before_its_sizes_are_known(tmp_path: Path) -> None:
+    """Who writes to a pipe gives the sizes after the member."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def tell(self) -> int:
+            raise OSError
+
+    pipe = Pipe()
+    np.savez_compressed(pipe, a=ARRAY)
+    (tmp_path / "x.npz").write_bytes(pipe.getvalue())
+    assert_same(packstore.open_array(tmp_path / "x.npz", "a")[...], ARRAY)
+
+
+def test_members_that_overlap(tmp_path: Path) -> None:
+    """One member claims the bytes of the next, its header included."""
+    path = tmp_path / "x.npz"
+    np.savez(path, a=ARRAY, b=ARRAY)
+    raw = bytearray(path.read_bytes())
+    more = struct.pack("<L", len(npy(ARRAY)) + 100)
+    for at in (18, 22, raw.index(b"PK\x01\x02") + 20, raw.index(b"PK\x01\x02") + 24):
+        raw[at : at + 4] = more
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match=r"\[a\.npy\]: expected a member of at most \d+ bytes before what follows it"):
+        packstore.open_array(path, "a")
+    assert_same(packstore.open_array(path, "b")[...], ARRAY)
+
+
+@pytest.mark.parametrize("at", [4, 6, 8, 10, 12, 16])
+def test_end_record_that_does_not_fit(tmp_path: Path, at: int) -> None:
+    """Volumes, members, length and offset of the directory."""
+    path = tmp_path / "x.npz"
+    np.savez(path, a=ARRAY)
+    raw = bytearray(path.read_bytes())
+    raw[at - 22] += 1
+    path.write_bytes(raw)
+    if at == 8:  # members on this volume, which nobody reads
+        assert_same(packstore.open_array(path, "a")[...], ARRAY)
+        return
+    with pytest.raises(FormatError, match=r"reading the zip directory of .*x\.npz: expected"):
+        packstore.open_array(path, "a")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_requests_of_a_remote_archive(save: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the file with the directory, the member's local header, and the array's header."""
+    import fsspec
+
+    buffer = io.BytesIO()
+    save(buffer, **{str(i): ARRAY for i in range(100)})
+    fsspec.filesystem("memory").pipe("/requests.npz", buffer.getvalue())
+    requests: list[int] = []
+    original = RemoteSource.pread
+    monkeypatch.setattr(RemoteSource, "pread", lambda self, at, n: (requests.append(n), original(self, at, n))[1])
+    group = npz.read(open_source("memory://requests.npz"), component="7", chunks=None)
+    assert list(group.arrays) == ["7"]
+    assert len(requests) == 3
 
 
 @given(st.data())

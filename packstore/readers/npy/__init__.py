@@ -1,4 +1,4 @@
-"""``.npy`` files: one array, its elements mapped where they lie."""
+"""A ``.npy`` file in, its one array out; the elements stay where they lie in the file."""
 
 from __future__ import annotations
 

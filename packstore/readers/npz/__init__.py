@@ -1,4 +1,4 @@
-"""``.npz`` archives: stored members are mapped in place, compressed ones decoded once."""
+"""A ``.npz`` archive in, its arrays out: stored members stay where they lie, compressed ones are decoded once."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _component(member: ZipMember) -> str:
 
 
 def _refuse(path: str, members: list[ZipMember], counts: Counter[str]) -> None:
-    """Raise for what makes a name ambiguous or unreadable."""
+    """Raise for members that share their name, and for encrypted ones."""
     for member in members:
         if counts[_component(member)] > 1:
             raise FormatError(
@@ -123,7 +123,7 @@ def _refuse(path: str, members: list[ZipMember], counts: Counter[str]) -> None:
 
 
 def _reason(member: ZipMember) -> str | None:
-    """Why a member is not even looked into; None where it is."""
+    """Why a member's bytes are not looked at; None where they are."""
     name = member.name
     if not name.endswith(SUFFIX):
         return "not a .npy member"
@@ -137,7 +137,7 @@ def _reason(member: ZipMember) -> str | None:
 
 
 def _array(source: Source, member: ZipMember, name: str, chunks_for: Any) -> ManifestArray | str:
-    """The member's array, or why it is not served."""
+    """The member's array, or the reason why it is not served."""
     start, extra = data_range(source, source.name, member)
     if member.method == STORED:
         if member.stored_nbytes != member.nbytes:

@@ -1,4 +1,4 @@
-"""Deflated zip members read in blocks: those with packstore's block index, and those too large to decode whole.
+"""A deflated zip member in, its decoded bytes out by blocks: by packstore's block index, or because it is too large.
 
 The block index is an extra field of the local header, so every other zip reader skips it. The member's deflate stream
 is cut where the encoder flushed and forgot its history (``Z_FULL_FLUSH``): each piece decodes by itself, and all of
@@ -39,10 +39,10 @@ U8 = npt.NDArray[np.uint8]
 
 EXTRA_ID = 0x6B70
 _HEAD = struct.Struct("<4sLQL")
-# All extra fields of a header share 65535 bytes; zip64 sizes and numpy's padding need their part.
+# All extra fields of a header share 65,535 bytes; zip64 sizes and numpy's padding take some of them.
 MAX_BLOCKS = 8000
 
-# Larger members are not decoded whole: a crop must not cost that much memory.
+# Members beyond this size are not decoded whole: a crop must not cost that much memory.
 STREAMED_NBYTES = 512 << 20
 SPAN_NBYTES = 8 << 20
 FEED_NBYTES = 1 << 14
@@ -166,13 +166,13 @@ class IndexedMember(_BlockedMember):
 
 
 class StreamedMember(_BlockedMember):
-    """A member decoded from its start on, as far as somebody has read, with a decoder state kept every 8 MB.
+    """A member decoded from its start up to the furthest block read, with a decoder state kept every 8 MB.
 
     Notes
     -----
     Memory: about 60 KB for each 8 MB passed, and the blocks in the shared cache. Reading forward costs one pass;
-    going back costs the block that is read. The CRC-32 covers the whole member, so it is checked when the last byte
-    has been passed: a crop before that is as unchecked as one of a stored member.
+    reading an earlier block costs that block. The CRC-32 covers the whole member, so it is checked once the last byte
+    is decoded: a crop before that is as unchecked as a crop of a stored member.
     """
 
     __slots__ = ("_at", "_crc", "_failure", "_front", "_states")
@@ -219,7 +219,7 @@ class StreamedMember(_BlockedMember):
         return out
 
     def _run(self, decoder: Any, at: int, nbytes: int, *, exact: bool = True) -> tuple[U8, int]:
-        """The next `nbytes` bytes out of `decoder`, fed from stored byte `at` on; and where that got to."""
+        """The next `nbytes` bytes out of `decoder`, fed from stored byte `at` on; and the stored byte to feed next."""
         out = np.empty(nbytes, np.uint8)
         done = 0
         while done < nbytes and not decoder.eof:

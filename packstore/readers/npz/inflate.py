@@ -1,8 +1,8 @@
-"""Compressed zip members as byte spaces: decoded once, kept in a cache bounded by bytes.
+"""A compressed zip member in, a byte space of its decoded bytes out: decoded once, kept in a cache bounded by bytes.
 
 A member is decoded whole (deflate by libdeflate where imagecodecs is installed, else by zlib), its CRC-32 checked, and
-kept until other members need the room. What only needs the first bytes (an array's header) decodes only those.
-Members that are read in blocks instead are in ``_blocks.py``.
+kept until other members need the room. Reading an array's header decodes the first bytes only.
+`packstore.readers.npz.blocks` has the members that are read in blocks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import bz2
 import contextlib
 import lzma
 import zlib
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -25,7 +24,6 @@ from packstore.config import cpu_count
 from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipMember
-from packstore.readers.npz.inflate_split import MIN_STORED_NBYTES, inflate_split
 from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import FileLRU
 
@@ -33,13 +31,13 @@ __all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "decompressor", "fe
 
 U8 = npt.NDArray[np.uint8]
 FEED_NBYTES = 1 << 16
-# Of a member that zlib inflates: in and out of one call, which stay in the cache; summed up at a time.
+# Bytes into and out of one call of zlib, few enough for the processor's cache; bytes of one CRC-32.
 PIECE_FEED_NBYTES, PIECE_NBYTES, SUMMED_NBYTES = 1 << 18, 1 << 21, 1 << 20
 LZMA_MEMORY_NBYTES = 1 << 28
 
 
 class Decompressor(Protocol):
-    """What zlib, bz2 and lzma objects share."""
+    """The method that zlib, bz2 and lzma objects share."""
 
     def decompress(self, data: Any, max_length: int, /) -> bytes:
         """At most `max_length` decoded bytes."""
@@ -74,7 +72,7 @@ class DecodedMember(RangeReads):
     Thread safe: one thread decodes a member while the others that want it wait; different members decode in parallel.
     """
 
-    __slots__ = ("_lock", "_waiting", "component", "member", "name", "nbytes", "source", "start")
+    __slots__ = ("_lock", "component", "member", "name", "nbytes", "source", "start")
 
     def __init__(self, source: Source, start: int, member: ZipMember, component: str) -> None:
         self.source = source
@@ -84,8 +82,6 @@ class DecodedMember(RangeReads):
         self.name = f"{source.name}[{component}]"
         self.nbytes = member.nbytes
         self._lock = ForkSafeLock()
-        # A mark for each thread that wants the member and waits, or decodes it.
-        self._waiting: deque[None] = deque()
 
     def decoded_from(self) -> tuple[str, tuple[str, ...], int]:
         """The member's compression, and its stored bytes, those of its header included."""
@@ -108,20 +104,12 @@ class DecodedMember(RangeReads):
         found = CACHE.get(self.source.fingerprint, self.start)
         if found is not None:
             return found
-        self._waiting.append(None)
-        try:
-            with self._lock:
-                found = CACHE.get(self.source.fingerprint, self.start)
-                if found is None:
-                    found = self._decode()
-                    CACHE.put(self.source.fingerprint, self.start, found)
-                return found
-        finally:
-            self._waiting.pop()
-
-    def may_use_threads(self) -> bool:
-        """Whether a core is free for a second thread: by the usual rule, or because another one waits for this."""
-        return may_use_threads() or len(self._waiting) > 1
+        with self._lock:
+            found = CACHE.get(self.source.fingerprint, self.start)
+            if found is None:
+                found = self._decode()
+                CACHE.put(self.source.fingerprint, self.start, found)
+            return found
 
     def _decode(self) -> U8:
         raw = self.source.view()
@@ -138,7 +126,7 @@ class DecodedMember(RangeReads):
         return out
 
     def beginning(self) -> ByteSpace:
-        """The same bytes for who needs only the first few: decoded each time, and without the checksum of the whole."""
+        """The same bytes for a reader of the first few: decoded at each read, without the checksum of the whole."""
         return Beginning(self)
 
     def prefix(self, nbytes: int) -> bytes:
@@ -228,15 +216,6 @@ def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: Decod
 
 def _inflate(data: Any, space: DecodedMember) -> tuple[U8, int]:
     """All of a deflated member by libdeflate, and its CRC-32."""
-
-    def decode(stream: Any, out: U8) -> int:
-        return decode_deflate(stream, Limit(out.size, False), out, space.name).size
-
-    if len(data) >= MIN_STORED_NBYTES and cpu_count() > 1:
-        split = inflate_split(np.frombuffer(data, np.uint8), space.nbytes, decode, space.may_use_threads)
-        # With another checksum, either the member is damaged or a block was guessed wrong: one thread can tell.
-        if split is not None and (crc := crc32(split)) == space.member.crc:
-            return split, crc
     out = decode_deflate(data, Limit(space.nbytes, True), None, space.name)
     return out, crc32(out)
 

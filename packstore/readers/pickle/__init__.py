@@ -1,6 +1,7 @@
 """Pickled ndarrays, mapped where their elements lie. Nothing is ever unpickled.
 
-The opcodes run on symbols (``_pickle_machine.py``); what they would make is recognised as an array or refused by name.
+`packstore.readers.pickle.machine` runs the opcodes on symbols; what they would make is recognised as an array or
+refused by name.
 """
 
 from __future__ import annotations
