@@ -148,8 +148,6 @@ class MultiLocation:
             storage=DelegatedManifest(JoinedReader(self)),
             fill_value=first.fill_value,
             attributes=first.attributes,
-            zarr_reason=first.zarr_reason,
-            zarr_kind=first.zarr_kind,
         )
         return ManifestGroup({"": array})
 

@@ -49,7 +49,7 @@ class Array(zarr.Array[Any]):
     def __init__(self, async_array: Any, lazy: LazyArray | None = None) -> None:
         super().__init__(async_array)
         self._lazy = lazy
-        self._same_dtype = lazy is not None and lazy.dtype == self.dtype and lazy.array.zarr_kind is None
+        self._same_dtype = lazy is not None and lazy.dtype == self.dtype
 
     @property
     def lazy(self) -> LazyArray | None:
@@ -226,7 +226,7 @@ def unsupported_error(location: Location, component: str, reason: str) -> Unsupp
             component,
             expected="an array that zarr can hold",
             got=reason,
-            hint="packstore.from_file may read it all the same",
+            hint=None if "packstore.from_file" in reason else "packstore.from_file may read it all the same",
         )
     )
 

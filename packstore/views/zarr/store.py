@@ -25,6 +25,7 @@ from packstore.readers.joined import MultiLocation, join_files
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
+from packstore.views.zarr.dtypes import own  # noqa: F401  # Zarr learns the data types before its threads ask for them.
 from packstore.views.zarr.listing import Listing
 
 if TYPE_CHECKING:
@@ -81,11 +82,7 @@ class ManifestStore(Store):
         self.unsupported: dict[str, str] = dict(manifest.unsupported)
         self._arrays: dict[str, ManifestArray] = {}
         for path, array in manifest.arrays.items():
-            reason = path_reason(path) or array.zarr_reason or metadata.array_reason(array)
-            if reason is None:
-                above = next((p for p in parent_paths(path) if p in manifest.arrays), None)
-                if above is not None:
-                    reason = f"zarr has no node below the array {above!r}"
+            reason = metadata.node_reason(path, array, manifest.arrays)
             if reason is None:
                 self._arrays[path] = array
             else:
@@ -248,7 +245,7 @@ class ManifestStore(Store):
         if found is None:
             raise FileNotFoundError(key)
         array, coords = found
-        if array.zarr_kind is not None:
+        if array.dtype.hasobject:
             data = await asyncio.to_thread(self._chunk_bytes, array, coords)
             return 0 if data is None else len(data)
         return math.prod(array.chunk_shape) * metadata.element_nbytes(array)
