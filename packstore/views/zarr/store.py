@@ -25,7 +25,7 @@ from packstore.readers.joined import MultiLocation, join_files
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
-from packstore.views.zarr.dtypes import own  # noqa: F401  # Zarr learns the data types before its threads ask for them.
+from packstore.views.zarr.dtypes import own  # noqa: F401  # It registers data types, which zarr 3.1 would not look for.
 from packstore.views.zarr.listing import Listing
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ except ImportError:
 __all__ = ["OwnType", "data_type", "from_json", "significant", "to_json"]
 
 DType = np.dtype[Any]
-STRUCT, LONGDOUBLE = "packstore.struct", "packstore.longdouble"
+NAMES = STRUCT, LONGDOUBLE = "packstore.struct", "packstore.longdouble"
 MAX_DEPTH = 32
 # The simple types of the Zarr v2 specification, "Data type encoding"; long doubles have no fixed meaning there.
 TYPE_STRING = re.compile(r"[<>|](?:b1|[iu][1248]|f[248]|c(?:8|16)|[SUV]\d{1,10}|[mM]8(?:\[[0-9A-Za-z]+\])?)")
@@ -141,7 +141,7 @@ class OwnType(ZDType[DType, Any]):
 
     @classmethod
     def _from_json_v3(cls, data: Any) -> Self:
-        if not isinstance(data, dict) or data.get("name") not in (STRUCT, LONGDOUBLE):
+        if not isinstance(data, dict) or data.get("name") not in NAMES:
             raise DataTypeValidationError(f"expected {STRUCT} or {LONGDOUBLE}, got {data!r}")
         # Zarr's registry passes DtypeError on: the data type is one of these two, and malformed.
         return cls(dtype=from_json(data))
@@ -196,5 +196,5 @@ def data_type(dtype: DType) -> OwnType:
     return found
 
 
-for _name in (STRUCT, LONGDOUBLE):
-    data_type_registry.register(_name, OwnType)
+# Not by `register`: it changes the dict, and that is an error in each thread that searches it at the time.
+object.__setattr__(data_type_registry, "contents", data_type_registry.contents | dict.fromkeys(NAMES, OwnType))
