@@ -77,7 +77,7 @@ def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
     Raises
     ------
     DtypeError
-        zarr has none; the text is that of `reason`.
+        zarr has none; the text holds that of `reason`.
 
     Notes
     -----
@@ -89,14 +89,14 @@ def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
     if dtype.kind == "T" or is_text(dtype):
         zdtype: ZDType[Any, Any] = VariableLengthUTF8()
         return "string", zdtype
-    why = reason(dtype)
-    if why is not None:
-        raise DtypeError(message("naming a zarr data type", expected="a dtype that zarr has", got=f"{dtype}: {why}"))
     if is_own(dtype):
         from packstore.views.zarr.dtypes.own import data_type
 
         zdtype = data_type(dtype)
         return zdtype.to_json(zarr_format=3), zdtype
+    why = portable_reason(dtype)
+    if why is not None:
+        raise DtypeError(message("naming a zarr data type", expected="a dtype that zarr has", got=f"{dtype}: {why}"))
     if dtype.char in CORE and dtype.isbuiltin != 2:
         return _core_metadata(dtype)
     zdtype = parse_dtype(packed(dtype), zarr_format=3)
