@@ -111,7 +111,7 @@ def test_text(kind: str) -> None:
 def test_fill_value_of_text(fill: Any) -> None:
     import h5py
 
-    storage = ContiguousManifest(InlineBytes(b"", "x"), 0, np.dtype("u1"))
+    storage = contiguous((3,), InlineBytes(b"", "x"), 0, np.dtype("u1"))
     array = ManifestArray((3,), h5py.string_dtype(), (3,), storage, fill_value=fill)
     assert array_metadata(array)["fill_value"] == "ab"
 
