@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from packaging.version import Version
 
 import packstore
+from packstore.cli.info import describe
 from packstore.errors import UnsupportedError
 from packstore.readers.hdf5.types.empty import empty_element
 from packstore.testing.codecs import pipelines
@@ -225,6 +226,10 @@ def test_what_zarr_has_of_a_file(mixed: Path) -> None:
         "t": "zarr has no data type for structs with variable-length members; packstore.from_file reads them",
     }
     assert sorted(zarr.open_group(store, mode="r").array_keys()) == ["s", "w"]
+    described = describe(str(mixed), None, {})["arrays"]
+    assert {name: x["zarr_reason"] for name, x in described.items() if x["zarr_reason"]} == store.unsupported
+    assert described["v"]["dtype"] == "variable-length sequence of float64"
+    assert described["w"]["dtype"] == "variable-length string"
     assert [len(v) for v in packstore.from_file(mixed, "v").compute()] == [0, 1, 2, 3, 4]
     assert packstore.from_file(mixed, "t").compute().tolist() == [(b"abc", 1)]
 
