@@ -15,13 +15,14 @@ from packstore.readers.location import Location
 from packstore.source import DirectorySource
 from packstore.source.sizes import size_on_disk
 from packstore.storage import ManifestArray, ManifestGroup
-from packstore.views.zarr.metadata import array_reason
+from packstore.views.zarr.dtypes.names import is_text
+from packstore.views.zarr.metadata import node_reason
 
 __all__ = ["describe", "describe_array", "render"]
 
 
-def describe_array(array: ManifestArray) -> dict[str, Any]:
-    """Shape, dtype, chunks, filters, size and ratio of one array."""
+def describe_array(array: ManifestArray, reason: str | None) -> dict[str, Any]:
+    """Shape, dtype, chunks, filters, size and ratio of one array; `reason` says why zarr cannot have it."""
     how = array.storage.facts(array)
     return {
         "shape": list(array.shape),
@@ -38,14 +39,17 @@ def describe_array(array: ManifestArray) -> dict[str, Any]:
         "fill_value": None if array.fill_value is None else str(array.fill_value),
         "dimension_names": None if array.dimension_names is None else list(array.dimension_names),
         "attributes": dict(array.attributes),
-        "zarr_reason": array.zarr_reason if array.zarr_reason is not None else array_reason(array),
+        "zarr_reason": reason,
     }
 
 
 def _dtype(array: ManifestArray) -> str:
-    if array.zarr_kind is not None:
-        return f"variable-length {array.zarr_kind}"
-    return str(array.dtype)
+    dtype = array.dtype
+    if is_text(dtype):
+        return "variable-length string"
+    if dtype.kind == "O" and dtype.metadata is not None and "vlen" in dtype.metadata:
+        return f"variable-length sequence of {dtype.metadata['vlen']}"
+    return str(dtype)
 
 
 def _ratio(array: ManifestArray, nbytes: int | None) -> float | None:
@@ -66,7 +70,11 @@ def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[
     found = _below(location, component)
     directory = isinstance(location.source(), DirectorySource)
     nbytes = size_on_disk(location.fingerprint.path) if directory else location.fingerprint.nbytes
-    arrays = {name: describe_array(array) for name, array in sorted(found.arrays.items())}
+    everywhere = location.manifest().arrays
+    arrays = {
+        name: describe_array(array, node_reason(name, array, everywhere))
+        for name, array in sorted(found.arrays.items())
+    }
     if list(arrays) == [""] and arrays[""]["stored_nbytes"] is None and component is None:
         # The file is the array.
         arrays[""].update(stored_nbytes=nbytes, ratio=_ratio(found.arrays[""], nbytes))

@@ -167,8 +167,6 @@ class MultiLocation:
             storage=DelegatedManifest(self.reader()),
             fill_value=first.fill_value,
             attributes=first.attributes,
-            zarr_reason=first.zarr_reason,
-            zarr_kind=first.zarr_kind,
         )
         return ManifestGroup({"": array})
 

@@ -135,7 +135,8 @@ class ManifestArray:
     Parameters
     ----------
     shape, dtype
-        As a numpy user sees it (byte order included).
+        As a numpy user sees it (byte order included). Objects are of variable length: h5py's metadata on the dtype
+        says of which type (`h5py.check_string_dtype` and `h5py.check_vlen_dtype` read it).
     chunk_shape
         The grid that zarr sees; all positive. Where the file is chunked it is the stored grid.
     storage
@@ -148,11 +149,6 @@ class ManifestArray:
         One name (or None) an axis, or None.
     shard_shape
         The unit that is cheapest to read whole, where it is larger than a chunk.
-    zarr_reason
-        Why zarr cannot hold this array, although it can be read; None where it can.
-    zarr_kind
-        For dtypes with objects: what all elements are, str ("string": variable-length UTF-8 in zarr), bytes ("bytes"),
-        or what h5py's metadata on `dtype` says ("vlen": sequences, and structs with variable-length members).
     version
         What identifies the array's state besides the file's fingerprint (the time of a nested metadata file), or None.
     """
@@ -165,8 +161,6 @@ class ManifestArray:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     dimension_names: tuple[str | None, ...] | None = None
     shard_shape: tuple[int, ...] | None = None
-    zarr_reason: str | None = None
-    zarr_kind: Literal["string", "bytes", "vlen"] | None = None
     version: tuple[Any, ...] | None = None
 
     @property

@@ -100,7 +100,7 @@ def write(
         raise OptionError(message("writing", target, expected="no shards in zarr_format 2", got=repr(shards)))
     for item in items:
         # Not the data types of packstore alone: what is written must open without it.
-        reason = names.own_reason(item.dtype)
+        reason = names.portable_reason(item.dtype)
         if reason is not None:
             raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
     sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []

@@ -147,7 +147,7 @@ def open_dataset(
     described = describe_type(tid, target.session.source.name, text(target.path).lstrip("/"))
     ds = Dataset(context, target, dcpl, described, dims, maxdims)
     # With "never", libhdf5 leaves what was not written as it finds it in the caller's memory, which h5py sets to zero.
-    if described.zarr_kind == "vlen":
+    if described.has_sequences:
         # h5py writes past the end of its memory where it is asked for one of these.
         ds.fill_by_library = maxdims is not dims and dcpl.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
     elif dcpl.get_fill_time() != h5d.FILL_TIME_NEVER:
@@ -166,10 +166,8 @@ def finish(ds: Dataset, storage: Storage, chunk_shape: tuple[int, ...]) -> Manif
         chunk_shape=chunk_shape,
         storage=storage,
         # Elements with variable-length parts come from libhdf5, which fills in what is missing.
-        fill_value=None if ds.described.zarr_kind == "vlen" else ds.fill,
+        fill_value=None if ds.described.has_sequences else ds.fill,
         attributes=dict(ds.described.attributes),
-        zarr_reason=ds.described.zarr_reason,
-        zarr_kind=ds.described.zarr_kind,
     )
 
 

@@ -86,8 +86,6 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
             unsupported[name] = found
         else:
             arrays[name] = found
-    if component is None:
-        arrays = {name: _below_array(name, array, arrays) for name, array in arrays.items()}
     return ManifestGroup(arrays, {"": {}}, unsupported)
 
 
@@ -154,15 +152,3 @@ def _array(source: Source, member: ZipMember, name: str, chunks_for: Any) -> Man
     if header.unsupported is not None:
         return header.unsupported
     return contiguous_array(header, space, start, end, chunks_for(header.shape), source.name, name)
-
-
-def _below_array(name: str, array: ManifestArray, arrays: dict[str, ManifestArray]) -> ManifestArray:
-    """The array, marked where zarr cannot have it because one of its parents is an array as well."""
-    from dataclasses import replace
-
-    parts = name.split("/")
-    for i in range(1, len(parts)):
-        parent = "/".join(parts[:i])
-        if parent in arrays:
-            return replace(array, zarr_reason=f"{parent!r} is an array, so zarr cannot have {name!r} below it")
-    return array

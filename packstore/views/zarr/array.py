@@ -48,7 +48,7 @@ class Array(zarr.Array[Any]):
     def __init__(self, async_array: Any, lazy: LazyArray | None = None) -> None:
         super().__init__(async_array)
         self._lazy = lazy
-        self._same_dtype = lazy is not None and lazy.dtype == self.dtype and lazy.array.zarr_kind is None
+        self._same_dtype = lazy is not None and lazy.dtype == self.dtype
 
     @property
     def lazy(self) -> LazyArray | None:

@@ -81,6 +81,6 @@ def unsupported_error(file: str, path: str, reason: str) -> UnsupportedError:
             path,
             expected="an array that zarr can hold",
             got=reason,
-            hint="packstore.from_file may read it all the same",
+            hint=None if "packstore.from_file" in reason else "packstore.from_file may read it all the same",
         )
     )

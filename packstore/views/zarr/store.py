@@ -26,6 +26,7 @@ from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
 from packstore.views.zarr.byte_requests import check_request, extent
+from packstore.views.zarr.dtypes import own  # noqa: F401  # It registers data types, which zarr 3.1 would not look for.
 from packstore.views.zarr.listing import Listing
 from packstore.views.zarr.nodes import Nodes, all_nodes, one_array, unsupported_error
 
@@ -267,7 +268,7 @@ class ManifestStore(Store):
         if found is None:
             raise FileNotFoundError(key)
         array, coords = found
-        if array.zarr_kind is not None:
+        if array.dtype.hasobject:
             data = await asyncio.to_thread(self._chunk_bytes, array, coords)
             return 0 if data is None else len(data)
         return math.prod(array.chunk_shape) * metadata.element_nbytes(array)

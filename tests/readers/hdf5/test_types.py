@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from packstore.errors import UnsupportedError
 from packstore.readers.hdf5.types import describe_type, fill_value
+from packstore.views.zarr.dtypes.names import reason
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ BITFIELDS = [getattr(h5t, f"STD_B{n}{o}") for n in (8, 16, 32, 64) for o in ("LE
 def test_plain_numbers_are_their_bytes(scratch, tid):
     described, _ = check(scratch, tid, bytes_of(tid))
     assert described.convert is None
-    assert described.zarr_reason is None
+    assert reason(described.dtype) is None
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -178,7 +179,7 @@ def test_long_double(scratch, size, order):
         raw = raw[:, ::-1]
     described, got = check(scratch, tid, raw.tobytes())
     np.testing.assert_array_equal(got.astype(np.longdouble), values)
-    assert described.zarr_reason is None
+    assert reason(described.dtype) is None
 
 
 def test_floats_that_numpy_cannot_hold_are_refused():
@@ -213,7 +214,7 @@ def test_complex_compound(scratch, part):
     described, _ = check(scratch, tid, bytes_of(tid))
     assert described.dtype.kind == "c"
     assert described.convert is None
-    assert described.zarr_reason is None
+    assert reason(described.dtype) is None
 
 
 def test_complex_with_padding_and_swapped_parts(scratch):
@@ -291,7 +292,7 @@ def test_opaque_numpy_times(scratch, kind):
     described, _ = check(scratch, h5t.py_create(h5py.opaque_dtype(np.dtype(kind))), values.tobytes())
     assert described.dtype == np.dtype(kind)
     assert not described.dtype.metadata
-    assert described.zarr_reason is None
+    assert reason(described.dtype) is None
 
 
 @pytest.mark.parametrize("tag", [b"NUMPY:|O", b"NUMPY:<M8[ns", b"NUMPY:<f4", b"NUMPY:O,O", b"NUMPY:(2,)i4", b"NUMPY:"])
@@ -359,16 +360,16 @@ def test_variable_strings_are_left_to_h5py(cset, kind):
     assert described.dtype == np.dtype(object)
     assert h5py.check_vlen_dtype(described.dtype) is kind
     assert described.stored is None
-    assert described.zarr_reason is None
-    assert described.zarr_kind == "string"
+    assert described.is_text and not described.has_sequences
+    assert reason(described.dtype) is None
 
 
 def test_variable_sequences_are_left_to_h5py():
     described = describe_type(h5t.vlen_create(h5t.STD_I16BE))
     assert h5py.check_vlen_dtype(described.dtype) == np.dtype(">i2")
     assert described.stored is None
-    assert described.zarr_kind == "vlen"
-    assert described.zarr_reason is None
+    assert described.has_sequences and not described.is_text
+    assert "packstore.from_file reads them" in reason(described.dtype)
 
 
 @pytest.mark.parametrize("dims", [(3,), (2, 3), (1, 1, 4)])
@@ -426,7 +427,7 @@ def test_compound_of_everything(scratch):
     raw[::2, 36] = 1
     described, _ = check(scratch, tid, raw.tobytes())
     assert described.attributes == {"fields": {"colour": {"enum": {"RED": 1, "BLUE": 2}}}}
-    assert described.zarr_reason is None
+    assert reason(described.dtype) is None
 
 
 def test_members_wider_in_numpy_than_on_disk():
@@ -445,8 +446,8 @@ def test_compound_with_variable_members():
     described = describe_type(tid)
     assert described.stored is None
     assert described.dtype.names == ("s", "n")
-    assert described.zarr_kind == "vlen"
-    assert described.zarr_reason is None
+    assert described.has_sequences and not described.is_text
+    assert "packstore.from_file reads them" in reason(described.dtype)
 
 
 def test_committed(scratch):

@@ -88,20 +88,32 @@ def test_padded_struct_is_packed() -> None:
     assert encode_chunk(array, data).tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["string", "bytes"])
-def test_variable_length(kind: Any) -> None:
-    from numcodecs.vlen import VLenBytes, VLenUTF8
+@pytest.mark.parametrize("kind", ["utf-8", "ascii"])
+def test_text(kind: str) -> None:
+    import h5py
+    from numcodecs.vlen import VLenUTF8
 
-    values: list[Any] = ["a", "\u00e9\u00e9", ""] if kind == "string" else [b"a", b"\0\1", b""]
-    data = np.array(values, dtype=object)
+    values: list[Any] = ["a", "\u00e9\u00e9", ""] if kind == "utf-8" else ["a", "\0\1", ""]
+    dtype = h5py.string_dtype(kind)
+    data = np.array([value.encode() for value in values], dtype=object)
     storage = chunked(
         InlineBytes(b"", "x"), (3,), np.full(1, MISSING), np.zeros(1, np.uint64), None, (), np.dtype("u1")
     )
-    array = ManifestArray((3,), np.dtype(object), (3,), storage, zarr_kind=kind)
-    assert array_metadata(array)["codecs"][0]["name"] == ("vlen-utf8" if kind == "string" else "vlen-bytes")
+    array = ManifestArray((3,), dtype, (3,), storage)
+    document = array_metadata(array)
+    assert document["codecs"][0]["name"] == "vlen-utf8"
+    assert (document["data_type"], document["fill_value"]) == ("string", "")
     encoded = encode_chunk(array, data).tobytes()
-    codec = VLenUTF8() if kind == "string" else VLenBytes()
-    assert codec.decode(encoded).tolist() == values
+    assert VLenUTF8().decode(encoded).tolist() == values
+
+
+@pytest.mark.parametrize("fill", [b"ab", "ab"])
+def test_fill_value_of_text(fill: Any) -> None:
+    import h5py
+
+    storage = contiguous((3,), InlineBytes(b"", "x"), 0, np.dtype("u1"))
+    array = ManifestArray((3,), h5py.string_dtype(), (3,), storage, fill_value=fill)
+    assert array_metadata(array)["fill_value"] == "ab"
 
 
 def test_to_zarr_keeps_the_kind() -> None:

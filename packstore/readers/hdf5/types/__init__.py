@@ -7,7 +7,6 @@ references are resolved by `packstore.readers.hdf5.vlen`, or the dataset is read
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from h5py import h5d, h5p, h5s, h5t
 from packstore.errors import UnsupportedError, message
 from packstore.readers.hdf5.types.kinds import RefusedError, describe
 from packstore.readers.hdf5.types.stored import StoredType
-from packstore.views.zarr.dtypes.names import reason
 
 __all__ = ["StoredType", "describe_type", "fill_value"]
 
@@ -61,8 +59,6 @@ def describe_type(tid: h5t.TypeID, path: str = "", name: str | None = None) -> S
         found = _known.get(key)
         if found is None:
             found = describe(tid, 0)
-            if found.zarr_kind in (None, "vlen") and found.zarr_reason is None:
-                found = replace(found, zarr_reason=reason(found.dtype))
             if len(_known) >= MAX_CACHED:
                 _known.clear()
             _known[key] = found

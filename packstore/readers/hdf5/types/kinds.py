@@ -169,7 +169,7 @@ def _opaque(tid: h5t.TypeID, depth: int) -> StoredType:
 
 def _string(tid: h5t.TypeID, depth: int) -> StoredType:
     if tid.is_variable_str():
-        return StoredType(tid.dtype, None, zarr_kind="string")
+        return StoredType(tid.dtype, None)
     dtype = _plain(tid.dtype)
     pad = tid.get_strpad()
     if pad == h5t.STR_NULLPAD:
@@ -187,7 +187,7 @@ def _vlen(tid: h5t.TypeID, depth: int) -> StoredType:
         # libhdf5 2.0 reads neither, and fails without an error.
         raise RefusedError(f"variable-length data of the unknown kind {what}")
     base = describe(tid.get_super(), depth + 1)
-    return StoredType(tid.dtype, None, zarr_kind="vlen", attributes=base.attributes)
+    return StoredType(tid.dtype, None, attributes=base.attributes)
 
 
 def _array(tid: h5t.TypeID, depth: int) -> StoredType:
@@ -223,7 +223,7 @@ def _compound(tid: h5t.TypeID, depth: int) -> StoredType:
     extras = {n: dict(p.attributes) for n, p in zip(names, parts, strict=True) if p.attributes}
     attributes = {"fields": extras} if extras else {}
     if stored is None:
-        return StoredType(tid.dtype, None, zarr_kind="vlen", attributes=attributes)
+        return StoredType(tid.dtype, None, attributes=attributes)
     if all(p.convert is None for p in parts):
         return StoredType(stored, stored, attributes=attributes)
     dtype = _struct(names, [_member(p.dtype, p) for p in parts], offsets, tid.get_size())

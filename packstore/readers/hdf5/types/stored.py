@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -33,10 +34,6 @@ class StoredType:
         From an array of `stored` to one of `dtype`, shape kept, thread safe; None where the bytes are the values.
     extra_shape
         Dimensions that an array type adds behind those of the dataset.
-    zarr_reason
-        Why zarr has no data type for it, or None.
-    zarr_kind
-        "string": zarr serves it as variable-length UTF-8. "vlen": as packstore's own variable-length data types.
     attributes
         JSON-able facts that the dtype does not hold, such as the names of an enum.
     """
@@ -45,9 +42,17 @@ class StoredType:
     stored: DType | None
     convert: Convert | None = None
     extra_shape: tuple[int, ...] = ()
-    zarr_reason: str | None = None
-    zarr_kind: Literal["string", "bytes", "vlen"] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether an element is text of any length."""
+        return self.stored is None and h5py.check_string_dtype(self.dtype) is not None
+
+    @property
+    def has_sequences(self) -> bool:
+        """Whether an element is a sequence of any length, or a struct with variable-length members."""
+        return self.stored is None and not self.is_text
 
     @property
     def nbytes(self) -> int | None:

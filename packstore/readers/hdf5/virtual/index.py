@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 from h5py import h5s
 
-from packstore.codecs.elements import zeros
 from packstore.errors import ExternalFileError, UnsupportedError, message
 from packstore.readers.hdf5.format.header import stored_dimensions
 from packstore.readers.hdf5.layouts import finish, open_dataset
 from packstore.readers.hdf5.links import LinkFailure, Target, text
+from packstore.readers.hdf5.types.empty import empty_element
 from packstore.readers.hdf5.virtual.reader import Mapping, SourceRef, VirtualReader
 from packstore.readers.hdf5.virtual.selections import UNLIMITED, clip_elements, clip_extent, selection_of
 from packstore.storage import DelegatedManifest, ManifestArray, regroup
@@ -83,11 +83,9 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
     if ds.fill_by_library:
         raise ds.refuse("a fill value that is no single scalar, in a virtual dataset")
     fill = ds.fill
-    if ds.described.zarr_kind == "string" and fill is None:
-        fill = b""
-    elif ds.described.zarr_kind == "vlen":
-        # libhdf5 sets no fill value on these: what no source covers is empty.
-        fill = zeros((), ds.described.dtype)
+    if ds.described.has_sequences or (ds.described.is_text and fill is None):
+        # libhdf5 sets no fill value on sequences: what no source covers is empty.
+        fill = empty_element(ds.described.dtype)
     reader = VirtualReader(
         f"{where[0]}[{where[1]}]", len(dims), ds.described.extra_shape, ds.described.dtype, fill, mappings
     )

@@ -1,6 +1,6 @@
-"""numpy dtypes in zarr's terms: which of them zarr v3 can hold, under which name, and in which bytes.
+"""A numpy dtype in zarr's terms: whether zarr v3 can hold it, under which name, and in which bytes.
 
-zarr is imported by the first call that needs it, not with this module.
+Importing this module does not import zarr; the first call that needs zarr does.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.errors import DtypeError, message
-from packstore.views.zarr import dtypes
 
 if TYPE_CHECKING:
     from zarr.dtype import ZDType
 
-__all__ = ["metadata", "own_reason", "packed", "reason"]
+__all__ = ["is_own", "is_text", "metadata", "packed", "portable_reason", "reason"]
 
 DType = np.dtype[Any]
 # Types of the zarr v3 core, which need no asking.
@@ -29,7 +28,7 @@ _probing = threading.Lock()
 
 
 def reason(dtype: DType) -> str | None:
-    """Why zarr v3 has no data type for `dtype`, or None where zarr or `packstore.views.zarr.dtypes` has one.
+    """Why zarr v3 has no data type for `dtype`, or None where zarr or `packstore.views.zarr.dtypes.own` has one.
 
     Notes
     -----
@@ -44,22 +43,29 @@ def reason(dtype: DType) -> str | None:
     >>> reason(np.dtype(object))
     'zarr has no data type for Python objects'
     """
-    if _is_described(dtype):
-        return dtypes.reason(dtype)
-    return own_reason(dtype)
+    if not is_own(dtype):
+        return portable_reason(dtype)
+    # Not imported above: it imports zarr.
+    from packstore.views.zarr.dtypes.own import data_type
+
+    try:
+        data_type(dtype)
+    except DtypeError as why:
+        return str(why).rstrip(".")
+    return None
 
 
-def own_reason(dtype: DType) -> str | None:
-    """Why zarr on its own has no data type for `dtype`: readers without packstore could not open the array.
+def portable_reason(dtype: DType) -> str | None:
+    """Why zarr without packstore has no data type for `dtype`, so that an array of it would not open everywhere.
 
     Examples
     --------
-    >>> own_reason(np.dtype([("a", "f4", (3,))]))
+    >>> portable_reason(np.dtype([("a", "f4", (3,))]))
     "zarr structs have no array members ('a' has shape (3,))"
     """
     if dtype.char in CORE and dtype.isbuiltin != 2:
         return None
-    if dtype.kind == "T" or _is_string_object(dtype):
+    if dtype.kind == "T" or is_text(dtype):
         return None
     # Equal object dtypes may differ in what they hold, so they stay out of the cache.
     return _static_reason(dtype) or _probe(_shortened(packed(dtype)))
@@ -71,7 +77,7 @@ def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
     Raises
     ------
     DtypeError
-        zarr has none; the text is that of `reason`.
+        zarr has none; the text holds that of `reason`.
 
     Notes
     -----
@@ -80,15 +86,17 @@ def metadata(dtype: DType) -> tuple[Any, ZDType[Any, Any]]:
     """
     from zarr.dtype import VariableLengthUTF8, parse_dtype
 
-    if dtype.kind == "T" or _is_string_object(dtype):
+    if dtype.kind == "T" or is_text(dtype):
         zdtype: ZDType[Any, Any] = VariableLengthUTF8()
         return "string", zdtype
-    why = reason(dtype)
+    if is_own(dtype):
+        from packstore.views.zarr.dtypes.own import data_type
+
+        zdtype = data_type(dtype)
+        return zdtype.to_json(zarr_format=3), zdtype
+    why = portable_reason(dtype)
     if why is not None:
         raise DtypeError(message("naming a zarr data type", expected="a dtype that zarr has", got=f"{dtype}: {why}"))
-    if _is_described(dtype):
-        zdtype = dtypes.data_type(dtype)
-        return zdtype.to_json(zarr_format=3), zdtype
     if dtype.char in CORE and dtype.isbuiltin != 2:
         return _core_metadata(dtype)
     zdtype = parse_dtype(packed(dtype), zarr_format=3)
@@ -112,11 +120,50 @@ def packed(dtype: DType) -> DType:
     >>> packed(np.dtype({"names": ["a", "b"], "formats": [">i2", "f8"], "offsets": [8, 0], "itemsize": 16}))
     dtype([('a', '<i2'), ('b', '<f8')])
     """
-    return dtype if dtype.names is None or _is_described(dtype) else _packed_struct(dtype)
+    return dtype if dtype.names is None or is_own(dtype) else _packed_struct(dtype)
 
 
-def _is_described(dtype: DType) -> bool:
-    return not _is_string_object(dtype) and dtypes.is_described(dtype)
+def is_own(dtype: DType) -> bool:
+    """Whether `dtype` is one for `packstore.views.zarr.dtypes.own`: a long double, or a struct that zarr cannot say.
+
+    Examples
+    --------
+    >>> is_own(np.dtype([("a", "f4", (3,))])), is_own(np.dtype([("a", "f4")]))
+    (True, False)
+    """
+    if dtype.hasobject:
+        return False
+    if dtype.names is None:
+        return dtype.char in "gG"
+    members: list[DType] = [dtype[name] for name in dtype.names]
+    return any(member.subdtype is not None or is_own(member) for member in members)
+
+
+def is_text(dtype: DType) -> bool:
+    """Whether elements are strings of any length: objects whose h5py metadata says so.
+
+    Examples
+    --------
+    >>> import h5py
+    >>> is_text(h5py.string_dtype()), is_text(np.dtype(object))
+    (True, False)
+    """
+    return dtype.kind == "O" and (_item(dtype) is str or _item(dtype) is bytes)
+
+
+def _item(dtype: DType) -> Any:
+    """The type of one element of an object dtype, as h5py's metadata has it: str, bytes, or a sequence's dtype."""
+    return None if dtype.metadata is None else dict(dtype.metadata).get("vlen")
+
+
+def _has_known_objects(dtype: DType) -> bool:
+    """Whether all objects in `dtype` are strings and sequences of known types."""
+    if dtype.names is not None:
+        return all(_has_known_objects(dtype[name].base) for name in dtype.names)
+    if dtype.kind != "O" or is_text(dtype):
+        return True
+    item = _item(dtype)
+    return item is not None and _has_known_objects(np.dtype(item).base)
 
 
 def _packed_struct(dtype: DType) -> DType:
@@ -126,11 +173,12 @@ def _packed_struct(dtype: DType) -> DType:
     return np.dtype([(name, _packed_struct(dtype[name])) for name in dtype.names])
 
 
-def _is_string_object(dtype: DType) -> bool:
-    return dtype.kind == "O" and dtype.metadata is not None and dict(dtype.metadata).get("vlen") in (str, bytes)
-
-
 def _static_reason(dtype: DType) -> str | None:
+    if dtype.hasobject:
+        if not _has_known_objects(dtype):
+            return "zarr has no data type for Python objects"
+        kind = "variable-length sequences" if dtype.names is None else "structs with variable-length members"
+        return f"zarr has no data type for {kind}; packstore.from_file reads them"
     if dtype.names is not None:
         if not dtype.names:
             return "zarr structs have at least one field"
@@ -138,12 +186,10 @@ def _static_reason(dtype: DType) -> str | None:
             member: DType = dtype[name]
             if member.subdtype is not None:
                 return f"zarr structs have no array members ({name!r} has shape {member.shape})"
-            why = "zarr structs have no variable-length members" if member.hasobject else _static_reason(member)
+            why = _static_reason(member)
             if why is not None:
                 return why
         return None
-    if dtype.hasobject:
-        return "zarr has no data type for Python objects"
     if dtype.itemsize == 0:
         return "zarr has no data types of zero bytes"
     if dtype.char in "gG":
