@@ -1,4 +1,4 @@
-"""What is known about one HDF5 data type once it has been described."""
+"""The record of one described HDF5 data type; in: its parts, out: the decoding of stored elements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StoredType:
     Parameters
     ----------
     dtype
-        What the user gets: h5py's dtype, without the trailing dimensions of an array type. Object for
+        The dtype that the user gets: h5py's, without the trailing dimensions of an array type. Object for
         variable-length data, with h5py's metadata (`h5py.check_string_dtype` and `h5py.check_vlen_dtype` know it).
     stored
         The layout of one element on disk, also without `extra_shape`: ``stored.itemsize * prod(extra_shape)`` is the
@@ -32,7 +32,7 @@ class StoredType:
     convert
         From an array of `stored` to one of `dtype`, shape kept, thread safe; None where the bytes are the values.
     extra_shape
-        Dimensions that an array type adds behind those of the dataset.
+        The dimensions that an array type adds behind the dataset's own.
     zarr_reason
         Why zarr has no data type for it, or None.
     zarr_kind
