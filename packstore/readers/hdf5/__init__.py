@@ -1,15 +1,23 @@
-"""HDF5 files: datasets whose bytes are read and decoded outside libhdf5's lock.
+"""HDF5 files; in: a source and options, out: a manifest of its datasets, whose bytes are read outside libhdf5's lock.
 
-h5py opens the file to list what is in it and where the bytes are, and closes it again. What only libhdf5 can decode
-(nested variable-length data, rare filters) is read through h5py later. No other file is opened unless
+h5py opens the file to list its objects and the places of their bytes, and closes it again. Data that only libhdf5 can
+decode (nested variable-length data, rare filters) are read through h5py later. No other file is opened unless
 ``allow_external`` says so.
+
+`describe` and `dataset` turn one dataset into an array, `layouts` and `variable` find its bytes, `walk` and
+`component` go through the links. The drawers: `format` parses bytes, `guard` checks them before libhdf5 reads them,
+`types` describes elements, `virtual` maps virtual datasets.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from packstore.readers.hdf5.external import ExternalPolicy
+from packstore.readers.hdf5.magic import find_magic
+
 if TYPE_CHECKING:
+    from packstore.readers.hdf5.context import Chain
     from packstore.source import Source
     from packstore.storage import ManifestGroup
 
@@ -18,8 +26,6 @@ __all__ = ["read", "sniff"]
 
 def sniff(source: Source, head: bytes) -> bool:
     """Whether an HDF5 superblock starts at 0, 512, 1024, 2048, … (behind a user block)."""
-    from packstore.readers.hdf5.magic import find_magic
-
     return find_magic(source, head) is not None
 
 
@@ -29,7 +35,6 @@ def read(
     component: str | None = None,
     chunks: Any = None,
     allow_external: Any = False,
-    _chain: tuple[tuple[str, str], ...] = (),
 ) -> ManifestGroup:
     """Describe the datasets of an HDF5 file.
 
@@ -40,10 +45,10 @@ def read(
     component
         Path of the one dataset that is wanted, through links of any kind; None: all of them.
     chunks
-        Chunk shape for datasets that have none of their own; those that it does not fit are cut as usual.
+        Chunk shape for datasets that have none of their own; a dataset that it does not fit is cut as usual.
     allow_external
         Which other files may be opened for external links, external storage and virtual datasets: False for none,
-        True for any, or a folder: those inside it, symbolic links resolved.
+        True for any, or a folder: the files inside it, symbolic links resolved.
 
     Returns
     -------
@@ -62,15 +67,25 @@ def read(
 
     Notes
     -----
-    Costs about 0.2 ms a dataset and 1.5 µs a chunk. Holds h5py's lock for parts of that time.
+    Costs about 0.2 ms a dataset and 1.5 µs a chunk; with `component`, of that dataset alone. Holds h5py's lock for
+    parts of that time.
     """
-    from packstore.errors import FormatError, PackstoreError, message
-    from packstore.readers.hdf5.context import Context
-    from packstore.readers.hdf5.external import ExternalPolicy
-    from packstore.readers.hdf5.files import H5_ERRORS
-    from packstore.readers.hdf5.walk import read_all, read_one
+    return _read(ExternalPolicy.of(allow_external), (), source, component, chunks)
 
-    with Context(source, chunks, ExternalPolicy.of(allow_external), component, _chain) as context:
+
+def _read(
+    policy: ExternalPolicy, chain: Chain, source: Source, component: str | None, chunks: Any = None
+) -> ManifestGroup:
+    """`read`, also for the sources of virtual datasets: `chain` names the virtual datasets that are being read."""
+    # Imported here for import time: `sniff` needs no h5py.
+    from packstore.errors import FormatError, PackstoreError, message
+    from packstore.readers.hdf5.component import read_one
+    from packstore.readers.hdf5.context import Context, Functions
+    from packstore.readers.hdf5.describe import describe_dataset
+    from packstore.readers.hdf5.files import H5_ERRORS
+    from packstore.readers.hdf5.walk import read_all
+
+    with Context(source, Functions(describe_dataset, _read), chunks, policy, component, chain) as context:
         try:
             found = read_all(context) if component is None else read_one(context, component)
         except H5_ERRORS as why:

@@ -1,4 +1,4 @@
-"""HDF5 attributes as values that JSON can hold.
+"""HDF5 attributes; in: an open object, out: values that JSON can hold, by this table.
 
 ============================  ==========================================
 stored                        value
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from h5py import h5, h5a, h5r, h5s, h5t
 
 from packstore.errors import UnsupportedError
-from packstore.readers.hdf5.format.attribute_bytes import StoredAttributes
+from packstore.readers.hdf5.guard import CheckedAttributes
 from packstore.readers.hdf5.types import describe_type
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERNAL", "read_attributes", "safe_text", "to_json"]
 
-# What the HDF5 dimension scale and NetCDF-4 libraries keep for themselves.
+# The attributes that the libraries of dimension scales and NetCDF-4 keep for themselves.
 INTERNAL = frozenset(
     {
         "CLASS",
@@ -65,11 +65,11 @@ def read_attributes(
     oid
         Its low-level identifier (``h5py.Dataset(...).id``).
     skip_internal
-        Leave out what NetCDF-4 and dimension scales keep for themselves (`INTERNAL`).
+        Leave out the attributes that NetCDF-4 and dimension scales keep for themselves (`INTERNAL`).
     unwrap
         Arrays of one element become that element, as in NetCDF, whose libraries store every number so.
     session
-        The open file, for a look at what variable-length values refer to before libhdf5 reads them.
+        The open file, in which variable-length values are checked before libhdf5 reads them.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def read_attributes(
     except (RuntimeError, OSError, ValueError) as why:
         unreadable["*"] = f"the list of attributes is damaged: {why}"
         return found, unreadable
-    stored = StoredAttributes(session, oid)
+    stored = CheckedAttributes(session, oid)
     for raw in names:
         name = safe_text(raw)
         if skip_internal and name in INTERNAL:
@@ -98,13 +98,13 @@ def read_attributes(
         try:
             found[name] = _read(oid, stored.open(raw), unwrap)
         except (RuntimeError, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as why:
-            # What h5py raises for damaged attributes and for types it does not know.
+            # h5py raises these for damaged attributes and for types it does not know.
             unreadable[name] = f"{type(why).__name__}: {why}"
     return found, unreadable
 
 
 def safe_text(raw: bytes) -> str:
-    """Text of bytes that ought to be UTF-8; what is not becomes ``\\xNN``, so that any JSON writer takes it."""
+    """Text of bytes that ought to be UTF-8; others become ``\\xNN``, so that any JSON writer takes the text."""
     return raw.decode("utf-8", "backslashreplace")
 
 
@@ -177,7 +177,7 @@ def to_json(value: Any, oid: Any = None) -> Any:
         return safe_text(value.encode("utf-8", "surrogateescape"))
     if isinstance(value, h5r.Reference):
         return _reference_name(value, oid)
-    # An element that was never written: h5py leaves zero or nothing.
+    # h5py gives zero or None for an element that was never written.
     return value if isinstance(value, (int, float)) else None
 
 

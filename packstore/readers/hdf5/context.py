@@ -1,27 +1,42 @@
-"""What one reading of a file shares: open sessions, the caller's options, and what has been described already."""
+"""The state that one reading of a file shares; in: the caller's options, out: open sessions and described datasets."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import h5py
-
-from packstore.errors import ExternalFileError, FormatError, OptionError, PackstoreError
+from packstore.errors import FormatError, OptionError, PackstoreError
 from packstore.readers.hdf5.external import ExternalPolicy
 from packstore.readers.hdf5.files import H5_ERRORS, Session
-from packstore.readers.hdf5.links import Linker, LinkFailure, Target
+from packstore.readers.hdf5.links import Linker, Target
+from packstore.readers.hdf5.problems import NotServed
 from packstore.source import FileSource, Source
-from packstore.storage import ManifestArray
+from packstore.storage import ManifestArray, ManifestGroup
 
-__all__ = ["Context", "Refused"]
+__all__ = ["Chain", "Context", "Functions"]
 
 MAX_SESSIONS = 32
 
+# Virtual datasets whose sources are being read, outermost first: (file, dataset).
+Chain = tuple[tuple[str, str], ...]
 
-class Refused(str):
-    """Why an object is not served."""
+
+@dataclass(frozen=True)
+class Functions:
+    """The functions above this module that a reading calls.
+
+    Parameters
+    ----------
+    describe
+        ``describe(context, target)`` describes a dataset, or raises.
+    read
+        ``read(policy, chain, source, component)`` reads one dataset of another file.
+    """
+
+    describe: Callable[[Context, Target], ManifestArray]
+    read: Callable[[ExternalPolicy, Chain, Source, str], ManifestGroup]
 
 
 class Context:
@@ -31,22 +46,26 @@ class Context:
     ----------
     source
         The named file.
+    functions
+        How datasets are described and other files are read.
     chunks, policy
         The caller's options.
     component
         The one array that is wanted, or None.
     chain
-        The virtual datasets whose sources are being read, outermost first: (file, dataset).
+        The virtual datasets that this reading is a part of.
     """
 
     def __init__(
         self,
         source: Source,
+        functions: Functions,
         chunks: Any,
         policy: ExternalPolicy,
         component: str | None = None,
-        chain: tuple[tuple[str, str], ...] = (),
+        chain: Chain = (),
     ) -> None:
+        self.functions = functions
         self.chunks = chunks
         self.policy = policy
         self.component = component
@@ -54,7 +73,7 @@ class Context:
         self.linker = Linker(self)
         self.main = Session(source)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._known: dict[tuple[str, int], ManifestArray | Refused] = {}
+        self._known: dict[tuple[str, int], ManifestArray | str] = {}
 
     def close(self) -> None:
         """Close every file."""
@@ -68,7 +87,7 @@ class Context:
         self.close()
 
     def chunks_for(self, shape: Sequence[int]) -> Any:
-        """The caller's chunks; where they are for a whole file, only as far as they fit."""
+        """The caller's chunks; None where they are for a whole file and do not fit this shape."""
         if self.component is None and (
             not shape
             or (
@@ -81,10 +100,18 @@ class Context:
         return self.chunks
 
     def open_external(self, session: Session, name: str, why: str) -> Session:
-        """Open another file that `session` refers to, if the caller allows it."""
+        """Open another file that `session` refers to, if the caller allows it.
+
+        Raises
+        ------
+        NotServed
+            There is no such file, or it is not HDF5.
+        ExternalFileError
+            The file is not allowed.
+        """
         path = self.policy.find(session.directory, name, why, self.main.source.name)
         if path is None:
-            raise LinkFailure(f"no file {name!r}")
+            raise NotServed(f"no file {name!r}")
         if path == self.main.source.name:
             return self.main
         found = self._sessions.get(path)
@@ -92,7 +119,7 @@ class Context:
             try:
                 found = Session(FileSource(path))
             except FormatError as error:
-                raise LinkFailure(str(error)) from None
+                raise NotServed(str(error)) from None
             self._sessions[path] = found
             for old in [p for p, s in self._sessions.items() if not s.users and s is not found]:
                 if len(self._sessions) <= MAX_SESSIONS:
@@ -101,8 +128,14 @@ class Context:
         self._sessions.move_to_end(path)
         return found
 
-    def describe(self, target: Target) -> ManifestArray | Refused:
-        """One dataset, or why not. Described once, however many names it has; never raises for what is in the file."""
+    def describe(self, target: Target) -> ManifestArray:
+        """One dataset, described once, however many names it has.
+
+        Raises
+        ------
+        NotServed
+            The text says why; nothing else that is in the file makes this raise.
+        """
         found = self._known.get(target.key)
         if found is None:
             target.session.users += 1
@@ -111,21 +144,17 @@ class Context:
             finally:
                 target.session.users -= 1
             self._known[target.key] = found
+        if isinstance(found, str):
+            raise NotServed(found)
         return found
 
-    def _describe(self, target: Target) -> ManifestArray | Refused:
-        from packstore.readers.hdf5.layouts import describe_dataset
-
+    def _describe(self, target: Target) -> ManifestArray | str:
         try:
-            return describe_dataset(self, target)
+            return self.functions.describe(self, target)
         except OptionError:
             raise
-        except (ExternalFileError, PackstoreError) as why:
-            return Refused(why)
+        except PackstoreError as why:
+            return str(why)
         except H5_ERRORS as why:
             # One damaged object must not hide its siblings, and damage can surface anywhere in h5py.
-            return Refused(f"h5py does not read its description: {type(why).__name__}: {why}")
-
-    def is_dataset(self, target: Target) -> bool:
-        """Whether it is an array (and no group or committed type)."""
-        return isinstance(target.oid, h5py.h5d.DatasetID)
+            return f"h5py does not read its description: {type(why).__name__}: {why}"

@@ -1,4 +1,4 @@
-"""Which files besides the named one may be opened, and which they are."""
+"""The other files that may be opened; in: the caller's option and a stored name, out: a path, or an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HINT = "Pass allow_external=True, or a folder that it must lie in"
 
 @dataclass(frozen=True)
 class ExternalPolicy:
-    """What the caller allows.
+    """The files that the caller allows.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class ExternalPolicy:
             As stored. Relative names start at `directory`; an absolute name that does not exist is looked for there
             by its last part, as libhdf5 does. The working directory and environment variables play no part.
         why
-            What refers to it, for the error's text.
+            The action that needs the file, for the error's text.
         own
             The named file, which needs no permission.
 

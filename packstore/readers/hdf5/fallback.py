@@ -1,7 +1,8 @@
-"""Reading through h5py what bytes alone do not give: nested variable-length data, and filters that only plugins know.
+"""Boxes of a dataset read through h5py; in: a file, a path and a box, out: the elements.
 
-Slower than the direct route, since libhdf5 works under one lock, and as right. It opens no file but the named one:
-datasets whose data lie in other files (virtual, external storage) never come here.
+This is for nested variable-length data and for filters that only plugins know. It is slower than the direct route,
+since libhdf5 works under one lock, and as right. It opens no file but the named one: datasets whose data lie in other
+files (virtual, external storage) never come here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import math
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -24,17 +24,15 @@ from packstore.core.boxes import box_shape, touched
 from packstore.core.threads import ForkSafeLock
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
-from packstore.readers.hdf5.format.heaps import HeapDamage, Heaps
 from packstore.readers.hdf5.types.stored import StoredType
-from packstore.readers.hdf5.vlen import check_elements
 from packstore.source import Source
 from packstore.source.cache import CHUNKS
 from packstore.storage import Facts, ManifestArray, SelectionReader
 
 if TYPE_CHECKING:
-    from packstore.readers.hdf5.types.disk import DiskType
+    from packstore.readers.hdf5.guard import ElementCheck
 
-__all__ = ["Elements", "H5Fallback"]
+__all__ = ["H5Fallback"]
 
 Array = npt.NDArray[Any]
 MAX_OPEN = 8
@@ -87,37 +85,6 @@ def _entry(source: Source) -> _Entry:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class Elements:
-    """A dataset's elements as they are stored, to look at what they refer to before libhdf5 does.
-
-    Parameters
-    ----------
-    stored
-        Opaque elements, without the dimensions of an array type.
-    kind
-        Their type.
-    heaps
-        Those of the file.
-    """
-
-    stored: ManifestArray
-    kind: DiskType
-    heaps: Heaps
-
-    def check(self, box: tuple[slice, ...], name: str) -> None:
-        """Raise CorruptDataError where an element refers to what is not there."""
-        from packstore.storage.read import read_box
-
-        part = np.ascontiguousarray(read_box(self.stored, box)).reshape(-1)
-        try:
-            check_elements(self.heaps, part.view(np.uint8).reshape(-1, self.kind.nbytes), self.kind)
-        except HeapDamage as why:
-            raise CorruptDataError(
-                message("reading", self.heaps.source.name, name, expected="variable-length data", got=why)
-            ) from None
-
-
 class H5Fallback(SelectionReader):
     """Boxes of one dataset, through h5py.
 
@@ -130,13 +97,13 @@ class H5Fallback(SelectionReader):
     described
         Its type.
     dims
-        Its dimensions, without those of an array type.
+        Its dimensions, without the ones that an array type adds.
     chunk
         Its chunk shape where chunks are worth keeping once they are decoded.
     plugins
         Whether hdf5plugin must be imported first.
     elements
-        What to look at before libhdf5 reads it, or None.
+        The stored elements, which are checked before libhdf5 reads them, or None.
 
     Notes
     -----
@@ -153,7 +120,7 @@ class H5Fallback(SelectionReader):
         chunk: tuple[int, ...] | None = None,
         *,
         plugins: bool = False,
-        elements: Elements | None = None,
+        elements: ElementCheck | None = None,
     ) -> None:
         self.source = source
         self.path = path
@@ -175,12 +142,12 @@ class H5Fallback(SelectionReader):
                 codes = [int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters())]
                 names = tuple(FILTERS[code].name if code in FILTERS else f"filter {code}" for code in codes)
                 chunked = plist.get_layout() == h5d.CHUNKED
-                # Variable-length elements lie elsewhere: the dataset itself holds only where.
+                # Chunks of variable-length elements hold references: the elements lie elsewhere.
                 whole = not self.described.dtype.hasobject
                 nbytes = int(dataset.get_storage_size()) if whole or not chunked else None
                 return Facts("through h5py", names, nbytes)
             except H5_ERRORS:
-                # Only a description: the array itself says what is wrong when it is read.
+                # Only a description: reading the array says what is damaged.
                 return Facts("through h5py")
 
     def read(self, selection: tuple[slice, ...]) -> Array:
@@ -228,7 +195,7 @@ class H5Fallback(SelectionReader):
 
     def _read(self, box: tuple[slice, ...]) -> Array:
         if self.plugins:
-            # Where it is not installed, h5py has the plugin from elsewhere: it was asked before.
+            # Where hdf5plugin is not installed, h5py has the plugin from elsewhere: the index asked for it.
             with contextlib.suppress(ImportError):
                 import hdf5plugin  # noqa: F401 (registers its plugins)
         name = self.path.decode("utf-8", "surrogateescape").lstrip("/")

@@ -1,4 +1,4 @@
-"""Opening HDF5 files without getting in anybody's way.
+"""An HDF5 file opened through h5py; in: a source, out: a session with its objects, addresses and heaps.
 
 h5py reads through a file object of ours, never through libhdf5's own driver. Such a file takes no lock and shares
 nothing with files that the caller has open in the same process (libhdf5 refuses a second open whose locking or access
@@ -16,13 +16,16 @@ from typing import Any
 import h5py
 from h5py import h5f, h5fd, h5p
 
-from packstore.errors import CorruptDataError, FormatError, StaleFileError, TruncatedFileError, message
-from packstore.readers.hdf5.format.heaps import SIGNATURE, Heaps, is_endless
+from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
+from packstore.readers.hdf5.format.collection import SIGNATURE
+from packstore.readers.hdf5.format.heaps import Heaps
+from packstore.readers.hdf5.format.place import Place
+from packstore.readers.hdf5.guard import check_heap
 from packstore.source import FileSource, Fingerprint, RemoteSource, Source
 
 __all__ = ["H5_ERRORS", "Session"]
 
-# What h5py raises for damaged or unusual objects: libhdf5's error classes become any of these. MemoryError and
+# h5py raises these for damaged or unusual objects, whatever libhdf5's class of the error is. MemoryError and
 # OverflowError come from declared sizes that no machine holds, SystemError from a callback that failed in C.
 H5_ERRORS = (
     RuntimeError,
@@ -49,7 +52,7 @@ class _Bytes:
         self._at = 0
         self._nbytes = source.nbytes
         self._fd = -1
-        # Of lengths in the file; the superblock tells it.
+        # Width of lengths in the file; the superblock tells it once libhdf5 has read it.
         self.length_nbytes = 8
         if isinstance(source, FileSource):
             # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
@@ -80,11 +83,11 @@ class _Bytes:
         view = memoryview(buffer).cast("B")
         n = min(len(view), max(self._nbytes - self._at, 0))
         self._read_at(self._at, view[:n])
-        # libhdf5 reads a global heap from its first byte; one further on is read ahead, and may never be looked at.
+        # libhdf5 starts to read a global heap at its first byte. A heap further on in these bytes was only read ahead.
         if view[: len(SIGNATURE)] == SIGNATURE:
             self._check_heap(self._at)
         self._at += n
-        # libhdf5 reads ahead past the end of a short file; what lies there is zeros to it.
+        # libhdf5 reads ahead past the end of a short file, and takes the bytes there as zeros.
         view[n:] = bytes(len(view) - n)
         return len(view)
 
@@ -101,22 +104,12 @@ class _Bytes:
             done += got
 
     def _check_heap(self, offset: int) -> None:
-        """Refuse a global heap that libhdf5 would never come to the end of."""
-
         def read(at: int, nbytes: int) -> bytes:
             buffer = bytearray(max(min(nbytes, self._nbytes - at), 0))
             self._read_at(at, memoryview(buffer))
             return bytes(buffer)
 
-        if is_endless(read, offset, self.length_nbytes):
-            raise CorruptDataError(
-                message(
-                    f"reading the global heap at byte {offset}",
-                    self._source.name,
-                    expected="objects one after the other",
-                    got="one that takes no room",
-                )
-            )
+        check_heap(read, offset, self.length_nbytes, self._source.name)
 
     def read(self, size: int = -1) -> bytes:
         n = max(self._nbytes - self._at, 0) if size < 0 else size
@@ -135,7 +128,7 @@ class _Bytes:
 
 
 def _open(file: _Bytes) -> h5py.h5f.FileID:
-    """What ``h5py.File(file, "r")`` does, with a smaller cache in libhdf5: an index is read once, front to back."""
+    """Open as ``h5py.File(file, "r")`` does, with a smaller cache in libhdf5: an index is read once, front to back."""
     fapl = h5p.create(h5p.FILE_ACCESS)
     fapl.set_fclose_degree(h5f.CLOSE_STRONG)
     fapl.set_fileobj_driver(h5fd.fileobj_driver, file)
@@ -160,16 +153,17 @@ class Session:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        # How many are at work on its objects right now: such a session is not closed to make room.
+        # The number of callers that use its objects right now: a session in use is not closed to make room.
         self.users = 0
         self._bytes = _Bytes(source)
         try:
             self.file = h5py.File(_open(self._bytes))
             fcpl = self.file.id.get_create_plist()
-            self.offset_nbytes, self.length_nbytes = (int(n) for n in fcpl.get_sizes())
-            self._bytes.length_nbytes = self.length_nbytes
-            self.userblock = int(fcpl.get_userblock())
-            self.heaps = Heaps(source, self.userblock, self.offset_nbytes, self.length_nbytes)
+            offset_nbytes, length_nbytes = (int(n) for n in fcpl.get_sizes())
+            self._bytes.length_nbytes = length_nbytes
+            # The address 0 of this file: all addresses count from the end of the user block.
+            self.origin = Place(source, 0, int(fcpl.get_userblock()), offset_nbytes, length_nbytes)
+            self.heaps = Heaps(self.origin)
         except H5_ERRORS as why:
             self._bytes.close()
             if isinstance(why, StaleFileError):
@@ -197,15 +191,15 @@ class Session:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def place(self, address: int) -> tuple[Source, int, int, int, int]:
-        """What the functions of `packstore.readers.hdf5.format.header` need to read the object header at `address`."""
-        return self.source, address, self.userblock, self.offset_nbytes, self.length_nbytes
+    def place(self, address: int) -> Place:
+        """An address of this file."""
+        return self.origin.at(address)
 
-    def header_of(self, oid: Any) -> tuple[Source, int, int, int, int]:
-        """The `place` of the header of a group, dataset or named type that h5py has open."""
+    def header_of(self, oid: Any) -> Place:
+        """The header of a group, dataset or named type that h5py has open."""
         return self.place(int(h5py.h5o.get_info(oid).addr))
 
     @property
     def directory(self) -> str | None:
-        """Where relative names of other files start; None for a remote file."""
+        """The folder where relative names of other files start; None for a remote file."""
         return None if isinstance(self.source, RemoteSource) else os.path.dirname(self.source.path)

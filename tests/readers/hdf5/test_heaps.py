@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from packstore.readers.hdf5.format.heaps import HeapDamage, Heaps, is_endless, parse
+from packstore.readers.hdf5.format.collection import parse
+from packstore.readers.hdf5.format.heaps import Heaps
+from packstore.readers.hdf5.format.place import Place
+from packstore.readers.hdf5.guard.blocks import is_endless
+from packstore.readers.hdf5.problems import Damaged
 from packstore.source import FileSource
 
 
@@ -57,7 +61,7 @@ def test_endless(length_nbytes: int, index: int) -> None:
     heap = collection(entry(1, 3, b"abc", length_nbytes), bad, bytes(64), length_nbytes=length_nbytes)
     assert endless(heap, length_nbytes)
     assert endless(bytes(8) + heap, length_nbytes, at=8)
-    with pytest.raises(HeapDamage):
+    with pytest.raises(Damaged):
         parse(heap, length_nbytes)
 
 
@@ -80,13 +84,13 @@ def test_what_is_no_collection_is_not_endless() -> None:
     ],
 )
 def test_damage(entries: tuple[bytes, ...], why: str) -> None:
-    with pytest.raises(HeapDamage, match=why):
+    with pytest.raises(Damaged, match=why):
         parse(collection(*entries))
 
 
 def heaps_of(path: Path, raw: bytes, base: int = 0) -> Heaps:
     path.write_bytes(raw)
-    return Heaps(FileSource(path), base, 8, 8)
+    return Heaps(Place(FileSource(path), 0, base, 8, 8))
 
 
 @pytest.mark.parametrize("base", [0, 512, 4])
@@ -110,12 +114,12 @@ def test_locate(tmp_path: Path, base: int, count: int) -> None:
         wrong = part[2]
         for value in (wrong + type(wrong)(1), 10**6, 2**31):
             part[2] = value
-            with pytest.raises(HeapDamage) as caught:
+            with pytest.raises(Damaged) as caught:
                 heaps.locate(address, index, nbytes)
             assert caught.value.element == 2
         part[2] = wrong
     assert heaps.read(0, 1) == data[0]
-    with pytest.raises(HeapDamage, match="no object 999"):
+    with pytest.raises(Damaged, match="no object 999"):
         heaps.read(0, 999)
 
 
@@ -133,5 +137,5 @@ def test_locate(tmp_path: Path, base: int, count: int) -> None:
 def test_collections_that_are_none(tmp_path: Path, raw: bytes, why: str) -> None:
     heaps = heaps_of(tmp_path / "x", raw)
     for count in (1, 100):
-        with pytest.raises(HeapDamage, match=why):
+        with pytest.raises(Damaged, match=why):
             heaps.locate(np.zeros(count, np.uint64), np.arange(1, count + 1), np.ones(count, np.int64))

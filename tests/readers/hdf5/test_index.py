@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import CorruptDataError
-from packstore.readers.hdf5 import chunk_checks, index, read
+from packstore.readers.hdf5 import chunk_index, read
+from packstore.readers.hdf5.chunk_list import Collector
 from packstore.readers.hdf5.files import Session
 from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
+from packstore.readers.hdf5.guard import chunks as chunk_checks
+from packstore.readers.hdf5.problems import Damaged
 from packstore.source import FileSource
 from packstore.storage import DelegatedManifest
 from packstore.storage.places import TablePlaces
@@ -54,8 +57,7 @@ def make(
 
 def index_kind(path: Path) -> int:
     with Session(FileSource(path)) as session:
-        address = h5py.h5o.get_info(session.file["x"].id).addr
-        return chunk_layout(session.source, address, 0, session.offset_nbytes, session.length_nbytes).index
+        return chunk_layout(session.header_of(session.file["x"].id)).index
 
 
 @pytest.mark.parametrize("gzip", [False, True])
@@ -204,8 +206,8 @@ def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> A
     ],
 )
 def test_each_check(entries: list[Any], why: str) -> None:
-    table = index._Collector(_Session(), (2, 2), (2, 3), (), 24)  # type: ignore[arg-type]
-    with pytest.raises(chunk_checks.BadIndex, match=why):
+    table = Collector(_Session(), (2, 2), (2, 3), (), 24)  # type: ignore[arg-type]
+    with pytest.raises(Damaged, match=why):
         table.collect(_List(entries), 2, None)  # type: ignore[arg-type]
 
 
@@ -256,7 +258,7 @@ def test_what_libhdf5_must_not_read_either(
     listed: Any = _List([info((0, 0), 100), entry])
     monkeypatch.setattr(chunk_checks, "layout_of", lambda *_: ChunkLayout(0, False))
     why = f"expected chunks of {least} bytes or more, inside the file's 1000, got {entry.size} bytes at offset"
-    table = index._Collector(_Session(), (2, 2), (2, 3), filters, 24)  # type: ignore[arg-type]
+    table = Collector(_Session(), (2, 2), (2, 3), filters, 24)  # type: ignore[arg-type]
     with pytest.raises(CorruptDataError, match=rf"reading the chunk index of x\.h5: {why} {entry.byte_offset}"):
         table.collect(listed, 2, None)
     with pytest.raises(CorruptDataError, match=why):
@@ -277,7 +279,7 @@ def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch
     make(path, (5, 7), None, (2, 3), gzip=True)
 
     def bad(*args: Any) -> Any:
-        raise chunk_checks.BadIndex("for the test")
+        raise Damaged("for the test")
 
     monkeypatch.setattr("packstore.readers.hdf5.layouts.chunk_table", bad)
     assert isinstance(check(path).arrays["x"].storage, DelegatedManifest)
@@ -292,7 +294,7 @@ def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.Mon
         listed: list[Any] = []
         dataset.chunk_iter(listed.append)
         swapped = [info(a.chunk_offset, b.byte_offset) for a, b in zip(listed, reversed(listed), strict=True)]
-        table = index._Collector(session, (2, 2), (2, 3), (), 24)
+        table = Collector(session, (2, 2), (2, 3), (), 24)
         table.collect(_List(swapped), 4, None)  # type: ignore[arg-type]
-        with pytest.raises(chunk_checks.BadIndex, match="libhdf5 reads other bytes"):
-            index._compare(session, dataset, table, table.sample(3))
+        with pytest.raises(Damaged, match="libhdf5 reads other bytes"):
+            chunk_index._compare(session, dataset, table, table.sample(3))

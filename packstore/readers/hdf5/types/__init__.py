@@ -1,4 +1,4 @@
-"""HDF5 data types in numpy's terms: what a user gets, how it lies on disk, and how to get from one to the other.
+"""HDF5 data types in numpy's terms; in: an h5py type, out: its dtype, its layout on disk, and the way between them.
 
 The values are those that h5py returns for ``dataset[...]``. Where raw bytes are enough, they decode with numpy alone,
 outside the library's lock; where they are not (data in the global heap), `StoredType.stored` is None and the
@@ -13,7 +13,8 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
 from packstore.errors import UnsupportedError, message
-from packstore.readers.hdf5.types.kinds import RefusedError, describe
+from packstore.readers.hdf5.problems import NotServed
+from packstore.readers.hdf5.types.kinds import describe
 from packstore.readers.hdf5.types.stored import StoredType
 
 __all__ = ["StoredType", "describe_type", "fill_value"]
@@ -63,7 +64,7 @@ def describe_type(tid: h5t.TypeID, path: str = "", name: str | None = None) -> S
                 _known.clear()
             _known[key] = found
         return found
-    except RefusedError as why:
+    except NotServed as why:
         text: object = why
     except (ValueError, TypeError, KeyError, RuntimeError, OverflowError, OSError) as why:
         # What h5py and numpy raise for types they cannot name: odd sizes, byte orders, precisions, member names.

@@ -1,4 +1,4 @@
-"""From stored HDF5 elements to numpy values: one small, stateless, thread-safe callable per kind of type.
+"""Conversions, one small thread-safe callable per kind of type; in: stored HDF5 elements, out: numpy values.
 
 Each takes an array in the stored layout (any shape) and returns an array of the same shape in the numpy dtype, with the
 values that libhdf5's own conversion to that dtype gives. They pickle as their few parameters.
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from h5py import h5t
 
 __all__ = ["BitRange", "Convert", "ConvertFields", "LibraryConvert", "NamedBool", "Tabulate", "TrimSpaces", "TrimTail"]
 
@@ -48,7 +49,7 @@ class NamedBool:
 
 @dataclass(frozen=True)
 class TrimTail:
-    """Null-terminated strings: what follows the first NUL is not part of the string."""
+    """Null-terminated strings: the bytes behind the first NUL are not part of the string."""
 
     def __call__(self, stored: Array) -> Array:
         data = _letters(stored)
@@ -126,8 +127,6 @@ class LibraryConvert:
     dtype: np.dtype[Any]
 
     def __call__(self, stored: Array) -> Array:
-        from h5py import h5t
-
         source, target = h5t.decode(self.source), h5t.decode(self.target)
         nbytes = stored.dtype.itemsize * stored.size
         # The conversion is in place, so the buffer must hold the wider of the two.

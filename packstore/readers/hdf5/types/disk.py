@@ -1,4 +1,4 @@
-"""Where an element of a type refers to the global heap, as it lies on disk.
+"""The references to the global heap in an element of a type; in: an h5py type, out: where they lie in its bytes.
 
 h5py's types are those of memory, where variable-length data are pointers of another size than the references on disk.
 """
@@ -10,20 +10,18 @@ from dataclasses import dataclass
 
 from h5py import h5t
 
-__all__ = ["DiskType", "Slot", "UnsafeType", "disk_type"]
+from packstore.readers.hdf5.problems import NotServed
+
+__all__ = ["DiskType", "Slot", "disk_type"]
 
 MAX_DEPTH = 32
-# References to the heap in one element; array types multiply them.
+# The most references to the heap in one element; array types multiply them.
 MAX_SLOTS = 1 << 16
-
-
-class UnsafeType(Exception):
-    """A type that libhdf5 must not be asked to read; the text says why. Never leaves this reader."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A reference to the heap: where in the element, and what it leads to (None: an object of any size)."""
+    """A reference to the heap: its offset in the element, and the type of its target (None: an object of any size)."""
 
     offset: int
     inner: DiskType | None
@@ -45,11 +43,11 @@ def disk_type(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> DiskTy
 
     Raises
     ------
-    UnsafeType
+    NotServed
         A variable-length type that is neither text nor a sequence, on which libhdf5 2.0 fails without an error.
     """
     if depth > MAX_DEPTH:
-        raise UnsafeType(f"types nested more than {MAX_DEPTH} deep")
+        raise NotServed(f"types nested more than {MAX_DEPTH} deep")
     kind = tid.get_class()
     if kind == h5t.STRING:
         if not tid.is_variable_str():
@@ -59,7 +57,7 @@ def disk_type(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> DiskTy
         # Behind two bytes of the serialised form and one of version and class: 0 for a sequence, 1 for text.
         what = tid.encode()[3] & 15
         if what:
-            raise UnsafeType(f"variable-length data of the unknown kind {what}")
+            raise NotServed(f"variable-length data of the unknown kind {what}")
         return DiskType(8 + offset_nbytes, (Slot(0, disk_type(tid.get_super(), offset_nbytes, depth + 1)),))
     if kind == h5t.ARRAY:
         return _array(disk_type(tid.get_super(), offset_nbytes, depth + 1), tid.get_array_dims())
@@ -76,7 +74,7 @@ def disk_type(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> DiskTy
 def _array(base: DiskType, dims: tuple[int, ...]) -> DiskType:
     count = math.prod(int(n) for n in dims)
     if base.slots and count * len(base.slots) > MAX_SLOTS:
-        raise UnsafeType(f"{count} variable-length parts in one element")
+        raise NotServed(f"{count} variable-length parts in one element")
     slots = tuple(Slot(i * base.nbytes + s.offset, s.inner) for i in range(count) for s in base.slots)
     return DiskType(count * base.nbytes, slots)
 
@@ -91,5 +89,5 @@ def _compound(tid: h5t.TypeID, offset_nbytes: int, depth: int) -> DiskType:
         # In memory all that follows is moved by as much as the parts before it are larger.
         shift += inner.nbytes - member.get_size()
     if len(slots) > MAX_SLOTS:
-        raise UnsafeType(f"{len(slots)} variable-length parts in one element")
+        raise NotServed(f"{len(slots)} variable-length parts in one element")
     return DiskType(tid.get_size() + shift, tuple(slots))

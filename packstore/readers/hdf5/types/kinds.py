@@ -1,4 +1,4 @@
-"""One function for each HDF5 type class: from an h5py type identifier to a `StoredType`.
+"""One function for each HDF5 type class; in: an h5py type identifier, out: a `StoredType`.
 
 The layouts are those of the HDF5 file format, "The Datatype Message"; the dtypes and values those of h5py.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from h5py import h5t
 
+from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.types.convert import (
     BitRange,
     ConvertFields,
@@ -24,7 +25,7 @@ from packstore.readers.hdf5.types.convert import (
 )
 from packstore.readers.hdf5.types.stored import StoredType
 
-__all__ = ["RefusedError", "describe"]
+__all__ = ["describe"]
 
 DType = np.dtype[Any]
 MAX_DEPTH = 32
@@ -32,21 +33,17 @@ OBJECT_REFERENCES = "object references point into the file and have no value out
 REGION_REFERENCES = "region references point into the file and have no value outside it"
 
 
-class RefusedError(Exception):
-    """Why a type is not served; becomes an UnsupportedError that names the dataset."""
-
-
 def describe(tid: h5t.TypeID, depth: int = 0) -> StoredType:
-    """Describe `tid`; `depth` counts the types around it."""
+    """Describe `tid`; `depth` counts the types around it. Raises NotServed for types that no numpy dtype holds."""
     if depth > MAX_DEPTH:
-        raise RefusedError(f"types nested more than {MAX_DEPTH} deep")
+        raise NotServed(f"types nested more than {MAX_DEPTH} deep")
     kind = tid.get_class()
     by_kind = _KINDS.get(kind)
     if by_kind is None:
-        raise RefusedError(f"HDF5 type class {kind}")
+        raise NotServed(f"HDF5 type class {kind}")
     found = by_kind(tid, depth)
     if found.nbytes not in (None, tid.get_size()):
-        raise RefusedError(f"an HDF5 type of {tid.get_size()} bytes that numpy holds in {found.nbytes}")
+        raise NotServed(f"an HDF5 type of {tid.get_size()} bytes that numpy holds in {found.nbytes}")
     return found
 
 
@@ -72,7 +69,7 @@ def _by_library(tid: h5t.TypeID, dtype: DType) -> StoredType:
     if tid.equal(target):
         return _raw(dtype)
     if h5t.find(tid, target) is None:
-        raise RefusedError(f"libhdf5 does not convert this type to {dtype}")
+        raise NotServed(f"libhdf5 does not convert this type to {dtype}")
     convert = LibraryConvert(tid.encode(), target.encode(), dtype)
     nbytes = tid.get_size()
     stored = np.dtype(f"V{nbytes}")
@@ -98,7 +95,7 @@ def _integer(tid: h5t.TypeID, depth: int) -> StoredType:
 def _bits(dtype: DType, offset: int, precision: int) -> StoredType:
     width = dtype.itemsize * 8
     if precision == 0 or offset + precision > width:
-        raise RefusedError(f"{precision} bits from bit {offset} of {width}")
+        raise NotServed(f"{precision} bits from bit {offset} of {width}")
     if precision == width:
         return _raw(dtype)
     return StoredType(dtype, dtype, BitRange(dtype, offset, precision))
@@ -114,7 +111,7 @@ def _time(tid: h5t.TypeID, depth: int) -> StoredType:
     flags, precision, _ = _layout(tid)
     size = tid.get_size()
     if size not in (4, 8) or precision != size * 8:
-        raise RefusedError(f"a time of {precision} bits in {size} bytes")
+        raise NotServed(f"a time of {precision} bits in {size} bytes")
     return _raw(np.dtype(f"{'>' if flags[0] & 1 else '<'}i{size}"), hdf5_class="time")
 
 
@@ -128,7 +125,7 @@ def _float(tid: h5t.TypeID, depth: int) -> StoredType:
         top, bottom = 2**exponent - tid.get_ebias() - 1, 1 - tid.get_ebias()
         if mantissa <= info.nmant and top <= info.maxexp and bottom >= info.minexp:
             return _by_library(tid, np.dtype(code))
-    raise RefusedError(f"a VAX float of {mantissa} + {exponent} bits")
+    raise NotServed(f"a VAX float of {mantissa} + {exponent} bits")
 
 
 def _complex(tid: h5t.TypeID, depth: int) -> StoredType:
@@ -160,7 +157,7 @@ def _opaque(tid: h5t.TypeID, depth: int) -> StoredType:
             dtype = np.dtype(tag[6:].decode("ascii"))
         except (TypeError, ValueError, SyntaxError):
             dtype = None
-        # The tag is text from the file: take only what is plain data of the type's own size.
+        # The tag is text from the file: only a dtype of plain data of the type's own size is taken from it.
         if dtype is not None and not dtype.hasobject and dtype.subdtype is None and dtype.itemsize == size:
             return _raw(dtype)
     text = tag.decode("utf-8", "backslashreplace")
@@ -178,14 +175,14 @@ def _string(tid: h5t.TypeID, depth: int) -> StoredType:
         return StoredType(dtype, dtype, TrimTail())
     if pad == h5t.STR_SPACEPAD:
         return StoredType(dtype, dtype, TrimSpaces())
-    raise RefusedError(f"string padding {pad}")
+    raise NotServed(f"string padding {pad}")
 
 
 def _vlen(tid: h5t.TypeID, depth: int) -> StoredType:
     what = _layout(tid)[0][0] & 15
     if what:
         # libhdf5 2.0 reads neither, and fails without an error.
-        raise RefusedError(f"variable-length data of the unknown kind {what}")
+        raise NotServed(f"variable-length data of the unknown kind {what}")
     base = describe(tid.get_super(), depth + 1)
     return StoredType(tid.dtype, None, attributes=base.attributes)
 
@@ -197,10 +194,10 @@ def _array(tid: h5t.TypeID, depth: int) -> StoredType:
 
 def _reference(tid: h5t.TypeID, depth: int) -> StoredType:
     if tid.equal(h5t.STD_REF_OBJ):
-        raise RefusedError(OBJECT_REFERENCES)
+        raise NotServed(OBJECT_REFERENCES)
     if tid.equal(h5t.STD_REF_DSETREG):
-        raise RefusedError(REGION_REFERENCES)
-    raise RefusedError("references of a kind that h5py does not read")
+        raise NotServed(REGION_REFERENCES)
+    raise NotServed("references of a kind that h5py does not read")
 
 
 def _compound(tid: h5t.TypeID, depth: int) -> StoredType:

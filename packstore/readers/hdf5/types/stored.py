@@ -1,4 +1,4 @@
-"""What is known about one HDF5 data type once it has been described."""
+"""The record of one described HDF5 data type; in: its parts, out: the decoding of stored elements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StoredType:
     Parameters
     ----------
     dtype
-        What the user gets: h5py's dtype, without the trailing dimensions of an array type. Object for
+        The dtype that the user gets: h5py's, without the trailing dimensions of an array type. Object for
         variable-length data, with h5py's metadata (`h5py.check_string_dtype` and `h5py.check_vlen_dtype` know it).
     stored
         The layout of one element on disk, also without `extra_shape`: ``stored.itemsize * prod(extra_shape)`` is the

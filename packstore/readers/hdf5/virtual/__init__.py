@@ -1,1 +1,1 @@
-"""Virtual datasets: their layout, their selections, and the reading of boxes."""
+"""Virtual datasets; in: an open virtual dataset, out: its sources, their selections, and a reader of boxes."""

@@ -1,7 +1,7 @@
-"""Virtual datasets, mapped source by source.
+"""Boxes of virtual datasets; in: the parts that sources fill and a box, out: its elements.
 
-libhdf5 is not asked to read them: it would open the source files by rules of its own (environment, working directory)
-and under its lock. Each source is an array like any other here, so the parts of a virtual dataset are read in parallel.
+libhdf5 does not read them: it would open the source files by rules of its own (environment, working directory) and
+under its lock. Each source is an array like any other, so the parts of a virtual dataset are read in parallel.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from packstore.errors import CorruptDataError, UnsupportedError, message
 from packstore.readers.hdf5.virtual.selections import Picked, Points, Product, Run, cover, overlap, pick
 from packstore.source import FileSource
 from packstore.storage import Facts, ManifestArray, SelectionReader
+from packstore.storage.read import read_box
 
 if TYPE_CHECKING:
-    from packstore.readers.hdf5.external import ExternalPolicy
+    from packstore.storage import ManifestGroup
 
-__all__ = ["Mapping", "SourceRef", "VirtualReader", "converter"]
+__all__ = ["SourcePart", "SourceRef", "VirtualReader", "converter"]
 
 Array = npt.NDArray[Any]
 PARALLEL_NBYTES = 4 << 20
@@ -37,17 +38,19 @@ class SourceRef:
     Parameters
     ----------
     array
-        None: not looked at yet, or missing where `path` is None.
+        The description; None where it was not read yet, and where `path` is None because the source is missing.
     path, dataset
         The file, allowed by the caller, and the dataset in it.
-    policy, chain
-        For what the source itself refers to.
+    read
+        ``read(source, dataset)`` reads the other file.
+    chain
+        The virtual datasets that this source is a part of: (file, dataset).
     """
 
     array: ManifestArray | None
     path: str | None = None
     dataset: str = ""
-    policy: ExternalPolicy | None = None
+    read: Callable[[FileSource, str], ManifestGroup] | None = None
     chain: tuple[tuple[str, str], ...] = ()
     _lock: ForkSafeLock = field(default_factory=ForkSafeLock)
 
@@ -62,19 +65,12 @@ class SourceRef:
         return self.array
 
     def _describe(self, path: str) -> ManifestArray | None:
-        from packstore.readers.hdf5 import read
-
-        assert self.policy is not None
+        assert self.read is not None
         if (path, self.dataset) in self.chain or len(self.chain) > MAX_CHAIN:
             raise UnsupportedError(
                 message("reading a virtual dataset from", path, self.dataset, got="a source that leads back to itself")
             )
-        found = read(
-            FileSource(path),
-            component=self.dataset,
-            allow_external=self.policy.root or self.policy.root == "",
-            _chain=self.chain,
-        )
+        found = self.read(FileSource(path), self.dataset)
         if self.dataset in found.unsupported and self.dataset not in found.arrays:
             raise UnsupportedError(
                 message("reading a virtual dataset from", path, self.dataset, got=found.unsupported[self.dataset])
@@ -83,7 +79,7 @@ class SourceRef:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class SourcePart:
     """Elements of the virtual dataset and the elements of a source that they are, in the order of both selections.
 
     `source` is None where all of the source is mapped, whatever its shape.
@@ -99,7 +95,7 @@ class VirtualReader(SelectionReader):
 
     Notes
     -----
-    Thread safe. What no source covers, and what lies in a missing source, is the fill value. Where mappings overlap,
+    Thread safe. Elements that no source covers, or whose source is missing, are the fill value. Where mappings overlap,
     the last one counts.
     """
 
@@ -110,7 +106,7 @@ class VirtualReader(SelectionReader):
         extra_shape: tuple[int, ...],
         dtype: np.dtype[Any],
         fill: Any,
-        mappings: list[Mapping],
+        mappings: list[SourcePart],
     ) -> None:
         self.name = name
         self.ndim = ndim
@@ -132,9 +128,9 @@ class VirtualReader(SelectionReader):
         Raises
         ------
         UnsupportedError
-            A source cannot be served, or only by a conversion of types that is not.
+            A source cannot be served, or only libhdf5 converts its type.
         PackstoreError
-            What reading a source raises.
+            A source does not read.
         """
         shape = box_shape(selection)
         out = np.zeros(shape, self.dtype)
@@ -157,8 +153,8 @@ class VirtualReader(SelectionReader):
                 out[part[0]] = part[1]
         return out
 
-    def _part(self, mapping: Mapping, selection: tuple[slice, ...]) -> tuple[Any, Array] | None:
-        """Where elements of one source go in the result, and the elements."""
+    def _part(self, mapping: SourcePart, selection: tuple[slice, ...]) -> tuple[Any, Array] | None:
+        """The index in the result that one source fills, and its elements; None where it fills nothing."""
         source = mapping.ref.get()
         if source is None:
             return None
@@ -197,9 +193,7 @@ class VirtualReader(SelectionReader):
         inner: tuple[slice, ...],
         convert: Callable[[Array], Array],
     ) -> tuple[Any, Array] | None:
-        """Axis by axis, where the axes of both sides correspond."""
-        from packstore.storage.read import read_box
-
+        """One source's part, axis by axis, where the axes of both sides correspond."""
         numbers: list[Picked] = []
         places: list[Picked] = []
         for axis, wanted in zip(virtual.axes, outer, strict=True):
@@ -233,9 +227,7 @@ class VirtualReader(SelectionReader):
         inner: tuple[slice, ...],
         convert: Callable[[Array], Array],
     ) -> tuple[Any, Array] | None:
-        """Element by element, for unions of blocks and for selections of different shapes."""
-        from packstore.storage.read import read_box
-
+        """One source's part, element by element: for unions of blocks, and selections of different shapes."""
         at = virtual.points()
         inside = np.ones(len(at), bool)
         for i, s in enumerate(outer):
@@ -252,26 +244,26 @@ class VirtualReader(SelectionReader):
         data = read_box(source, (*box, *inner))
         return tuple(places.T), convert(data[tuple((wanted - low).T)])
 
-    def _mismatch(self, mapping: Mapping, expected: object, got: object) -> CorruptDataError:
+    def _mismatch(self, mapping: SourcePart, expected: object, got: object) -> CorruptDataError:
         where = f"{mapping.ref.path or self.name}[{mapping.ref.dataset}]"
         return CorruptDataError(message(f"mapping {where} into", self.name, expected=expected, got=got))
 
 
 def converter(source: np.dtype[Any], target: np.dtype[Any]) -> Callable[[Array], Array] | str:
-    """How elements of a source become those of the virtual dataset, as in libhdf5; a text where they do not."""
+    """libhdf5's conversion from a source's dtype to the virtual dataset's; a text where this module has none."""
     if source == target:
         return _same
     if source.kind in "iu" and target.kind in "iu":
         low, high = np.iinfo(target).min, np.iinfo(target).max
         if np.can_cast(source, target, "safe"):
             return lambda a: a.astype(target)
-        # libhdf5 takes the nearest value that there is.
+        # libhdf5 takes the nearest value that the target can hold.
         floor, ceiling = max(low, np.iinfo(source).min), min(high, np.iinfo(source).max)
         return lambda a: np.clip(a, floor, ceiling).astype(target)
     if source.kind in "iuf" and target.kind == "f":
 
         def narrow(a: Array) -> Array:
-            # What is too large for the target is infinite there too.
+            # Values that are too large for the target become infinite in libhdf5, too.
             with np.errstate(over="ignore"):
                 return a.astype(target)
 

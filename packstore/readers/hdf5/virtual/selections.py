@@ -1,4 +1,4 @@
-"""HDF5 dataspace selections as index sets an axis, and the part of one that a box asks for."""
+"""HDF5 dataspace selections; in: an h5py dataspace, out: the indices of each axis, and the part of them in a box."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 UNLIMITED = h5s.UNLIMITED
 Index = npt.NDArray[np.int64]
-# Selections that are no product of axes are held point by point; beyond this they would fill the memory.
+# The most elements of a selection that is kept point by point, since it is no product of axes: 128 MB an axis.
 MAX_POINTS = 1 << 24
 
 
@@ -133,7 +133,7 @@ def selection_of(
     Parameters
     ----------
     shape
-        What "all" means.
+        The dimensions that a selection of everything covers.
     elements
         Axis to number of indices, for unlimited axes.
     """
@@ -206,7 +206,7 @@ def pick(axis: Axis, which: Picked) -> Axis:
 
 
 def cover(axis: Axis) -> tuple[slice, Index | None]:
-    """A slice that holds all indices of a non-empty axis, and what to take of its result (None: all)."""
+    """A slice that holds all indices of a non-empty axis, and the numbers to take from its result (None: all)."""
     if isinstance(axis, Run):
         return slice(axis.start, axis.start + (axis.n - 1) * axis.step + 1, axis.step), None
     low = int(axis.min())

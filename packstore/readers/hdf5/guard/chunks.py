@@ -1,13 +1,13 @@
-"""What must hold of a dataset's chunks before libhdf5 may look at them, or at what it says of them.
+"""Sizes and places of chunks, checked before libhdf5 reads them; in: a dataset or its list, out: nothing, or an error.
 
-It believes its indexes: it takes the checksum off a chunk that is shorter than it, and looks up chunks beyond the end
-of an array of them.
+libhdf5 believes its indexes: it takes the checksum off a chunk that is shorter than a checksum, and it looks up chunks
+beyond the end of a fixed array of them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -15,31 +15,42 @@ import numpy.typing as npt
 
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.errors import CorruptDataError, PackstoreError, message
-from packstore.readers.hdf5.files import Session
 from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
-from packstore.source import Source
+from packstore.readers.hdf5.problems import Damaged
 
-__all__ = ["BadIndex", "check_chunks", "check_ranges", "check_room", "layout_of"]
+if TYPE_CHECKING:
+    from packstore.readers.hdf5.files import Session
+    from packstore.source import Source
+
+__all__ = ["check_chunks", "check_ranges", "check_room", "layout_of"]
 
 U64 = npt.NDArray[np.uint64]
 _FLETCHER32, _CHECKSUM_NBYTES = 3, 4
 
 
-class BadIndex(Exception):
-    """The chunk list cannot be right, or cannot be held; the text says why. Never leaves this reader."""
-
-
 def layout_of(session: Session, dataset: h5py.h5d.DatasetID) -> ChunkLayout:
+    """The layout message of a chunked dataset; raises Damaged where it does not read."""
     try:
-        return chunk_layout(*session.header_of(dataset))
+        return chunk_layout(session.header_of(dataset))
     except (PackstoreError, IndexError) as why:
-        raise BadIndex(f"its layout message does not read: {why}") from None
+        raise Damaged(f"its layout message does not read: {why}") from None
 
 
 def check_ranges(
     source: Source, offset: U64, nbytes: U64, mask: npt.NDArray[np.uint32], filters: tuple[FilterSpec, ...]
 ) -> None:
-    """Refuse what libhdf5 would not survive either: it takes the checksum off a chunk that is shorter than it."""
+    """Refuse chunks outside the file, empty chunks, and chunks that are shorter than the checksum they end with.
+
+    Parameters
+    ----------
+    offset, nbytes, mask
+        One entry a chunk, as libhdf5 lists it.
+
+    Raises
+    ------
+    CorruptDataError
+        The first such chunk.
+    """
     end = np.uint64(source.nbytes)
     least = np.ones(len(nbytes), np.uint64)
     for i, spec in enumerate(filters):
@@ -62,10 +73,10 @@ def check_ranges(
 def check_room(
     session: Session, dataset: h5py.h5d.DatasetID, maxshape: tuple[int | None, ...], chunk: tuple[int, ...]
 ) -> None:
-    """Refuse a fixed array of another size than the dataset: libhdf5 looks up chunks beyond its end."""
+    """Refuse a fixed array of chunks that has another size than the dataset's grid of chunks."""
     try:
         room = layout_of(session, dataset).entries
-    except BadIndex:
+    except Damaged:
         return
     most = [None if n is None else -(-n // c) for n, c in zip(maxshape, chunk, strict=True)]
     if room is not None and (None in most or math.prod(n or 0 for n in most) != room):
@@ -87,7 +98,7 @@ def check_chunks(
     chunk: tuple[int, ...],
     filters: tuple[FilterSpec, ...],
 ) -> None:
-    """Look at sizes and places alone, before libhdf5 reads a dataset whose list of chunks is of no use otherwise.
+    """Check sizes and places of all chunks, for a dataset that libhdf5 then reads by itself.
 
     Raises
     ------

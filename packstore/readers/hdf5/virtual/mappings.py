@@ -1,8 +1,9 @@
-"""What a virtual dataset maps: its sources, and how large they make it."""
+"""The mappings of a virtual dataset; in: an open one, out: its ManifestArray, as large as its sources make it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -10,11 +11,12 @@ import numpy as np
 from h5py import h5s
 
 from packstore.errors import ExternalFileError, UnsupportedError, message
+from packstore.readers.hdf5.dataset import finish, open_dataset
 from packstore.readers.hdf5.format.header import stored_dimensions
-from packstore.readers.hdf5.layouts import finish, open_dataset
-from packstore.readers.hdf5.links import LinkFailure, Target, text
+from packstore.readers.hdf5.links import Target, root, text
+from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.types.empty import empty_element
-from packstore.readers.hdf5.virtual.reader import Mapping, SourceRef, VirtualReader
+from packstore.readers.hdf5.virtual.reader import SourcePart, SourceRef, VirtualReader
 from packstore.readers.hdf5.virtual.selections import UNLIMITED, clip_elements, clip_extent, selection_of
 from packstore.storage import DelegatedManifest, ManifestArray, regroup
 
@@ -28,7 +30,7 @@ MAX_MAPPINGS = 1 << 20
 
 @dataclass(frozen=True)
 class _Raw:
-    """A mapping as the file holds it."""
+    """A mapping as the file stores it."""
 
     file: str
     dataset: str
@@ -60,7 +62,7 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
         A source in the same file cannot be served, or the mapping leads back to itself.
     """
     session = target.session
-    where = (session.source.name, text(target.path).strip("/"))
+    where = (session.source.name, target.name)
     if where in context.chain:
         raise UnsupportedError(message("serving", *where, got="a virtual dataset that leads back to itself"))
     before = context.chain
@@ -75,7 +77,7 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
             )
             for i in range(dcpl.get_virtual_count())
         ]
-        dims = stored_dimensions(*session.header_of(target.oid))
+        dims = stored_dimensions(session.header_of(target.oid))
         dims, mappings = _Mapper(context, target, where).map(raws, dims)
     finally:
         context.chain = before
@@ -101,7 +103,9 @@ def _name(name: Any) -> str:
     return text(name) if isinstance(name, bytes) else str(name)
 
 
-def _chunk_shape(shape: tuple[int, ...], ndim: int, dtype: np.dtype[Any], mappings: list[Mapping]) -> tuple[int, ...]:
+def _chunk_shape(
+    shape: tuple[int, ...], ndim: int, dtype: np.dtype[Any], mappings: list[SourcePart]
+) -> tuple[int, ...]:
     """Pieces that do not cut across sources which tile the dataset: the largest source, cut where it is too large."""
     block = [max(n, 1) for n in shape]
     if mappings:
@@ -121,9 +125,12 @@ class _Mapper:
         self.refused: dict[str, str] = {}
         self.refs: dict[tuple[str, str], SourceRef] = {}
 
-    def map(self, raws: list[_Raw], dims: tuple[int, ...]) -> tuple[tuple[int, ...], list[Mapping]]:
-        """Dimensions and mappings; an unlimited mapping is as large as its source, printf names as far as files go."""
-        mappings: list[Mapping] = []
+    def map(self, raws: list[_Raw], dims: tuple[int, ...]) -> tuple[tuple[int, ...], list[SourcePart]]:
+        """The dataset's dimensions, and the parts that sources fill.
+
+        An unlimited mapping is as large as its source. A numbered name stands for sources up to the first missing one.
+        """
+        mappings: list[SourcePart] = []
         grown: dict[int, int] = {}
         least = [0] * len(dims)
         for raw in raws:
@@ -186,38 +193,40 @@ class _Mapper:
             try:
                 path = context.policy.find(session.directory, file, "mapping a source", session.source.name)
             except ExternalFileError:
-                # Collected, so that the error names all of them.
-                root = context.policy.root
-                self.refused[file] = f"sources inside {root}" if root else "no other file to be opened"
+                # Refused files are collected, so that one error names all of them.
+                folder = context.policy.root
+                self.refused[file] = f"sources inside {folder}" if folder else "no other file to be opened"
                 return SourceRef(None)
             if path is None:
                 return SourceRef(None, dataset=dataset)
             if path != session.source.name:
-                return SourceRef(None, path, dataset.strip("/"), context.policy, context.chain)
+                name = dataset.strip("/")
+                read = partial(context.functions.read, context.policy, context.chain)
+                return SourceRef(None, path, name, read, context.chain)
         try:
-            target = context.linker.resolve(context.linker.root(session), dataset.encode("utf-8", "surrogateescape"))
-        except LinkFailure:
+            target = context.linker.resolve(root(session), dataset.encode("utf-8", "surrogateescape"))
+        except NotServed:
             return SourceRef(None, dataset=dataset)
-        if not context.is_dataset(target):
+        if not target.is_dataset:
             return SourceRef(None, dataset=dataset)
-        described = context.describe(target)
-        if not isinstance(described, ManifestArray):
-            raise self._error(f"a source that is not served: {described}")
-        return SourceRef(described, dataset=dataset)
+        try:
+            return SourceRef(context.describe(target), dataset=dataset)
+        except NotServed as why:
+            raise self._error(f"a source that is not served: {why}") from None
 
-    def _fixed(self, raw: _Raw, dims: tuple[int, ...]) -> Mapping | None:
+    def _fixed(self, raw: _Raw, dims: tuple[int, ...]) -> SourcePart | None:
         virtual = selection_of(raw.virtual, dims)
         if virtual is None:
             return None
         ref = self._ref(_spell(raw.file), _spell(raw.dataset))
         if raw.source.get_select_type() == h5s.SEL_ALL:
-            return Mapping(virtual, None, ref)
+            return SourcePart(virtual, None, ref)
         source = selection_of(raw.source, ())
         if source is None:
             raise self._error("a mapping from nothing")
-        return Mapping(virtual, source, ref)
+        return SourcePart(virtual, source, ref)
 
-    def _unlimited(self, raw: _Raw, dims: tuple[int, ...], axis: int, grown: dict[int, int]) -> Mapping | None:
+    def _unlimited(self, raw: _Raw, dims: tuple[int, ...], axis: int, grown: dict[int, int]) -> SourcePart | None:
         """As many elements as the source has now."""
         grown.setdefault(axis, 0)
         s_axis = _unlimited_axis(raw.source)
@@ -235,9 +244,9 @@ class _Mapper:
         grown[axis] = max(grown[axis], clip_extent(n, start, stride, block))
         virtual = selection_of(raw.virtual, dims, {axis: n})
         source = selection_of(raw.source, (), {s_axis: n})
-        return None if virtual is None or source is None else Mapping(virtual, source, ref)
+        return None if virtual is None or source is None else SourcePart(virtual, source, ref)
 
-    def _by_block(self, raw: _Raw, dims: tuple[int, ...], axis: int, grown: dict[int, int]) -> list[Mapping]:
+    def _by_block(self, raw: _Raw, dims: tuple[int, ...], axis: int, grown: dict[int, int]) -> list[SourcePart]:
         """One source a block, up to the first that is missing."""
         grown.setdefault(axis, 0)
         parts = raw.virtual.get_regular_hyperslab()
@@ -245,7 +254,7 @@ class _Mapper:
         if count != UNLIMITED or block == UNLIMITED:
             raise self._error("numbered source names without numbered blocks")
         source = None if raw.source.get_select_type() == h5s.SEL_ALL else selection_of(raw.source, ())
-        found: list[Mapping] = []
+        found: list[SourcePart] = []
         while len(found) < MAX_MAPPINGS:
             number = len(found)
             ref = self._ref(_spell(raw.file, number), _spell(raw.dataset, number))
@@ -259,7 +268,7 @@ class _Mapper:
             slab.select_hyperslab(tuple(first), tuple(counts), tuple(parts[1]), tuple(blocks))
             virtual = selection_of(slab, extent)
             assert virtual is not None
-            found.append(Mapping(virtual, source, ref))
+            found.append(SourcePart(virtual, source, ref))
             grown[axis] = max(grown[axis], extent[axis])
         return found
 

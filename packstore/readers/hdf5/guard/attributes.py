@@ -1,0 +1,91 @@
+"""Attributes, checked before libhdf5 reads them; in: an open object and a name, out: the attribute, or an error."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from h5py import h5a
+
+from packstore.errors import CorruptDataError, message
+from packstore.readers.hdf5.format.attribute_bytes import attribute_values
+from packstore.readers.hdf5.guard.elements import check_elements
+from packstore.readers.hdf5.problems import Damaged, NotServed
+from packstore.readers.hdf5.types.disk import disk_type
+
+if TYPE_CHECKING:
+    from packstore.readers.hdf5.files import Session
+
+__all__ = ["CheckedAttributes"]
+
+
+class CheckedAttributes:
+    """The attributes of one object.
+
+    Parameters
+    ----------
+    session
+        The open file; None: only the types are checked.
+    oid
+        The object.
+    """
+
+    def __init__(self, session: Session | None, oid: Any) -> None:
+        self.session = session
+        self.oid = oid
+
+    def open(self, name: bytes) -> h5a.AttrID:
+        """Open an attribute that libhdf5 may read.
+
+        Raises
+        ------
+        CorruptDataError
+            HDF5 has no such type, or an element refers to an object that does not exist.
+        """
+        attr = h5a.open(self.oid, name)
+        try:
+            self._check(attr, name)
+        except (NotServed, Damaged) as why:
+            raise CorruptDataError(
+                message(
+                    f"reading the attribute {name.decode('utf-8', 'backslashreplace')!r} of",
+                    None if self.session is None else self.session.source.name,
+                    expected="variable-length data",
+                    got=why,
+                )
+            ) from None
+        return attr
+
+    def _check(self, attr: h5a.AttrID, name: bytes) -> None:
+        kind = disk_type(attr.get_type(), 8 if self.session is None else self.session.origin.offset_nbytes)
+        if not kind.slots or self.session is None:
+            return
+        data = self._values.get(name)
+        nbytes = attr.get_space().get_simple_extent_npoints() * kind.nbytes
+        if data is None or not nbytes:
+            return
+        if len(data) < nbytes:
+            raise Damaged(f"{len(data)} bytes for {nbytes}")
+        elements = np.frombuffer(data, np.uint8)[:nbytes].reshape(-1, kind.nbytes)
+        check_elements(self.session.heaps, elements, kind)
+
+    def references(self, name: bytes) -> list[int | None]:
+        """The addresses behind the first object references of an attribute of sequences of them; None where unknown."""
+        assert self.session is not None
+        heaps = self.session.heaps
+        data = self._values.get(name, b"")
+        found: list[int | None] = []
+        width = heaps.reference.itemsize
+        for _, address, index in np.frombuffer(data[: len(data) // width * width], heaps.reference).tolist():
+            try:
+                first = heaps.read(address, index)[: heaps.file.offset_nbytes] if address else b""
+            except Damaged:
+                first = b""
+            found.append(int.from_bytes(first, "little") if first else None)
+        return found
+
+    @cached_property
+    def _values(self) -> dict[bytes, bytes]:
+        assert self.session is not None
+        return attribute_values(self.session.header_of(self.oid))
