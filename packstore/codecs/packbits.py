@@ -22,17 +22,10 @@ from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import RangeByteRequest
 from zarr.storage import LocalStore, StorePath
 
-from packstore.codecs.bits.boxes import (
-    BoxPlan,
-    decode_array,
-    decode_box,
-    decode_frame,
-    encode_array,
-    encode_flat,
-    plan_box,
-    unpack_box,
-)
-from packstore.codecs.bits.kernels import count_nonzero_packed
+from packstore.codecs.bits.arrays import decode_array, decode_box, encode_array, packed_array
+from packstore.codecs.bits.boxes import BoxPlan, PackedArray, unpack_box
+from packstore.codecs.bits.counts import count_nonzero_packed
+from packstore.codecs.bits.frame import encode_flat
 from packstore.codecs.bits.layout import (
     BitLayout,
     PaddingEncoding,
@@ -41,6 +34,7 @@ from packstore.codecs.bits.layout import (
     encoded_nbytes,
     frame_nbytes,
 )
+from packstore.core.boxes import Box
 from packstore.errors import CodecConfigError, DtypeError, message
 
 if TYPE_CHECKING:
@@ -175,12 +169,14 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
     def _layout(self, spec: ArraySpec) -> BitLayout:
         return bit_layout(spec.dtype.to_native_dtype(), self.first_bit, self.last_bit)
 
+    def _packed(self, spec: ArraySpec) -> PackedArray:
+        dtype = spec.dtype.to_native_dtype()
+        return packed_array(spec.shape, dtype, self.padding_encoding, self.first_bit, self.last_bit)
+
     # --------------------------------------------------------------------------------------------- whole chunks
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        array = decode_frame(
-            chunk_bytes.as_numpy_array(), chunk_spec.shape, self._layout(chunk_spec), self.padding_encoding
-        )
+        array = self._packed(chunk_spec).decode(chunk_bytes.as_numpy_array())
         return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
 
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
@@ -238,23 +234,23 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
         return None if data is None else self._decode_part(data, part, chunk_spec)
 
     def _part(self, selection: Any, spec: ArraySpec) -> _Part:
-        bounds, rest = _split_selection(selection, spec.shape)
-        if bounds is None:
-            return _Part(None, rest, _nbytes(spec))
-        plan = plan_box(spec.shape, bounds, self._layout(spec), self.padding_encoding)
-        return _Part(plan, rest, math.prod(plan.box_shape) * plan.layout.dtype.itemsize)
+        packed = self._packed(spec)
+        box, rest = _split_selection(selection, spec.shape)
+        if box is None:
+            return _Part(packed, None, rest, _nbytes(spec))
+        plan = packed.plan(box)
+        return _Part(packed, plan, rest, plan.scratch_nbytes)
 
     def _decode_part(self, data: Buffer, part: _Part, spec: ArraySpec) -> NDBuffer:
-        if part.plan is None:
-            array = decode_frame(data.as_numpy_array(), spec.shape, self._layout(spec), self.padding_encoding)
-        else:
-            array = unpack_box(data.as_numpy_array(), part.plan)
+        stored = data.as_numpy_array()
+        array = part.packed.decode(stored) if part.plan is None else unpack_box(stored, part.plan)
         if part.rest is not None:
             array = np.asarray(array[part.rest])
         return spec.prototype.nd_buffer.from_numpy_array(array)
 
 
 class _Part(NamedTuple):  # made for every chunk of every read; a frozen dataclass would take three times as long
+    packed: PackedArray
     plan: BoxPlan | None  # None: the whole chunk
     rest: tuple[Any, ...] | None  # what is left to select within the plan's box; None: nothing
     nbytes: int  # unpacked, before `rest`
@@ -315,45 +311,40 @@ class _LocalReads:
 _local_reads = _LocalReads()
 
 
-def _split_selection(
-    selection: Any, shape: tuple[int, ...]
-) -> tuple[list[tuple[int, int]] | None, tuple[Any, ...] | None]:
+def _split_selection(selection: Any, shape: tuple[int, ...]) -> tuple[Box | None, tuple[Any, ...] | None]:
     """Split one of zarr's chunk selections into the box that bounds it and what to select within the box.
 
     The box is None where it is the whole chunk, where the selection is empty, or where it is of a kind that zarr does
     not use today; then the whole selection is left to numpy.
     """
     items = selection if isinstance(selection, tuple) else (selection,)
-    bounds: list[tuple[int, int]] = []
+    box: list[slice] = []
     exact = len(items) == len(shape)
     whole = True
     for item, size in zip(items, shape, strict=False):
         if isinstance(item, slice):
             lo, hi, step = item.indices(size)
-            if step != 1:
-                r = range(lo, hi, step)
-                lo, hi = (min(r[0], r[-1]), max(r[0], r[-1]) + 1) if r else (0, 0)
-                exact = False
-            if lo >= hi:
+            if lo >= hi or step < 1:
                 return None, items
+            bounds = slice(lo, hi, step)
         elif isinstance(item, (int, np.integer)) and 0 <= item < size:
-            lo, hi = int(item), int(item) + 1
+            bounds = slice(int(item), int(item) + 1, 1)
             exact = False
         elif isinstance(item, np.ndarray) and item.dtype.kind in "iu" and item.size and item.min() >= 0:
-            lo, hi = int(item.min()), int(item.max()) + 1
+            bounds = slice(int(item.min()), int(item.max()) + 1, 1)
             exact = False
         else:
             return None, items
-        whole = whole and lo == 0 and hi == size
-        bounds.append((lo, hi))
-    rest = None if exact else tuple(_within(item, lo) for item, (lo, _) in zip(items, bounds, strict=False))
-    bounds.extend((0, size) for size in shape[len(items) :])
-    return None if whole else bounds, rest
+        whole = whole and bounds.start == 0 and bounds.stop == size and bounds.step == 1
+        box.append(bounds)
+    rest = None if exact else tuple(_within(item, bounds.start) for item, bounds in zip(items, box, strict=False))
+    box.extend(slice(0, size, 1) for size in shape[len(items) :])
+    return None if whole else tuple(box), rest
 
 
 def _within(item: Any, lo: int) -> Any:
     """What an item of a selection selects in a box that starts at `lo`."""
-    return slice(None, None, item.step) if isinstance(item, slice) else item - lo
+    return slice(None) if isinstance(item, slice) else item - lo
 
 
 def _nbytes(spec: ArraySpec) -> int:

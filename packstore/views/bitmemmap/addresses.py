@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from packstore.views.bitmemmap.geometry import Bools, Bytes, Geometry
+from packstore.codecs.bits.kernels import Bytes
+from packstore.views.bitmemmap.geometry import Bools, Geometry
 from packstore.views.bitmemmap.selection import Indices, Selection
 
 __all__ = ["gather", "scatter"]
