@@ -11,9 +11,9 @@ import numpy as np
 from packstore.codecs.bits.axes import pack_axis, unpack_axis
 from packstore.codecs.bits.kernels import Bytes
 from packstore.codecs.bits.large import read_bits
+from packstore.core.selection import Selection, parse
 from packstore.views.bitmemmap.addresses import gather, scatter
 from packstore.views.bitmemmap.geometry import Bools, Geometry
-from packstore.views.bitmemmap.selection import Selection, parse
 
 __all__ = ["read", "write"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packstore.codecs.bits.kernels import Bytes
+from packstore.core.selection import Indices, Selection
 from packstore.views.bitmemmap.geometry import Bools, Geometry
-from packstore.views.bitmemmap.selection import Indices, Selection
 
 __all__ = ["gather", "scatter"]
 

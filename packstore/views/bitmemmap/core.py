@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from packstore.codecs.bits.kernels import BitOrder
+from packstore.core.selection import parse
 from packstore.errors import DtypeError, OptionError, ShapeError, UnsupportedError, message
 from packstore.source import Fingerprint
 from packstore.views.bitmemmap import access, whole
 from packstore.views.bitmemmap.arguments import as_bool, extents_of, normal_axis
 from packstore.views.bitmemmap.geometry import Bools, Geometry
 from packstore.views.bitmemmap.logic import BitLogic
-from packstore.views.bitmemmap.selection import parse
 from packstore.views.bitmemmap.storage import MODES, Mapping, Mode, check_size, create, file_size
 
 __all__ = ["BitMemmap", "open_memmap"]
