@@ -13,7 +13,7 @@ import numpy as np
 from numcodecs.abc import Codec
 from numpy.typing import NDArray
 
-from packstore.codecs.bits.boxes import decode_frame, encode_flat, stored_padding
+from packstore.codecs.bits.frame import decode_frame, encode_flat, stored_padding
 from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes
 from packstore.codecs.bits.layout import ML_DTYPES, PaddingEncoding, bit_layout, check_config
 from packstore.errors import CodecConfigError, CorruptDataError, DtypeError, ShapeError, message

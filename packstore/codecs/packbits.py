@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -20,19 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.abc.store import RangeByteRequest
-from zarr.storage import LocalStore, StorePath
 
-from packstore.codecs.bits.boxes import (
-    BoxPlan,
-    decode_array,
-    decode_box,
-    decode_frame,
-    encode_array,
-    encode_flat,
-    plan_box,
-    unpack_box,
-)
-from packstore.codecs.bits.kernels import count_nonzero_packed
+from packstore.codecs.bits.arrays import decode_array, decode_box, encode_array, packed_array
+from packstore.codecs.bits.boxes import BoxPlan, PackedArray, unpack_box
+from packstore.codecs.bits.counts import count_nonzero_packed
+from packstore.codecs.bits.frame import encode_flat
 from packstore.codecs.bits.layout import (
     BitLayout,
     PaddingEncoding,
@@ -41,6 +31,8 @@ from packstore.codecs.bits.layout import (
     encoded_nbytes,
     frame_nbytes,
 )
+from packstore.codecs.local_reads import local_reads
+from packstore.core.box_selection import box_selection
 from packstore.errors import CodecConfigError, DtypeError, message
 
 if TYPE_CHECKING:
@@ -48,7 +40,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import ByteGetter
     from zarr.core.array_spec import ArraySpec
-    from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
+    from zarr.core.buffer import Buffer, NDBuffer
     from zarr.core.common import JSON
 
 __all__ = [
@@ -65,8 +57,6 @@ _FIELDS = ("padding_encoding", "first_bit", "last_bit")
 _SCHEMA_FIELDS = {"start_bit": "first_bit", "end_bit": "last_bit"}
 
 # A handoff to a thread costs about 50 us; unpacking this much takes at least ten times that.
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-_HAS_PREAD = hasattr(os, "pread")
 _THREAD_NBYTES = 4 << 20
 
 
@@ -175,12 +165,14 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
     def _layout(self, spec: ArraySpec) -> BitLayout:
         return bit_layout(spec.dtype.to_native_dtype(), self.first_bit, self.last_bit)
 
+    def _packed(self, spec: ArraySpec) -> PackedArray:
+        dtype = spec.dtype.to_native_dtype()
+        return packed_array(spec.shape, dtype, self.padding_encoding, self.first_bit, self.last_bit)
+
     # --------------------------------------------------------------------------------------------- whole chunks
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        array = decode_frame(
-            chunk_bytes.as_numpy_array(), chunk_spec.shape, self._layout(chunk_spec), self.padding_encoding
-        )
+        array = self._packed(chunk_spec).decode(chunk_bytes.as_numpy_array())
         return chunk_spec.prototype.nd_buffer.from_numpy_array(array)
 
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
@@ -218,8 +210,8 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
         self, byte_getter: ByteGetter, selection: Any, chunk_spec: ArraySpec
     ) -> NDBuffer | None:
         part = self._part(selection, chunk_spec)
-        if part.plan is not None and _local_reads.are_quick(byte_getter, part):
-            data = _local_reads.read(byte_getter, part.plan, chunk_spec.prototype)
+        if part.plan is not None and part.is_small and local_reads.are_quick(byte_getter):
+            data = local_reads.read(byte_getter, part.plan.offset, part.plan.nbytes, chunk_spec.prototype)
         else:
             data = await byte_getter.get(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         if data is None:
@@ -231,32 +223,33 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
     def _decode_partial_sync(self, byte_getter: Any, selection: Any, chunk_spec: ArraySpec) -> NDBuffer | None:
         # The hook of zarr >= 3.3's synchronous pipeline.
         part = self._part(selection, chunk_spec)
-        if part.plan is not None and _local_reads.are_quick(byte_getter, part):
-            data = _local_reads.read(byte_getter, part.plan, chunk_spec.prototype)
+        if part.plan is not None and part.is_small and local_reads.are_quick(byte_getter):
+            data = local_reads.read(byte_getter, part.plan.offset, part.plan.nbytes, chunk_spec.prototype)
         else:
             data = byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         return None if data is None else self._decode_part(data, part, chunk_spec)
 
     def _part(self, selection: Any, spec: ArraySpec) -> _Part:
-        bounds, rest = _split_selection(selection, spec.shape)
-        if bounds is None:
-            return _Part(None, rest, _nbytes(spec))
-        plan = plan_box(spec.shape, bounds, self._layout(spec), self.padding_encoding)
-        return _Part(plan, rest, math.prod(plan.box_shape) * plan.layout.dtype.itemsize)
+        packed = self._packed(spec)
+        box, rest = box_selection(selection, spec.shape)
+        whole = all(s.start == 0 and s.stop == n and s.step == 1 for s, n in zip(box, spec.shape, strict=True))
+        plan = packed.plan(box)
+        if whole or not plan.nbytes:
+            return _Part(packed, None, None if whole and rest is None else selection, _nbytes(spec))
+        return _Part(packed, plan, rest, plan.scratch_nbytes)
 
     def _decode_part(self, data: Buffer, part: _Part, spec: ArraySpec) -> NDBuffer:
-        if part.plan is None:
-            array = decode_frame(data.as_numpy_array(), spec.shape, self._layout(spec), self.padding_encoding)
-        else:
-            array = unpack_box(data.as_numpy_array(), part.plan)
+        stored = data.as_numpy_array()
+        array = part.packed.decode(stored) if part.plan is None else unpack_box(stored, part.plan)
         if part.rest is not None:
             array = np.asarray(array[part.rest])
         return spec.prototype.nd_buffer.from_numpy_array(array)
 
 
 class _Part(NamedTuple):  # made for every chunk of every read; a frozen dataclass would take three times as long
+    packed: PackedArray
     plan: BoxPlan | None  # None: the whole chunk
-    rest: tuple[Any, ...] | None  # what is left to select within the plan's box; None: nothing
+    rest: Any  # what is left to select within the plan's box, or within the whole chunk; None: nothing
     nbytes: int  # unpacked, before `rest`
 
     @property
@@ -266,94 +259,6 @@ class _Part(NamedTuple):  # made for every chunk of every read; a frozen datacla
     @property
     def byte_range(self) -> RangeByteRequest | None:
         return None if self.plan is None else RangeByteRequest(self.plan.offset, self.plan.offset + self.plan.nbytes)
-
-
-class _LocalReads:
-    """Small reads from a `zarr.storage.LocalStore`, made on the spot.
-
-    The store hands each read to a thread, which costs several times what reading and unpacking a crop does, and in
-    zarr's synchronous pipeline still takes three times as long. The thread is worth its price where storage is slow:
-    after a read that took long, the next ones go through the store again.
-    """
-
-    SLOW_S = 0.002
-    PAUSE = 64
-
-    def __init__(self) -> None:
-        self._left_out = 0  # approximate if threads race, which does no harm
-
-    def are_quick(self, byte_getter: ByteGetter, part: _Part) -> bool:
-        # The exact type: a subclass of the store may do anything. Windows has no pread.
-        if (
-            not part.is_small
-            or type(byte_getter) is not StorePath
-            or type(byte_getter.store) is not LocalStore
-            or not _HAS_PREAD
-        ):
-            return False
-        if self._left_out:
-            self._left_out -= 1
-            return False
-        return True
-
-    def read(self, byte_getter: Any, plan: BoxPlan, prototype: BufferPrototype) -> Buffer | None:
-        started = time.perf_counter()
-        try:
-            # A file object would cost three times as much.
-            fd = os.open(f"{byte_getter.store.root}/{byte_getter.path}", _OPEN_FLAGS)
-            try:
-                data = prototype.buffer.from_bytes(os.pread(fd, plan.nbytes, plan.offset))
-            finally:
-                os.close(fd)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None  # as the store says it
-        if time.perf_counter() - started > self.SLOW_S:
-            self._left_out = self.PAUSE
-        return data
-
-
-_local_reads = _LocalReads()
-
-
-def _split_selection(
-    selection: Any, shape: tuple[int, ...]
-) -> tuple[list[tuple[int, int]] | None, tuple[Any, ...] | None]:
-    """Split one of zarr's chunk selections into the box that bounds it and what to select within the box.
-
-    The box is None where it is the whole chunk, where the selection is empty, or where it is of a kind that zarr does
-    not use today; then the whole selection is left to numpy.
-    """
-    items = selection if isinstance(selection, tuple) else (selection,)
-    bounds: list[tuple[int, int]] = []
-    exact = len(items) == len(shape)
-    whole = True
-    for item, size in zip(items, shape, strict=False):
-        if isinstance(item, slice):
-            lo, hi, step = item.indices(size)
-            if step != 1:
-                r = range(lo, hi, step)
-                lo, hi = (min(r[0], r[-1]), max(r[0], r[-1]) + 1) if r else (0, 0)
-                exact = False
-            if lo >= hi:
-                return None, items
-        elif isinstance(item, (int, np.integer)) and 0 <= item < size:
-            lo, hi = int(item), int(item) + 1
-            exact = False
-        elif isinstance(item, np.ndarray) and item.dtype.kind in "iu" and item.size and item.min() >= 0:
-            lo, hi = int(item.min()), int(item.max()) + 1
-            exact = False
-        else:
-            return None, items
-        whole = whole and lo == 0 and hi == size
-        bounds.append((lo, hi))
-    rest = None if exact else tuple(_within(item, lo) for item, (lo, _) in zip(items, bounds, strict=False))
-    bounds.extend((0, size) for size in shape[len(items) :])
-    return None if whole else bounds, rest
-
-
-def _within(item: Any, lo: int) -> Any:
-    """What an item of a selection selects in a box that starts at `lo`."""
-    return slice(None, None, item.step) if isinstance(item, slice) else item - lo
 
 
 def _nbytes(spec: ArraySpec) -> int:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Box", "Touched", "as_index", "box_shape", "c_strides", "touched"]
+__all__ = ["Box", "Touched", "as_index", "box_shape", "c_strides", "pieces_of", "touched"]
 
 Box = tuple[slice, ...]
 
@@ -57,6 +57,31 @@ def c_strides(shape: Sequence[int], itemsize: int = 1) -> tuple[int, ...]:
         strides.append(stride)
         stride *= n
     return tuple(reversed(strides))
+
+
+def pieces_of(box: Box, axis: int, length: int, first: int | None = None) -> Iterator[tuple[Box, slice]]:
+    """Cut `box` along `axis` into pieces of `length` indices; each comes with its place along that axis of the result.
+
+    Parameters
+    ----------
+    first
+        Indices of the first piece; None: `length`, as all others.
+
+    Examples
+    --------
+    >>> for piece, place in pieces_of((slice(0, 9, 2), slice(3, 4, 1)), 0, 3):
+    ...     print(piece, place)
+    (slice(0, 5, 2), slice(3, 4, 1)) slice(0, 3, 1)
+    (slice(6, 9, 2), slice(3, 4, 1)) slice(3, 5, 1)
+    """
+    start, step = box[axis].start, box[axis].step
+    count = box_shape((box[axis],))[0]
+    lo, hi = 0, length if first is None else first
+    while lo < count:
+        hi = min(hi, count)
+        piece = slice(start + lo * step, start + (hi - 1) * step + 1, step)
+        yield (*box[:axis], piece, *box[axis + 1 :]), slice(lo, hi, 1)
+        lo, hi = hi, hi + length
 
 
 def as_index(box: Box) -> tuple[Any, ...]:

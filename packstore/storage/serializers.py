@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.bits.boxes import (
-    check_frame,
-    check_padding_bits,
-    decode_frame,
-    plan_box,
-    unpack_box,
-    unpack_elements,
-)
-from packstore.codecs.bits.kernels import BitOrder, count_nonzero_packed
-from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, bit_layout, frame_nbytes
+from packstore.codecs.bits.boxes import BoxPlan, PackedArray, count_box, unpack_box
+from packstore.codecs.bits.kernels import BitOrder
+from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, bit_layout
 from packstore.codecs.decompress.limit import Limit
 from packstore.core.boxes import Box, as_index, box_shape, c_strides
 from packstore.errors import CorruptDataError, message
 from packstore.storage.stored import MemoryBytes, Stored
 
-__all__ = ["Filtered", "PackedBits", "PlainBytes"]
+__all__ = ["Filtered", "PackedBits", "PlainBytes", "is_tight"]
 
 Array = npt.NDArray[Any]
 U8 = npt.NDArray[np.uint8]
-
-# Elements unpacked at once on the way into memory that is not contiguous: small enough for the second-level cache.
-_BLOCK_NBYTES = 1 << 20
 
 
 def _wrong_size(expected: int, got: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> CorruptDataError:
@@ -43,6 +34,15 @@ def _wrong_size(expected: int, got: int, shape: tuple[int, ...], dtype: np.dtype
             hint="The file is cut short, or was written for another shape or data type",
         )
     )
+
+
+class PlainPlan(NamedTuple):
+    """The range of bytes that holds a box of plain elements, and how they lie in it."""
+
+    offset: int
+    nbytes: int
+    shape: Sequence[int]
+    strides: Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +57,11 @@ class PlainBytes:
         The element type in the file.
     dtype
         The element type that is wanted: the same in any byte order.
-    offset
-        Where the first element is; boxes only.
     """
 
     shape: tuple[int, ...]
     stored: np.dtype[Any]
     dtype: np.dtype[Any]
-    offset: int = 0
     nested: ClassVar[bool] = False
     reads_parts: ClassVar[bool] = True
     counts_packed: ClassVar[bool] = False
@@ -89,6 +86,32 @@ class PlainBytes:
     def _converts(self) -> bool:
         return self.stored != self.dtype
 
+    def plan(self, box: Box) -> PlainPlan:
+        """The bytes of a chunk that hold a box."""
+        offset = 0
+        span = self.stored.itemsize
+        shape: list[int] = []
+        strides: list[int] = []
+        for s, stride in zip(box, self.strides, strict=True):
+            start, step = s.start, s.step
+            n = s.stop - start
+            if step != 1:
+                n = -(-n // step)
+            if n <= 0:
+                return PlainPlan(0, 0, box_shape(box), self.strides)
+            offset += start * stride
+            if step != 1:
+                stride *= step
+            span += (n - 1) * stride
+            shape.append(n)
+            strides.append(stride)
+        return PlainPlan(offset, span, shape, strides)
+
+    def unpack(self, data: bytes | U8, plan: PlainPlan) -> Array:
+        """The elements of the box, from those bytes."""
+        part: Array = np.ndarray(plan.shape, self.stored, data, 0, plan.strides)
+        return part if self.stored == self.dtype else part.astype(self.dtype)
+
     def target(self, out: Array) -> U8 | None:
         """The memory of `out`, if the bytes of a whole chunk may be put there as they are."""
         if out.dtype != self.stored or not out.flags.c_contiguous or not out.size or out.dtype.hasobject:
@@ -97,13 +120,8 @@ class PlainBytes:
 
     def cover(self, box: Box) -> tuple[int, int] | None:
         """The range of bytes, from and to, that covers the elements of `box`."""
-        if 0 in box_shape(box):
-            return (self.offset, self.offset)
-        lo = hi = self.offset
-        for s, k in zip(box, self.strides, strict=True):
-            lo += s.start * k
-            hi += (s.stop - 1 - (s.stop - 1 - s.start) % s.step) * k
-        return lo, hi + self.stored.itemsize
+        plan = self.plan(box)
+        return plan.offset, plan.offset + plan.nbytes
 
     def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
         """Elements of `box`, in `out` (of any strides) if there is one."""
@@ -121,19 +139,19 @@ class PlainBytes:
             if target is None or _address(data) != _address(target):
                 out[...] = np.ndarray(self.shape, self.stored, data)
             return out
-        part = self.rows(stored, self.offset, box)
+        part = self.rows(stored, box)
         if out is not None:
             out[...] = part
             return out
         # A small part must not keep all of a large read in memory.
-        return part.astype(self.dtype) if self._converts or not _is_tight(part) else part
+        return part.astype(self.dtype) if self._converts or not is_tight(part) else part
 
     def _from_memory(self, stored: MemoryBytes, box: Box, whole: bool, out: Array | None) -> Array:
         data = stored.data
         if data.size != stored.nbytes:
-            part: Array = self.rows(stored, self.offset, box)
+            part: Array = self.rows(stored, box)
         else:
-            part = np.ndarray(self.shape, self.stored, data.data, self.offset)
+            part = np.ndarray(self.shape, self.stored, data.data)
             if not whole:
                 part = part[as_index(box)]
         if out is not None:
@@ -144,7 +162,7 @@ class PlainBytes:
             return part.astype(self.dtype)
         return part
 
-    def rows(self, stored: Stored, offset: int, box: Box) -> Array:
+    def rows(self, stored: Stored, box: Box) -> Array:
         """A box by the covering range, or by the ranges of its rows where that would read much more than is wanted.
 
         The result may be a view of `stored`; its elements are of the stored type.
@@ -152,7 +170,7 @@ class PlainBytes:
         wanted = box_shape(box)
         steps = [s.step * k for s, k in zip(box, self.strides, strict=True)]
         itemsize = self.stored.itemsize
-        first = offset + sum([s.start * k for s, k in zip(box, self.strides, strict=True)])
+        first = sum([s.start * k for s, k in zip(box, self.strides, strict=True)])
         # Axes before `cut` are walked index by index; one range covers all that lies behind an index of them.
         need, cut = math.prod(wanted) * itemsize, 0
         spans = [(n - 1) * k for n, k in zip(wanted, steps, strict=True)]
@@ -199,27 +217,29 @@ def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _is_tight(part: Array) -> bool:
+def is_tight(part: Array) -> bool:
     """Whether the memory behind a view is hardly more than the view."""
     return part.base is None or part.nbytes * 2 >= getattr(part.base, "nbytes", 0)
 
 
 @dataclass(frozen=True, eq=False)
 class PackedBits:
-    """Elements of a fixed number of bits: `packstore.PackBitsCodec`, `packstore.BitPack`, numcodecs' packbits."""
+    """Elements of a fixed number of bits: `packstore.PackBitsCodec`, `packstore.BitPack`, numcodecs' packbits.
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    layout: BitLayout
-    padding_encoding: PaddingEncoding
-    bitorder: BitOrder
+    Parameters
+    ----------
+    packed
+        Where the bits of the elements are.
+    """
+
+    packed: PackedArray
     nested: ClassVar[bool] = False
     inner: ClassVar[None] = None
 
     @property
     def reads_parts(self) -> bool:
         """Whether a part is checked as the whole: the count of padding bits is looked at with whole chunks only."""
-        return self.padding_encoding == "none"
+        return self.packed.padding_encoding == "none"
 
     @property
     def counts_packed(self) -> bool:
@@ -228,10 +248,7 @@ class PackedBits:
 
     def cover(self, box: Box) -> tuple[int, int] | None:
         """The range of bytes, from and to, that covers the elements of `box`."""
-        if 0 in box_shape(box):
-            return (0, 0)
-        bounds = [(s.start, s.stop - (s.stop - s.start - 1) % s.step) for s in box]
-        plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
+        plan = self.packed.plan(box)
         return plan.offset, plan.offset + plan.nbytes
 
     @classmethod
@@ -245,15 +262,27 @@ class PackedBits:
         bitorder: BitOrder,
     ) -> PackedBits:
         """Build one from the options of the codecs."""
-        return cls(shape, dtype, bit_layout(dtype, first_bit, last_bit), padding_encoding, bitorder)
+        return cls(PackedArray(shape, bit_layout(dtype, first_bit, last_bit), padding_encoding, bitorder))
 
-    @cached_property
-    def count(self) -> int:
-        return math.prod(self.shape)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.packed.shape
 
-    @cached_property
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.packed.layout.dtype
+
+    @property
     def nbytes(self) -> int:
-        return frame_nbytes(self.layout, self.count, self.padding_encoding)
+        return self.packed.nbytes
+
+    @property
+    def layout(self) -> BitLayout:
+        return self.packed.layout
+
+    @property
+    def padding_encoding(self) -> PaddingEncoding | None:
+        return self.packed.padding_encoding
 
     @cached_property
     def limit(self) -> Limit:
@@ -261,99 +290,44 @@ class PackedBits:
 
     @cached_property
     def packed_rows(self) -> PlainBytes | None:
-        """The packed bytes as an array, where rows are whole bytes of bits."""
-        if not self.layout.is_bool or not self.shape or self.shape[-1] % 8:
+        """The packed bytes as an array, where rows are whole bytes of bits and no byte stands before them."""
+        shape = self.shape
+        if not self.layout.is_bool or not shape or shape[-1] % 8 or self.padding_encoding == "first_byte":
             return None
         u1 = np.dtype(np.uint8)
-        return PlainBytes((*self.shape[:-1], self.shape[-1] // 8), u1, u1, self.padding_encoding == "first_byte")
+        return PlainBytes((*shape[:-1], shape[-1] // 8), u1, u1)
+
+    def plan(self, box: Box) -> BoxPlan:
+        """The bytes of a chunk that hold a box."""
+        return self.packed.plan(box)
+
+    unpack = staticmethod(unpack_box)
 
     def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
         self._check_size(stored)
         if whole:
-            # The unpacked elements are new memory, but for types of which every bit is kept.
-            data = stored.pread(0, self.nbytes)
+            values = self.packed.decode(stored.pread(0, self.nbytes), out)
+        else:
+            plan = self.packed.plan(box)
+            values = unpack_box(stored.pread(plan.offset, plan.nbytes), plan)
             if out is not None:
-                self._unpack_into(data, out)
-                return out
-            values = decode_frame(data, self.shape, self.layout, self.padding_encoding, self.bitorder)
-            return values.copy() if self.layout.is_plain and not stored.fresh else values
-        shape = box_shape(box)
-        if 0 in shape:
-            return np.empty(shape, self.dtype) if out is None else out
-        values = self._box(stored, box)
+                out[...] = values
         if out is not None:
-            out[...] = values
             return out
+        # Where every bit of an element is stored, the elements may be a view of the stored bytes.
         return values.copy() if self.layout.is_plain and not stored.fresh else values
 
     def _check_size(self, stored: Stored) -> None:
         if stored.nbytes != self.nbytes:
             raise _wrong_size(self.nbytes, stored.nbytes, self.shape, self.dtype)
 
-    def _box(self, stored: Stored, box: Box) -> Array:
-        bounds = [(s.start, s.stop - (s.stop - s.start - 1) % s.step) for s in box]
-        plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
-        values = unpack_box(stored.pread(plan.offset, plan.nbytes), plan)
-        if any(s.step != 1 for s in box):
-            values = values[tuple([slice(None, None, s.step) for s in box])]
-        return values
-
-    def _unpack_into(self, data: U8, out: Array) -> None:
-        payload = check_frame(data, self.count, self.layout, self.padding_encoding, self.bitorder)
-        if out.flags.c_contiguous or not self.count:
-            unpack_elements(payload, 0, self.count, self.layout, self.bitorder, out)
-            return
-        row = self.count // self.shape[0]
-        # Eight rows end on a whole byte, whatever the width.
-        step = max(_BLOCK_NBYTES // (row * self.dtype.itemsize) // 8, 1) * 8
-        for start in range(0, self.shape[0], step):
-            stop = min(start + step, self.shape[0])
-            part = payload[start * row * self.layout.element_bits // 8 :]
-            values = unpack_elements(part, 0, (stop - start) * row, self.layout, self.bitorder)
-            out[start:stop] = values.reshape(stop - start, *self.shape[1:])
-
     def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
         """Population count where the elements are bits: nothing is unpacked but ragged ends."""
-        if not self.layout.is_bool or any(s.step != 1 for s in box):
-            return int(np.count_nonzero(self.read(stored, box, whole, None)))
         self._check_size(stored)
-        if 0 in box_shape(box):
-            return 0
         if whole:
-            data = check_frame(
-                stored.pread(0, self.nbytes), self.count, self.layout, self.padding_encoding, self.bitorder
-            )
-            return count_nonzero_packed(data, self.count, bitorder=self.bitorder)
-        bounds = [(s.start, s.stop) for s in box]
-        plan = plan_box(self.shape, bounds, self.layout, self.padding_encoding, self.bitorder)
-        data = stored.pread(plan.offset, plan.nbytes)
-        check_padding_bits(data, plan.padding, self.bitorder)
-        if not plan.runs:
-            return count_nonzero_packed(data, plan.run, plan.first % 8, bitorder=self.bitorder)
-        if any(stride % 8 for stride in plan.strides):
-            return int(np.count_nonzero(unpack_box(data, plan)))
-        # Runs that begin at the same bit: whole bytes are counted packed, the one at either end is unpacked.
-        lead, tail = plan.first % 8, (plan.first + plan.run) % 8
-        width = -(-(lead + plan.run) // 8)
-        rows: U8 = np.ndarray((*plan.runs, width), np.uint8, data, 0, (*[s // 8 for s in plan.strides], 1))
-        if width == 1:
-            return self._count_ends(rows, lead, lead + plan.run)
-        total = 0
-        first, last = 0, width
-        if lead:
-            total += self._count_ends(rows[..., :1], lead, 8)
-            first = 1
-        if tail:
-            total += self._count_ends(rows[..., -1:], 0, tail)
-            last -= 1
-        if last > first:
-            body = np.ascontiguousarray(rows[..., first:last]).reshape(-1)
-            total += count_nonzero_packed(body, body.size * 8)
-        return total
-
-    def _count_ends(self, column: U8, first: int, last: int) -> int:
-        bits = np.unpackbits(column, axis=-1, bitorder=self.bitorder)
-        return int(np.count_nonzero(bits[..., first:last]))
+            return self.packed.count_all(stored.pread(0, self.nbytes))
+        plan = self.packed.plan(box)
+        return int(count_box(stored.pread(plan.offset, plan.nbytes), plan))
 
 
 @dataclass(frozen=True, eq=False)

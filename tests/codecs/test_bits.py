@@ -8,7 +8,7 @@ import packbits_reference as reference
 import pytest
 from hypothesis import given, settings
 
-from packstore.codecs.bits import kernels, words
+from packstore.codecs.bits import counts, kernels, words
 
 quick = settings(max_examples=60, deadline=None)
 ORDERS = ("little", "big")
@@ -122,19 +122,19 @@ def test_count_nonzero(nbits: int, first: int, seed: int, bitorder: str) -> None
     bits = np.random.default_rng(seed).random(first + nbits + 5) < 0.6
     packed = np.packbits(bits, bitorder=bitorder)
     expected = int(bits[first : first + nbits].sum())
-    assert kernels.count_nonzero_packed(packed, nbits, first, bitorder=bitorder) == expected
-    assert kernels.count_nonzero_packed(packed.tobytes(), nbits, first, bitorder=bitorder) == expected
+    assert counts.count_nonzero_packed(packed, nbits, first, bitorder=bitorder) == expected
+    assert counts.count_nonzero_packed(packed.tobytes(), nbits, first, bitorder=bitorder) == expected
 
 
 def test_count_nonzero_of_many_blocks() -> None:
     bits = np.random.default_rng(0).random(9_000_003) < 0.5
-    assert kernels.count_nonzero_packed(np.packbits(bits, bitorder="little"), bits.size) == int(bits.sum())
+    assert counts.count_nonzero_packed(np.packbits(bits, bitorder="little"), bits.size) == int(bits.sum())
 
 
 @pytest.mark.parametrize(("nbits", "first"), [(17, 0), (1, 16), (4, -1), (-1, 3)])
 def test_count_nonzero_outside_the_buffer(nbits: int, first: int) -> None:
     with pytest.raises(ValueError, match="do not lie in a buffer of 16 bits"):
-        kernels.count_nonzero_packed(b"\xff\xff", nbits, first)
+        counts.count_nonzero_packed(b"\xff\xff", nbits, first)
 
 
 @pytest.mark.parametrize("source", [bytes, bytearray, memoryview, lambda b: np.frombuffer(b, "<u2")])

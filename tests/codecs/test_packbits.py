@@ -395,10 +395,11 @@ def test_large_chunks_take_the_thread() -> None:
 @pytest.mark.parametrize("slow_s", [1e9, -1.0])
 def test_local_reads_stop_where_storage_is_slow(tmp_path, monkeypatch, slow_s: float, pipeline: str) -> None:
     from packstore.codecs import packbits
+    from packstore.codecs.local_reads import LocalReads
 
-    reads = packbits._LocalReads()
+    reads = LocalReads()
     reads.SLOW_S = slow_s
-    monkeypatch.setattr(packbits, "_local_reads", reads)
+    monkeypatch.setattr(packbits, "local_reads", reads)
     through_the_store: list[str] = []
     name = "get_sync" if "Fused" in pipeline else "get"
     get = getattr(zarr.storage.LocalStore, name)

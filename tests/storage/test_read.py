@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 
 from packstore import config
+from packstore.codecs.bits import large
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.box_selection import box_selection
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
@@ -25,7 +26,6 @@ from packstore.storage import (
     ManifestArray,
     PackedManifest,
     grid,
-    packed_read,
     plan,
 )
 from packstore.storage import (
@@ -364,16 +364,20 @@ def test_packed_in_pieces(piece_nbytes: int, draw: st.DataObject, shape: tuple[i
     array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(space, 0, axis, "big"))
     box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed_read, "PARALLEL_PACKED_NBYTES", 2)
-        patch.setattr(packed_read, "_PIECE_NBYTES", piece_nbytes)
+        patch.setattr(large, "LARGE_NBYTES", 2)
+        patch.setattr(large, "MAX_SCRATCH", 0)
+        patch.setattr(large, "SMALL_NBYTES", 0)
+        patch.setattr(large, "PIECE_NBYTES", piece_nbytes)
         np.testing.assert_array_equal(read_box(array, box), mask[(*box, ...)])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("start", range(9))
 def test_packed_pieces_of_single_rows(axis: int, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_read, "PARALLEL_PACKED_NBYTES", 2)
-    monkeypatch.setattr(packed_read, "_PIECE_NBYTES", 1)
+    monkeypatch.setattr(large, "LARGE_NBYTES", 2)
+    monkeypatch.setattr(large, "MAX_SCRATCH", 0)
+    monkeypatch.setattr(large, "SMALL_NBYTES", 0)
+    monkeypatch.setattr(large, "PIECE_NBYTES", 1)
     mask = np.random.default_rng(start).random((30, 30)) < 0.5
     storage = PackedManifest(InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits"), 0, axis, "big")
     array = ManifestArray(mask.shape, np.dtype(bool), mask.shape, storage)

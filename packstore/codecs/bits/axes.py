@@ -1,4 +1,4 @@
-"""Unpacking bits along any axis of an ndarray, chosen by memory order."""
+"""Packing and unpacking bits along any axis of an ndarray: whole bytes run along the packed axis."""
 
 from __future__ import annotations
 
@@ -10,13 +10,28 @@ from numpy.typing import NDArray
 
 from packstore.codecs.bits.kernels import BitOrder, Bytes
 
-__all__ = ["unpack_axis"]
+__all__ = ["pack_axis", "pick_bits", "unpack_axis"]
 
 _UP = np.arange(8, dtype=np.uint8)
 # Below this many contiguous bytes behind the packed axis, numpy's own loop over lanes is the faster one.
 _MIN_INNER = 16
-# Bytes of planes per step: what was shifted is masked while it is still in the cache.
+# Bytes of planes per step: the shifted bytes are masked while they are still in the cache.
 _BLOCK_NBYTES = 1 << 19
+
+
+def pack_axis(mask: NDArray[np.bool_], axis: int, bitorder: BitOrder) -> Bytes:
+    """As `numpy.packbits`, and as fast along leading axes as along the last one."""
+    inner = mask.shape[axis + 1 :]
+    if math.prod(inner) < _MIN_INNER:
+        return np.packbits(mask, axis=axis, bitorder=bitorder)
+    length = mask.shape[axis]
+    before = (slice(None),) * axis
+    out = np.zeros((*mask.shape[:axis], -(-length // 8), *inner), np.uint8)
+    for bit in range(min(8, length)):
+        plane = mask[(*before, slice(bit, None, 8))].view(np.uint8)
+        target = out[(*before, slice(plane.shape[axis]))]
+        np.bitwise_or(target, plane << np.uint8(bit if bitorder == "little" else 7 - bit), out=target)
+    return out
 
 
 def unpack_axis(packed: Bytes, axis: int, bitorder: BitOrder, count: int) -> NDArray[np.bool_]:
@@ -52,3 +67,27 @@ def unpack_axis(packed: Bytes, axis: int, bitorder: BitOrder, count: int) -> NDA
             np.right_shift(rows[i : i + many, start : start + step], shifts, out=block)
             np.bitwise_and(block, one, out=block)
     return bits[(slice(None),) * axis + (slice(count),)].view(np.bool_)
+
+
+def pick_bits(packed: Bytes, axis: int, bitorder: BitOrder, positions: range) -> NDArray[np.bool_]:
+    """Single bits along `axis`: far cheaper than unpacking all between them, in memory too.
+
+    Examples
+    --------
+    >>> mask = np.arange(100) % 7 == 0
+    >>> pick_bits(np.packbits(mask), 0, "big", range(7, 100, 30)).tolist()
+    [True, False, False, False]
+    """
+    along = (slice(None),) * axis
+    if positions.step % 8 == 0:
+        # All of them are the same bit of their byte.
+        at: Any = slice(positions.start >> 3, (positions[-1] >> 3) + 1, positions.step >> 3)
+        bit: Any = positions.start & 7
+        shift: Any = np.uint8(bit if bitorder == "little" else 7 - bit)
+    else:
+        index = np.arange(positions.start, positions.stop, positions.step)
+        at, bit = index >> 3, (index & 7).astype(np.uint8)
+        shift = (bit if bitorder == "little" else 7 - bit).reshape((-1,) + (1,) * (packed.ndim - 1 - axis))
+    # Not np.take, which copies an array that is not contiguous first.
+    found: Bytes = (packed[(*along, at)] >> shift) & np.uint8(1)
+    return found.view(np.bool_)

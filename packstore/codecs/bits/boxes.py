@@ -1,356 +1,322 @@
-"""Whole arrays and boxes of arrays, packed: the functions that both codecs and the direct path share.
+"""Boxes of packed arrays: `PackedArray.plan` says which bytes hold a box, `unpack_box` turns those bytes into elements.
 
-The encoded form is that of the registered Zarr v3 codec ``packbits``: elements in C order, a fixed number of bits
-each, zero bits up to the next byte, and optionally one byte, before or after, that says how many those are.
+Elements lie in one of two ways. *Whole bytes along an axis*: the bytes are an array of their own, of which each byte
+holds eight neighbours along the packed axis. *A run of bits*: the elements in C order, so that a row may begin inside
+a byte. The plans of the first are `packstore.codecs.bits.planes.PlanesPlan`, those of the second
+`packstore.codecs.bits.runs.RunsPlan`.
+
+>>> mask = np.arange(200).reshape(10, 20) % 3 == 0
+>>> packed = PackedArray((10, 20), bit_layout(np.dtype(bool)), bitorder="big")
+>>> box = (slice(2, 5, 1), slice(1, 20, 6))
+>>> plan = packed.plan(box)
+>>> plan.offset, plan.nbytes
+(5, 8)
+>>> stored = np.packbits(mask)[5:13]
+>>> bool((unpack_box(stored, plan) == mask[box]).all())
+True
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from packstore.codecs.bits.frame import (
-    WHAT,
-    check_frame,
-    check_out,
-    check_padding_bits,
-    decode_frame,
-    encode_flat,
-    stored_padding,
-    unpack_elements,
-)
-from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes, group_size, packed_nbytes
-from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, bit_layout, check_config
-from packstore.errors import CorruptDataError, SelectionError, message
+from packstore.codecs.bits.counts import count_nonzero_packed
+from packstore.codecs.bits.frame import WHAT, check_frame, check_padding_bits, decode_frame
+from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes, packed_nbytes
+from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, frame_nbytes
+from packstore.codecs.bits.planes import PlanesPlan
+from packstore.codecs.bits.runs import RunsPlan
+from packstore.core.boxes import Box, box_shape, c_strides
+from packstore.core.counts import Counts
+from packstore.errors import CorruptDataError, message
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = [
-    "BoxPlan",
-    "check_frame",
-    "check_padding_bits",
-    "decode_array",
-    "decode_box",
-    "decode_frame",
-    "encode_array",
-    "encode_flat",
-    "plan_box",
-    "stored_padding",
-    "unpack_box",
-    "unpack_elements",
-]
+__all__ = ["BoxPlan", "PackedArray", "count_box", "plan_box", "unpack_box"]
+
+# Twice as fast as the constructor of a NamedTuple.
+_make = tuple.__new__
 
 
-# ------------------------------------------------------------------------------------------------------------ encoding
+class BoxPlan(Protocol):
+    """The bytes of a box, and how its elements lie in them."""
+
+    @property
+    def offset(self) -> int:
+        """The first byte that holds an element of the box."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes from there to the last one that holds an element; 0 for an empty box."""
+
+    @property
+    def padding(self) -> int:
+        """Padding bits at the end of that range, which are zero in what an encoder wrote."""
+
+    @property
+    def bitorder(self) -> BitOrder:
+        """Which end of a byte comes first."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the box."""
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """As `shape`, but whole bytes along a packed axis."""
+
+    @property
+    def wanted_nbytes(self) -> int:
+        """Bytes that hold elements of the box, without those between its rows."""
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """Memory that unpacking takes, the result included; not exact."""
+
+    def unpack(self, data: bytes | Bytes) -> NDArray[Any]:
+        """The elements of the box, possibly as a strided view; `data` is the range."""
+
+    def counts_packed(self, axes: tuple[int, ...]) -> bool:
+        """Whether `count_nonzero` along these axes looks at packed bytes, without unpacking more than their ends."""
+
+    def count_nonzero(self, data: bytes | Bytes, axes: tuple[int, ...]) -> Counts:
+        """Count the elements that are not zero along `axes`, in ascending order."""
 
 
-def encode_array(
-    array: NDArray[Any],
-    *,
-    padding_encoding: PaddingEncoding = "none",
-    first_bit: int | None = None,
-    last_bit: int | None = None,
-    bitorder: BitOrder = "little",
-) -> Bytes:
-    """Pack an array.
-
-    Parameters
-    ----------
-    array
-        Any layout in memory; its elements are packed in C order.
-    padding_encoding, first_bit, last_bit
-        As in `PackBitsCodec`. Bits outside the range are dropped, as the format demands.
-    bitorder
-        ``"little"`` is the registered codec; ``"big"`` is what `numpy.packbits` does by default.
-
-    Returns
-    -------
-    numpy.ndarray
-        New uint8 array. A non-contiguous or byte-swapped input costs one copy.
-
-    Raises
-    ------
-    DtypeError, CodecConfigError
-        If the codec does not take the type or the configuration.
-
-    Examples
-    --------
-    >>> encode_array(np.array([True, True, False, False, False, False, False, True, True])).tolist()
-    [131, 1]
-    """
-    check_config(padding_encoding, first_bit, last_bit)
-    return encode_flat(array, bit_layout(array.dtype, first_bit, last_bit), padding_encoding, bitorder)
-
-
-# ------------------------------------------------------------------------------------------------------------ decoding
-
-
-def decode_array(
-    buf: Buffer | NDArray[Any],
-    shape: Sequence[int],
-    dtype: np.dtype[Any] | str | type,
-    *,
-    padding_encoding: PaddingEncoding = "none",
-    first_bit: int | None = None,
-    last_bit: int | None = None,
-    bitorder: BitOrder = "little",
-    out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
-    """Unpack a whole array.
-
-    Parameters
-    ----------
-    buf
-        The encoded bytes, all of them.
-    shape, dtype
-        Of the decoded array.
-    padding_encoding, first_bit, last_bit
-        As in `PackBitsCodec`.
-    bitorder
-        ``"little"`` is the registered codec; ``"big"`` is what `numpy.packbits` does by default.
-    out
-        Array of that shape and type to fill instead of a new one.
-
-    Returns
-    -------
-    numpy.ndarray
-        `out`, or an array in C order. If every bit is stored, in this machine's byte order, it is a view of `buf`,
-        read-only if that is; a new array otherwise.
-
-    Raises
-    ------
-    CorruptDataError
-        If the length, the padding count or the padding bits are not what an encoder writes.
-    DtypeError, CodecConfigError
-        If the codec does not take the type or the configuration.
-    ShapeError
-        If `out` has another shape.
-
-    Notes
-    -----
-    The length is checked before memory is taken. Releases the GIL in all heavy steps; safe to call from many threads.
-
-    Examples
-    --------
-    >>> decode_array(bytes([131, 1]), (3, 3), "bool").astype(int).tolist()
-    [[1, 1, 0], [0, 0, 0], [0, 1, 1]]
-    """
-    check_config(padding_encoding, first_bit, last_bit)
-    layout = bit_layout(np.dtype(dtype), first_bit, last_bit)
-    return decode_frame(as_bytes(buf), tuple(shape), layout, padding_encoding, bitorder, out)
-
-
-# --------------------------------------------------------------------------------------------------------------- boxes
-
-
-class BoxPlan(NamedTuple):
-    """Which bytes a box needs, and what is in them.
-
-    Attributes
-    ----------
-    offset, nbytes
-        The byte range of the encoded array that covers the box.
-    """
-
-    offset: int
-    nbytes: int
-    layout: BitLayout
-    bitorder: BitOrder
-    box_shape: tuple[int, ...]
-    first: int  # flat position of the box's first element
-    runs: tuple[int, ...]  # extents of the box before its contiguous runs
-    strides: tuple[int, ...]  # elements between neighbours along each of them
-    run: int  # elements per contiguous run
-    padding: int  # padding bits at the end of the range; 0 if it stops before the last byte
-
-
-def plan_box(
-    shape: tuple[int, ...],
-    bounds: Sequence[tuple[int, int]],
-    layout: BitLayout,
-    padding_encoding: PaddingEncoding,
-    bitorder: BitOrder = "little",
-) -> BoxPlan:
-    """Find the bytes that cover a box.
+class PackedArray:
+    """Where the bits of an array's elements are.
 
     Parameters
     ----------
     shape
-        Of the whole array.
-    bounds
-        Half-open, non-empty range along each axis.
-    layout, padding_encoding, bitorder
-        How the array is packed.
+        Of the array.
+    layout
+        Bits of an element.
+    padding_encoding
+        Whether a byte before or behind the elements says how many bits of the last byte are padding, which must be
+        zeros; None: what `numpy.packbits` wrote, or anybody, whose padding bits are not looked at.
+    bitorder
+        Which end of a byte comes first.
+    axis
+        The axis (never negative) along which the bits of a mask are packed, each line of it padded to whole bytes, as
+        `numpy.packbits` does it; only with a `padding_encoding` of None. None: one run of all elements in C order.
+
+    Attributes
+    ----------
+    nbytes
+        Of the encoded array.
+    bytes_axis
+        The axis along which whole bytes run; None where rows may begin inside a byte.
     """
-    # Axes after the last one that is cut merge with it into one contiguous run.
-    axis = len(shape)
-    run = stride = 1
-    first = 0
-    while axis:
-        axis -= 1
-        lo, hi = bounds[axis]
-        first += lo * stride
-        run *= hi - lo
-        stride *= shape[axis]
-        if hi - lo != shape[axis]:
-            break
-    runs: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    last = first + run
-    while axis:
-        axis -= 1
-        lo, hi = bounds[axis]
-        first += lo * stride
-        last += (hi - 1) * stride
-        if hi - lo > 1:
-            runs = (hi - lo, *runs)
-            strides = (stride, *strides)
-        stride *= shape[axis]
-    bits = layout.element_bits
-    begin, end = first * bits // 8, packed_nbytes(last, bits)
-    count = stride
-    return BoxPlan(
-        offset=begin + (padding_encoding == "first_byte"),
-        nbytes=end - begin,
-        layout=layout,
-        bitorder=bitorder,
-        box_shape=tuple([hi - lo for lo, hi in bounds]),
-        first=first,
-        runs=runs,
-        strides=strides,
-        run=run,
-        padding=layout.padding(count) if end == layout.nbytes(count) else 0,
+
+    __slots__ = (
+        "_axes",
+        "_axes_reversed",
+        "_end",
+        "_head",
+        "_padding",
+        "bitorder",
+        "bytes_axis",
+        "layout",
+        "nbytes",
+        "padding_encoding",
+        "shape",
+        "size",
     )
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        layout: BitLayout,
+        padding_encoding: PaddingEncoding | None = "none",
+        bitorder: BitOrder = "little",
+        axis: int | None = None,
+    ) -> None:
+        self.shape = shape
+        self.layout = layout
+        self.padding_encoding = padding_encoding
+        self.bitorder = bitorder
+        self.size = math.prod(shape)
+        self.bytes_axis = axis if shape else None
+        self._head = int(padding_encoding == "first_byte")
+        self._padding = 0
+        if self.bytes_axis is None:
+            self._padding = 0 if padding_encoding is None else layout.padding(self.size)
+            # The same bytes, where each row is whole ones, or where there is only one row.
+            if layout.is_bool and shape and (len(shape) == 1 or shape[-1] % 8 == 0):
+                self.bytes_axis = len(shape) - 1
+        self._axes: tuple[tuple[int, bool], ...]
+        if self.bytes_axis is None:
+            self._axes = tuple([(stride, False) for stride in c_strides(shape, 1)])
+            self.nbytes = frame_nbytes(layout, self.size, padding_encoding or "none")
+        else:
+            byte_shape = self.byte_shape
+            strides = c_strides(byte_shape, 1)
+            self._axes = tuple([(stride, i == self.bytes_axis) for i, stride in enumerate(strides)])
+            self.nbytes = math.prod(byte_shape) + (padding_encoding in ("first_byte", "last_byte"))
+        self._axes_reversed = self._axes[::-1]
+        self._end = self.nbytes - (padding_encoding == "last_byte")
+
+    @property
+    def byte_shape(self) -> tuple[int, ...]:
+        """Shape of the packed bytes as an array."""
+        if self.bytes_axis is None:
+            return (self.layout.nbytes(self.size),)
+        return tuple([-(-n // 8) if i == self.bytes_axis else n for i, n in enumerate(self.shape)])
+
+    # --------------------------------------------------------------------------------------------------- whole arrays
+
+    def decode(self, data: Bytes, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """All elements, from all bytes of a run of bits; see `packstore.codecs.bits.arrays.decode_array`."""
+        return decode_frame(data, self.shape, self.layout, self.padding_encoding or "none", self.bitorder, out)
+
+    def count_all(self, data: Bytes) -> int:
+        """Count the elements that are not zero, from all bytes of a run of bits."""
+        if not self.layout.is_bool:
+            return int(np.count_nonzero(self.decode(data)))
+        payload = check_frame(data, self.size, self.layout, self.padding_encoding or "none", self.bitorder)
+        return count_nonzero_packed(payload, self.size, bitorder=self.bitorder)
+
+    # ---------------------------------------------------------------------------------------------------------- boxes
+
+    def plan(self, box: Box) -> BoxPlan:
+        """Find the bytes that hold a box.
+
+        Parameters
+        ----------
+        box
+            One slice an axis, with ``0 <= start <= stop <= n`` and ``step >= 1``.
+        """
+        if self.bytes_axis is None:
+            return self._plan_runs(box)
+        offset, span = self._head, 1
+        lead = length = 0
+        bit_step = 1
+        sizes: list[int] = []
+        strides: list[int] = []
+        for s, (stride, is_packed) in zip(box, self._axes, strict=True):
+            start, step = s.start, s.step
+            n = s.stop - start
+            if step != 1:
+                n = -(-n // step)
+            if n <= 0:
+                return self._plan_nothing(box)
+            if is_packed:
+                length, bit_step, lead = n, step, start & 7
+                start >>= 3
+                # The byte of the last element, counted from that of the first.
+                n = ((lead + (n - 1) * step) >> 3) + 1
+                step = 1
+            offset += start * stride
+            if step != 1:
+                stride *= step
+            span += (n - 1) * stride
+            sizes.append(n)
+            strides.append(stride)
+        padding = self._padding if self._padding and offset + span == self._end else 0
+        fields = (offset, span, padding, self.bitorder, sizes, strides, self.bytes_axis, lead, bit_step, length)
+        return _make(PlanesPlan, fields)
+
+    def _plan_runs(self, box: Box) -> BoxPlan:
+        first = beyond = 0
+        run = 1
+        runs: tuple[int, ...] = ()
+        strides: tuple[int, ...] = ()
+        shape: tuple[int, ...] = ()
+        for s, (stride, _) in zip(reversed(box), self._axes_reversed, strict=True):
+            start, step = s.start, s.step
+            n = s.stop - start
+            if step != 1:
+                n = -(-n // step)
+            if n <= 0:
+                return self._plan_nothing(box)
+            shape = (n, *shape)
+            first += start * stride
+            if n == 1:
+                continue
+            if step != 1:
+                stride *= step
+            beyond += (n - 1) * stride
+            if not runs and stride == run:
+                # Axes behind the last one that is cut are one run with it.
+                run *= n
+            else:
+                runs = (n, *runs)
+                strides = (stride, *strides)
+        layout = self.layout
+        bits = layout.element_bits
+        begin, end = first * bits // 8, packed_nbytes(first + beyond + 1, bits)
+        offset = begin + self._head
+        padding = self._padding if self._padding and offset + end - begin == self._end else 0
+        return _make(RunsPlan, (offset, end - begin, padding, self.bitorder, layout, shape, first, runs, strides, run))
+
+    def _plan_nothing(self, box: Box) -> RunsPlan:
+        return RunsPlan(self._head, 0, 0, self.bitorder, self.layout, box_shape(box), 0, (), (), 0)
+
+
+def plan_box(
+    shape: tuple[int, ...],
+    box: Box,
+    layout: BitLayout,
+    padding_encoding: PaddingEncoding | None = "none",
+    bitorder: BitOrder = "little",
+    axis: int | None = None,
+) -> BoxPlan:
+    """Find the bytes that hold a box; parameters as `PackedArray` and `PackedArray.plan`."""
+    return PackedArray(shape, layout, padding_encoding, bitorder, axis).plan(box)
 
 
 def unpack_box(buf: Buffer | NDArray[Any], plan: BoxPlan) -> NDArray[Any]:
-    """Unpack the bytes that a plan asked for; see `decode_box`."""
-    data = as_bytes(buf)
-    if data.size != plan.nbytes:
-        raise CorruptDataError(
-            message(
-                WHAT,
-                expected=f"{plan.nbytes} bytes from offset {plan.offset} on",
-                got=f"{data.size}",
-                hint="The chunk is truncated, or was written for another shape, data type or bit range",
-            )
-        )
-    check_padding_bits(data, plan.padding, plan.bitorder)
-    layout, bits = plan.layout, plan.layout.element_bits
-    if not plan.runs:
-        return unpack_elements(data, plan.first, plan.run, layout, plan.bitorder).reshape(plan.box_shape)
-    if math.gcd(*plan.strides) * bits % 8 == 0:
-        values = _unpack_aligned_runs(data, plan)
-    else:
-        # Runs that begin at different bits of a byte: everything between the first and the last is unpacked.
-        span = sum((n - 1) * s for n, s in zip(plan.runs, plan.strides, strict=True)) + plan.run
-        flat = unpack_elements(data, plan.first, span, layout, plan.bitorder)
-        size = flat.itemsize
-        strides = (*(s * size for s in plan.strides), size)
-        values = np.ndarray((*plan.runs, plan.run), flat.dtype, buffer=flat, strides=strides)
-    return values.reshape(plan.box_shape)
-
-
-def _unpack_aligned_runs(data: Bytes, plan: BoxPlan) -> NDArray[Any]:
-    """Runs that all begin at the same bit of a byte: only their own bytes are unpacked."""
-    layout, bits = plan.layout, plan.layout.element_bits
-    group = group_size(bits)
-    lead = plan.first % group  # elements of the group that come before the run
-    skip = lead * bits // 8  # their whole bytes, which were not read
-    phase = plan.first * bits % 8
-    width = packed_nbytes(phase + plan.run * bits, 1)
-    byte_strides = [s * bits // 8 for s in plan.strides]
-    rows: Bytes = np.ndarray((*plan.runs, width), np.uint8, buffer=data, strides=(*byte_strides, 1))
-    if layout.is_bool:
-        unpacked = np.unpackbits(rows, axis=-1, bitorder=plan.bitorder)
-        return unpacked[..., lead : lead + plan.run].view(np.bool_)
-    # One byte-aligned row of whole groups per run makes a single sequence.
-    total = -(-(lead + plan.run) // group) * group
-    padded = np.zeros((*plan.runs, total * bits // 8), np.uint8)
-    padded[..., skip : skip + width] = rows
-    flat = unpack_elements(padded.reshape(-1), 0, math.prod(plan.runs) * total, layout, plan.bitorder)
-    return flat.reshape(*plan.runs, total)[..., lead : lead + plan.run]
-
-
-def decode_box(
-    read: Callable[[int, int], Buffer | NDArray[Any]],
-    shape: Sequence[int],
-    dtype: np.dtype[Any] | str | type,
-    selection: Sequence[slice],
-    *,
-    padding_encoding: PaddingEncoding = "none",
-    first_bit: int | None = None,
-    last_bit: int | None = None,
-    bitorder: BitOrder = "little",
-    out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
-    """Unpack part of an array, reading only the bytes between its first and last element.
+    """Unpack the bytes that a plan asks for.
 
     Parameters
     ----------
-    read
-        ``read(offset, nbytes)`` gives that part of the encoded bytes. Called once, or never for an empty selection.
-    shape, dtype
-        Of the whole decoded array.
-    selection
-        One slice per axis, with any step but 0; numpy's rules for bounds.
-    padding_encoding, first_bit, last_bit
-        As in `PackBitsCodec`.
-    bitorder
-        ``"little"`` is the registered codec; ``"big"`` is what `numpy.packbits` does by default.
-    out
-        Array of the selection's shape, and of that type, to fill.
+    buf
+        The bytes ``plan.offset … plan.offset + plan.nbytes`` of the encoded array.
 
     Returns
     -------
     numpy.ndarray
-        `out`, or an array of the selection's shape. It may be a strided view, or a view of what `read` gave.
+        Of the box's shape. It may be a strided view of what was unpacked, or, where every bit of an element is
+        stored, of `buf`.
 
     Raises
     ------
     CorruptDataError
-        If `read` gives fewer bytes, or the last byte is read and its padding bits are not zero.
-    SelectionError
-        If the selection does not have one slice per axis.
-    DtypeError, CodecConfigError
-        If the codec does not take the type or the configuration.
-    ShapeError
-        If `out` has another shape.
-
-    Notes
-    -----
-    Where rows are whole bytes, only the bytes of the wanted columns are unpacked. The padding count is not looked at.
-
-    Examples
-    --------
-    >>> mask = np.eye(16, dtype=bool)
-    >>> packed = encode_array(mask)
-    >>> decode_box(lambda o, n: packed[o : o + n], (16, 16), "bool", (slice(2, 5), slice(3, 6))).astype(int).tolist()
-    [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+        If there are fewer or more bytes, or padding bits are not zero.
     """
-    check_config(padding_encoding, first_bit, last_bit)
-    shape = tuple(shape)
-    layout = bit_layout(np.dtype(dtype), first_bit, last_bit)
-    if len(selection) != len(shape):
-        raise SelectionError(message("selecting", expected=f"{len(shape)} slices", got=f"{len(selection)}"))
-    ranges = [range(*s.indices(n)) for s, n in zip(selection, shape, strict=True)]
-    result_shape = tuple(len(r) for r in ranges)
-    if out is not None:
-        check_out(out, result_shape, layout)
-    if 0 in result_shape:
-        return np.empty(result_shape, layout.dtype) if out is None else out
-    bounds = [(min(r[0], r[-1]), max(r[0], r[-1]) + 1) for r in ranges]
-    plan = plan_box(shape, bounds, layout, padding_encoding, bitorder)
-    values = unpack_box(read(plan.offset, plan.nbytes), plan)
-    if any(r.step != 1 for r in ranges):
-        # Within its own bounds, a backwards slice begins at the far end.
-        values = values[tuple(slice(None, None, r.step) for r in ranges)]
-    if out is None:
-        return values
-    out[...] = values
-    return out
+    data = buf if type(buf) is bytes else as_bytes(buf)
+    if len(data) != plan.nbytes or plan.padding:
+        _check(data, plan)
+    return plan.unpack(data)
+
+
+def count_box(buf: Buffer | NDArray[Any], plan: BoxPlan, axes: tuple[int, ...] | None = None) -> Counts:
+    """Count the elements of a box that are not zero, along `axes` in ascending order; None: all axes.
+
+    Raises
+    ------
+    CorruptDataError
+        As `unpack_box`.
+    """
+    data = as_bytes(buf)
+    _check(data, plan)
+    return plan.count_nonzero(data, tuple(range(len(plan.shape))) if axes is None else axes)
+
+
+def _check(data: bytes | Bytes, plan: BoxPlan) -> None:
+    if len(data) != plan.nbytes:
+        raise CorruptDataError(
+            message(
+                WHAT,
+                expected=f"{plan.nbytes} bytes from offset {plan.offset} on",
+                got=f"{len(data)}",
+                hint="The chunk is truncated, or was written for another shape, data type or bit range",
+            )
+        )
+    check_padding_bits(data, plan.padding, plan.bitorder)

@@ -2,7 +2,7 @@
 
 Elements in C order take a fixed number of bits each; zero bits fill the last byte; optionally one byte, before or
 after, says how many those are. The functions here take layouts that are already checked;
-`packstore.codecs.bits.boxes` has the ones that take data types and options.
+`packstore.codecs.bits.arrays` has the ones that take data types and options.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from packstore.codecs.bits.words import pack_words, unpack_words
 from packstore.errors import CorruptDataError, DtypeError, ShapeError, message
 
 WHAT = "decoding packed bits"
+
+# Elements unpacked at once on the way into memory that is not contiguous: small enough for the second-level cache.
+_BLOCK_NBYTES = 1 << 20
 
 
 def encode_flat(array: NDArray[Any], layout: BitLayout, padding_encoding: PaddingEncoding, bitorder: BitOrder) -> Bytes:
@@ -55,12 +58,23 @@ def decode_frame(
     payload = check_frame(data, count, layout, padding_encoding, bitorder)
     if out is not None:
         check_out(out, shape, layout)
-        if out.flags.c_contiguous:
+        if out.flags.c_contiguous or not count:
             unpack_elements(payload, 0, count, layout, bitorder, out)
             return out
-        out[...] = unpack_elements(payload, 0, count, layout, bitorder).reshape(shape)
+        _unpack_into(out, payload, layout, bitorder)
         return out
     return unpack_elements(payload, 0, count, layout, bitorder).reshape(shape)
+
+
+def _unpack_into(out: NDArray[Any], payload: Bytes, layout: BitLayout, bitorder: BitOrder) -> None:
+    """Fill an array that is not contiguous, through blocks that are."""
+    row = math.prod(out.shape[1:])
+    # Eight rows end on a whole byte, whatever the width.
+    step = max(_BLOCK_NBYTES // (row * out.itemsize) // 8, 1) * 8
+    for start in range(0, out.shape[0], step):
+        block = out[start : start + step]
+        part = payload[start * row * layout.element_bits // 8 :]
+        block[...] = unpack_elements(part, 0, block.size, layout, bitorder).reshape(block.shape)
 
 
 def check_out(out: NDArray[Any], shape: tuple[int, ...], layout: BitLayout) -> None:
@@ -151,7 +165,7 @@ def stored_padding(data: Bytes, padding_encoding: PaddingEncoding) -> int:
     return stored
 
 
-def check_padding_bits(payload: Bytes, padding: int, bitorder: BitOrder) -> None:
+def check_padding_bits(payload: bytes | Bytes, padding: int, bitorder: BitOrder) -> None:
     """Check that the last `padding` bits are zero."""
     if padding == 0:
         return

@@ -20,7 +20,6 @@ BitOrder: TypeAlias = Literal["little", "big"]
 Bytes: TypeAlias = NDArray[np.uint8]
 
 BLOCK_BYTES = 1 << 14
-_U64 = np.dtype(np.uint64)
 
 
 def as_bytes(buf: Buffer | NDArray[Any]) -> Bytes:
@@ -98,58 +97,3 @@ def unpack_bools(
         target[done : done + n] = bits[skip:]
         done += n
     return out
-
-
-def count_nonzero_packed(
-    buf: Buffer | NDArray[Any], nbits_total: int, first: int = 0, *, bitorder: BitOrder = "little"
-) -> int:
-    """Number of set bits among `nbits_total` bits that begin at bit `first` of `buf`.
-
-    Parameters
-    ----------
-    buf
-        Packed bits, without any padding-count byte.
-    nbits_total
-        How many bits to look at.
-    first
-        The first of them.
-    bitorder
-        Which end of a byte comes first; matters for the two ends of the range only.
-
-    Returns
-    -------
-    int
-        The population count. Nothing is unpacked and the buffer is not copied.
-
-    Raises
-    ------
-    ValueError
-        If the range leaves the buffer.
-
-    Examples
-    --------
-    >>> mask = np.arange(20) % 3 == 0
-    >>> count_nonzero_packed(np.packbits(mask, bitorder="little"), 20), int(mask.sum())
-    (7, 7)
-    """
-    data = as_bytes(buf)
-    stop = first + nbits_total
-    if first < 0 or nbits_total < 0 or stop > data.size * 8:
-        raise ValueError(f"bits [{first}, {stop}) do not lie in a buffer of {data.size * 8} bits")
-    if nbits_total == 0:
-        return 0
-    # Whole bytes are counted as they are; the two ragged ends, if any, bit by bit (at most 14 of them).
-    head, tail = -(-first // 8), stop // 8
-    if head > tail:
-        return int(np.count_nonzero(unpack_bools(data[first // 8 :], nbits_total, start=first, bitorder=bitorder)))
-    total = 0
-    if first % 8:
-        total += int(np.count_nonzero(unpack_bools(data[head - 1 :], 8 - first % 8, start=first, bitorder=bitorder)))
-    if stop % 8:
-        total += int(np.count_nonzero(unpack_bools(data[tail:], stop % 8, bitorder=bitorder)))
-    body = data[head:tail]
-    words = body[: body.size // 8 * 8].view(_U64)
-    step = 1 << 16  # popcounts of one block: 64 KiB, summed while still cached
-    for i in range(0, words.size, step):
-        total += int(np.bitwise_count(words[i : i + step]).sum(dtype=np.uint64))
-    return total + int(np.bitwise_count(body[words.size * 8 :]).sum(dtype=np.uint64))

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from packstore.codecs.bits.axes import pack_axis, unpack_axis
+from packstore.codecs.bits.kernels import Bytes
+from packstore.codecs.bits.large import read_bits
+from packstore.core.selection import Selection, parse
 from packstore.views.bitmemmap.addresses import gather, scatter
-from packstore.views.bitmemmap.geometry import Bools, Bytes, Geometry
-from packstore.views.bitmemmap.kernels import pack, unpack
-from packstore.views.bitmemmap.selection import Selection, parse
+from packstore.views.bitmemmap.geometry import Bools, Geometry
 
 __all__ = ["read", "write"]
 
@@ -28,41 +30,60 @@ def read(packed: Bytes, geometry: Geometry, selection: Selection) -> Bools:
     if 0 in selection.shape:
         return np.zeros(selection.shape, np.bool_)
     axis = geometry.packed_axis
+    if not selection.fancy and (selection.shape or axis is None):
+        return _read_box(packed, geometry, selection)
     if axis is None:
-        run = _run(geometry, selection)
-        if run is None:
-            return gather(packed, geometry, selection)
-        line: Bools = read(packed, *run).reshape(selection.shape)
-        return line
+        return gather(packed, geometry, selection)
     item = selection.on(axis)
     value = item.value
     if isinstance(value, range):
-        rising = value if value.step > 0 else value[::-1]
-        flip = slice(None, None, 1 if value.step > 0 else -1)
-        start, step, last = rising[0], rising.step, rising[-1]
-        if step < 8:
-            first = start & ~7
-            found = packed[selection.key(axis, slice(first >> 3, (last >> 3) + 1))]
-            bits = unpack(found, item.dim, geometry.bitorder, last + 1 - first)
-            if start == first and value.step == 1:
-                return bits
-            # A stepped view would keep all the bits it left out.
-            chosen: Bools = bits[_along(item.dim, slice(start - first, None, step))][_along(item.dim, flip)]
-            return chosen.copy() if step > 1 else chosen
-        if step % 8:
+        if abs(value.step) > 8 and value.step % 8:
             return gather(packed, geometry, selection)
-        found = packed[selection.key(axis, slice(start >> 3, (last >> 3) + 1, step >> 3))]
-        bit: Bools = ((found >> np.uint8(geometry.shift(start))) & _ONE).view(np.bool_)
-        chosen = bit[_along(item.dim, flip)]
-        return chosen
+        # Index arrays along other axes choose among the bytes; then bits are unpacked along one dimension.
+        rising = value if value.step > 0 else value[::-1]
+        first, last = rising[0] & ~7, rising[-1]
+        found = packed[selection.key(axis, slice(first >> 3, (last >> 3) + 1))]
+        bits = unpack_axis(found, item.dim, geometry.bitorder, last + 1 - first)
+        chosen: Bools = bits[_along(item.dim, slice(rising[0] - first, None, rising.step))]
+        if value.step < 0:
+            chosen = chosen[_along(item.dim, slice(None, None, -1))]
+        # A stepped view would keep all the bits it left out.
+        return chosen.copy() if rising.step > 1 else chosen
     if isinstance(value, np.ndarray):
         found = packed[selection.key(axis, value >> 3)]
-        bits = found >> selection.fit(geometry.shifts(value))
+        shifted = found >> selection.fit(geometry.shifts(value))
     else:
         assert isinstance(value, int)
         found = np.asarray(packed[selection.key(axis, value >> 3)])
-        bits = np.asarray(found >> np.uint8(geometry.shift(value)))
-    return np.asarray(bits & _ONE).view(np.bool_)
+        shifted = np.asarray(found >> np.uint8(geometry.shift(value)))
+    return np.asarray(shifted & _ONE).view(np.bool_)
+
+
+def _read_box(packed: Bytes, geometry: Geometry, selection: Selection) -> Bools:
+    """A selection by integers and slices."""
+    box: list[slice] = []
+    flipped = False
+    for item in selection.items:
+        value = item.value
+        if item.axis < 0:
+            continue
+        if type(value) is int:
+            box.append(slice(value, value + 1, 1))
+            continue
+        assert isinstance(value, range)
+        if value.step < 0:
+            flipped = True
+            value = value[::-1]
+        box.append(slice(value.start, value[-1] + 1, value.step))
+    flat = packed.reshape(-1)
+    found: Bools = read_bits(geometry.packed, lambda offset, nbytes: flat[offset : offset + nbytes], tuple(box))
+    if found.base is not None and found.base.nbytes > 2 * found.size + 64:
+        # A view would keep all the bits it left out.
+        found = found.copy()
+    if flipped:
+        values = [item.value for item in selection.items if item.axis >= 0]
+        found = found[tuple([slice(None, None, -1 if isinstance(v, range) and v.step < 0 else 1) for v in values])]
+    return found if found.shape == selection.shape else found.reshape(selection.shape)
 
 
 def write(packed: Bytes, geometry: Geometry, selection: Selection, value: Bools, lock: Lock) -> None:
@@ -152,7 +173,7 @@ def _write_bytes(
         padded = np.zeros((*value.shape[: item.dim], end, *value.shape[item.dim + 1 :]), np.bool_)
         padded[_along(item.dim, slice(lead, None, where.step))] = value
         value = padded
-    new = pack(value, item.dim, order)
+    new = pack_axis(value, item.dim, order)
     key = selection.key(axis, slice(low, high))
     if selection.fancy or where.step > 1:
         chosen = np.zeros(end, np.bool_)
@@ -199,6 +220,6 @@ def _write_lanes(packed: Bytes, geometry: Geometry, selection: Selection, value:
     dim = len(selection.shape) - selection.fancy_after - where.ndim
     place = rank.reshape(where.shape) * 8 + (where & 7)
     with lock:
-        bits = unpack(packed[key], dim, geometry.bitorder, touched.size * 8)
+        bits = unpack_axis(packed[key], dim, geometry.bitorder, touched.size * 8)
         bits[_along(dim, place)] = value
-        packed[key] = pack(bits, dim, geometry.bitorder)
+        packed[key] = pack_axis(bits, dim, geometry.bitorder)

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from packstore.views.bitmemmap.geometry import Bools, Bytes, Geometry
-from packstore.views.bitmemmap.selection import Indices, Selection
+from packstore.codecs.bits.kernels import Bytes
+from packstore.core.selection import Indices, Selection
+from packstore.views.bitmemmap.geometry import Bools, Geometry
 
 __all__ = ["gather", "scatter"]
 

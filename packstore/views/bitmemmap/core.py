@@ -12,12 +12,14 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from packstore.codecs.bits.kernels import BitOrder
+from packstore.core.selection import parse
 from packstore.errors import DtypeError, OptionError, ShapeError, UnsupportedError, message
+from packstore.source import Fingerprint
 from packstore.views.bitmemmap import access, whole
 from packstore.views.bitmemmap.arguments import as_bool, extents_of, normal_axis
-from packstore.views.bitmemmap.geometry import BitOrder, Bools, Geometry
+from packstore.views.bitmemmap.geometry import Bools, Geometry
 from packstore.views.bitmemmap.logic import BitLogic
-from packstore.views.bitmemmap.selection import parse
 from packstore.views.bitmemmap.storage import MODES, Mapping, Mode, check_size, create, file_size
 
 __all__ = ["BitMemmap", "open_memmap"]
@@ -319,9 +321,11 @@ class BitMemmap(BitLogic):
         return BitMemmap, (self.filename, mode, self.shape, self.axis, self.bitorder, self.offset)
 
     def __dask_tokenize__(self) -> object:
-        from packstore.views.bitmemmap.lazy import tokenize
-
-        return tokenize(self, self._mapping.generation)
+        # In mode "c" changes stay in memory, so no two maps are alike.
+        own = id(self) if self.mode == "c" else None
+        layout = (self.shape, self.axis, self.bitorder, self.offset)
+        path = os.path.realpath(self.filename)
+        return ("BitMemmap", *Fingerprint.of(path, os.stat(path)), layout, self._mapping.generation, own)
 
     def to_dask(self, chunks: Any = "auto") -> Any:
         """A lazy dask array over the file.
@@ -329,7 +333,7 @@ class BitMemmap(BitLogic):
         Parameters
         ----------
         chunks
-            As in `dask.array.from_array`; ``"auto"`` keeps chunks whole bytes along the packed axis.
+            As in `packstore.from_file`; ``"auto"`` keeps chunks whole bytes along the packed axis.
 
         Returns
         -------
@@ -347,9 +351,24 @@ class BitMemmap(BitLogic):
         one changed since, raises `StaleFileError`: call `to_dask` again after writing. What another process writes
         through a map shows in the modification time once that process flushes.
         """
-        from packstore.views.bitmemmap.lazy import to_dask
+        from packstore.views.dask.from_file import from_file
 
-        return to_dask(self, chunks)
+        if self.mode == "c":
+            hint = 'Open it with mode="r", or use da.from_array(np.asarray(m))'
+            raise UnsupportedError(
+                message("reading", self.filename, expected="a mode that shares", got="'c'", hint=hint)
+            )
+        self.flush()
+        packed_axis = self.axis if self.axis is not None and self.shape else "flat"
+        return from_file(
+            os.path.realpath(self.filename),
+            chunks=chunks,
+            format="raw",
+            shape=self.shape,
+            packed_axis=packed_axis,
+            bitorder=self.bitorder,
+            offset=self.offset,
+        )
 
     def __eq__(self, other: object) -> Any:
         return np.asarray(self) == np.asarray(other)

@@ -6,16 +6,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BitOrder", "Bools", "Bytes", "Geometry"]
+from packstore.codecs.bits.boxes import PackedArray
+from packstore.codecs.bits.kernels import BitOrder, Bytes
+from packstore.codecs.bits.layout import bit_layout
 
-BitOrder = Literal["little", "big"]
+__all__ = ["Bools", "Geometry"]
+
 Bools = NDArray[np.bool_]
-Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Geometry:
     bitorder: BitOrder
 
     @cached_property
+    def packed(self) -> PackedArray:
+        """Where the bits of boxes are: all that reading and counting need."""
+        return PackedArray(self.shape, bit_layout(np.dtype(np.bool_)), None, self.bitorder, self.axis)
+
+    @property
     def packed_axis(self) -> int | None:
         """The axis along which bytes run, or None where rows may start inside a byte.
 
         A flattened array whose rows are whole bytes has the same bytes as one packed along its last axis.
         """
-        ndim = len(self.shape)
-        if ndim == 0:
-            return None
-        if self.axis is not None:
-            return self.axis
-        return ndim - 1 if ndim == 1 or self.shape[-1] % 8 == 0 else None
+        return self.packed.bytes_axis
 
     @cached_property
     def size(self) -> int:
@@ -61,13 +62,11 @@ class Geometry:
     @cached_property
     def packed_shape(self) -> tuple[int, ...]:
         """Shape of the bytes."""
-        nbytes = -(-self.length // 8)
-        a = self.packed_axis
-        return (nbytes,) if a is None else (*self.shape[:a], nbytes, *self.shape[a + 1 :])
+        return self.packed.byte_shape
 
-    @cached_property
+    @property
     def nbytes(self) -> int:
-        return math.prod(self.packed_shape)
+        return self.packed.nbytes
 
     @cached_property
     def bytes_axis(self) -> int:

@@ -10,10 +10,11 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from packstore.codecs.bits.kernels import Bytes
 from packstore.errors import DtypeError, OptionError, ShapeError, message
 from packstore.views.bitmemmap import whole
 from packstore.views.bitmemmap.arguments import normal_axis
-from packstore.views.bitmemmap.geometry import Bools, Bytes, Geometry
+from packstore.views.bitmemmap.geometry import Bools, Geometry
 from packstore.views.bitmemmap.storage import Mapping
 
 __all__ = ["BitLogic"]
@@ -46,15 +47,10 @@ class BitLogic(ABC):
         """
         packed = self._mapping.read()
         axes = self._axes(axis)
-        if axis is None and not keepdims:
-            return whole.count(packed, self._geometry)
-        if self._whole(axes):
-            return np.full((1,) * len(axes) if keepdims else (), whole.count(packed, self._geometry), np.intp)[()]
-        if self._geometry.packed_axis is None:
-            counts = self._by_rows(axes, np.count_nonzero, np.sum)
-        else:
-            counts = whole.count_along(packed, self._geometry, axes)
-        return counts if keepdims else counts.squeeze(axes)
+        counts = whole.count(packed, self._geometry, axes)
+        if keepdims:
+            return np.expand_dims(counts, axes)
+        return int(counts) if axis is None else counts[()]
 
     def any(self, axis: int | tuple[int, ...] | None = None, out: Any = None, keepdims: bool = False) -> Any:
         """Whether any element (along `axis`) is True; over all axes it stops at the first True block."""

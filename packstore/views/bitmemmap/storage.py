@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from packstore.core.threads import ForkSafeLock
+from packstore.core.typing import Bytes
 from packstore.errors import (
     ClosedError,
     MissingFileError,
@@ -23,7 +24,6 @@ from packstore.errors import (
     WriteError,
     message,
 )
-from packstore.views.bitmemmap.geometry import Bytes
 
 __all__ = ["MODES", "Mapping", "Mode", "check_size", "create", "file_size"]
 

@@ -8,13 +8,15 @@ from contextlib import AbstractContextManager
 import numpy as np
 from numpy.typing import NDArray
 
-from packstore.views.bitmemmap.geometry import Bools, Bytes, Geometry
-from packstore.views.bitmemmap.kernels import pack, popcount, unpack
+from packstore.codecs.bits.axes import pack_axis, unpack_axis
+from packstore.codecs.bits.kernels import Bytes
+from packstore.codecs.bits.large import count_bits_of
+from packstore.views.bitmemmap.geometry import Bools, Geometry
 
-__all__ = ["combine", "count", "count_along", "every", "invert", "logic_along", "read_mask", "some", "write_mask"]
+__all__ = ["combine", "count", "every", "invert", "logic_along", "read_mask", "some", "write_mask"]
 
 Lock = AbstractContextManager[object]
-# A block and its popcounts stay in the second-level cache.
+# A block stays in the second-level cache.
 _BLOCK_NBYTES = 3 << 18
 
 
@@ -43,9 +45,11 @@ def _blocks(packed: Bytes, geometry: Geometry, padding: int) -> Iterator[Bytes]:
             yield block.reshape(-1)
 
 
-def count(packed: Bytes, geometry: Geometry) -> int:
-    """All set bits."""
-    return sum(popcount(block) for block in _blocks(packed, geometry, 0))
+def count(packed: Bytes, geometry: Geometry, axes: tuple[int, ...]) -> NDArray[np.int64]:
+    """Set bits along `axes`; unpacked only where the packed axis stays."""
+    flat = packed.reshape(-1)
+    box = tuple([slice(0, n, 1) for n in geometry.shape])
+    return count_bits_of(geometry.packed, lambda offset, nbytes: flat[offset : offset + nbytes], box, axes)
 
 
 def some(packed: Bytes, geometry: Geometry) -> bool:
@@ -58,48 +62,6 @@ def every(packed: Bytes, geometry: Geometry) -> bool:
     return all(int(block.min()) == 0xFF for block in _blocks(packed, geometry, 1))
 
 
-def _element_blocks(packed: Bytes, geometry: Geometry) -> Iterator[tuple[slice, Bytes, Bools]]:
-    """Blocks along the first axis: the elements, their bytes (a view), the unpacked bits."""
-    axis = geometry.bytes_axis
-    for elements, where in geometry.lead_blocks():
-        view = packed[where]
-        length = elements.stop - elements.start if axis == 0 else geometry.length
-        yield elements, view, unpack(view, axis, geometry.bitorder, length)
-
-
-def count_along(packed: Bytes, geometry: Geometry, axes: tuple[int, ...]) -> NDArray[np.intp]:
-    """Set bits along `axes`, which stay as dimensions of length 1.
-
-    Notes
-    -----
-    Popcounts if the packed axis is among them; columns of bits must be unpacked, a block at a time.
-    """
-    kept = tuple(1 if i in axes else n for i, n in enumerate(geometry.shape))
-    out = np.zeros(kept, np.intp)
-    axis = geometry.packed_axis
-    assert axis is not None
-    rest = tuple(a for a in axes if a != axis)
-    if axis not in axes:
-        for elements, _, bits in _element_blocks(packed, geometry):
-            _accumulate(out, elements, np.count_nonzero(bits, axis=axes, keepdims=True), 0 in axes)
-        return out
-    keep = np.full(geometry.packed_shape[axis], 0xFF, np.uint8)
-    keep[-1:] = geometry.tail_mask
-    keep = keep.reshape((-1,) + (1,) * (len(kept) - axis - 1))
-    for elements, where in geometry.lead_blocks(_BLOCK_NBYTES * 8):
-        mask = keep[where] if axis == 0 else keep
-        counts = np.bitwise_count(packed[where] & mask).sum(axis=axis, keepdims=True, dtype=np.intp)
-        _accumulate(out, elements, counts.sum(axis=rest, keepdims=True) if rest else counts, 0 in axes)
-    return out
-
-
-def _accumulate(out: NDArray[np.intp], elements: slice, part: NDArray[np.intp], reduced: bool) -> None:
-    if reduced:
-        out += part
-    else:
-        out[elements] = part
-
-
 def logic_along(packed: Bytes, geometry: Geometry, axes: tuple[int, ...], conjunction: bool) -> Bools:
     """any (or all, if `conjunction`) along `axes`, which stay as dimensions of length 1, on packed bytes."""
     axis = geometry.packed_axis
@@ -110,7 +72,7 @@ def logic_along(packed: Bytes, geometry: Geometry, axes: tuple[int, ...], conjun
         reduce = np.bitwise_and.reduce if conjunction else np.bitwise_or.reduce
         found = np.asarray(reduce(packed, axis=rest, keepdims=True))
     if axis not in axes:
-        return unpack(found, axis, geometry.bitorder, geometry.length)
+        return unpack_axis(found, axis, geometry.bitorder, geometry.length)
     keep = np.uint8(geometry.tail_mask)
     before = (slice(None),) * axis
     body, tail = found[(*before, slice(None, -1))], found[(*before, slice(-1, None))]
@@ -130,7 +92,7 @@ def read_mask(packed: Bytes, geometry: Geometry, mask: Bools) -> Bools:
         chosen = mask[elements]
         if chosen.any():
             length = chosen.shape[axis]
-            parts.append(unpack(packed[where], axis, geometry.bitorder, length)[chosen])
+            parts.append(unpack_axis(packed[where], axis, geometry.bitorder, length)[chosen])
     return np.concatenate(parts)
 
 
@@ -151,7 +113,7 @@ def write_mask(packed: Bytes, geometry: Geometry, mask: Bools, values: Bools, lo
             taken += number
         elif not values:
             bits = np.zeros(chosen.shape, np.bool_)
-        change, new = pack(chosen, axis, order), pack(bits, axis, order)
+        change, new = pack_axis(chosen, axis, order), pack_axis(bits, axis, order)
         view = packed[where]
         with lock:
             # Bytes without a chosen element are left alone: another process may be writing them.
@@ -171,7 +133,7 @@ def combine(
             _clear_padding(packed, geometry)
         return
     for elements, where in geometry.lead_blocks():
-        new = pack(other(elements), geometry.bytes_axis, geometry.bitorder)
+        new = pack_axis(other(elements), geometry.bytes_axis, geometry.bitorder)
         view = packed[where]
         with lock:
             operation(view, new, out=view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -15,10 +14,8 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from packstore.errors import MissingFileError, StaleFileError, UnsupportedError
-from packstore.source import Fingerprint
+from packstore.errors import StaleFileError, UnsupportedError
 from packstore.views.bitmemmap import open_memmap
-from packstore.views.bitmemmap.lazy import BitSource
 
 from .helpers import bools, check_same, mapped
 
@@ -118,10 +115,11 @@ def test_auto_chunks_are_whole_bytes(tmp_path: Path) -> None:
     path = tmp_path / "m"
     with open(path, "wb") as f:
         f.truncate(30001 * (30001 // 8 + 1))
-    with open_memmap(path, shape=(30001, 30001)) as m, dask.config.set({"array.chunk-size": "10MiB"}):
-        chunks = m.to_dask().chunks[1]
-    assert len(chunks) > 1
-    assert all(n % 8 == 0 for n in chunks[:-1])
+    for axis in (0, 1):
+        with open_memmap(path, shape=(30001, 30001), axis=axis) as m:
+            chunks = m.to_dask().chunks
+            assert m.to_dask().npartitions > 1
+            assert all(n % 8 == 0 for n in chunks[axis][:-1])
 
 
 def test_zero_dimensional_and_empty_to_dask() -> None:
@@ -142,7 +140,7 @@ def test_a_changed_file_is_never_read_under_the_old_name(tmp_path: Path) -> None
     second = m.to_dask()
     assert second.name != first.name
     assert second.sum().compute() == 40
-    with pytest.raises(StaleFileError, match=r"The file changed after to_dask\(\); call it again"):
+    with pytest.raises(StaleFileError, match="changed"):
         first.compute()
     tokens = {dask.base.tokenize(m)}
     m[5] = True
@@ -154,7 +152,7 @@ def test_a_changed_file_is_never_read_under_the_old_name(tmp_path: Path) -> None
     assert len(tokens) == 3
     third = m.to_dask()
     path.unlink()
-    with pytest.raises(MissingFileError, match="expected a file, got nothing there"):
+    with pytest.raises(StaleFileError, match="got nothing of that name"):
         third.compute()
 
 
@@ -201,9 +199,9 @@ def test_distributed_processes(tmp_path: Path) -> None:
             assert client.submit(lambda x: x.count_nonzero(), m).result() == model.sum()
 
 
-def test_source_pickles_as_a_path() -> None:
-    with mapped(bools((300, 300)), -1, "little", 0, "r") as m:
-        fingerprint = Fingerprint.of(os.path.realpath(m.filename), os.stat(m.filename))
-        mine = BitSource(m.shape, m.axis, m.bitorder, m.offset, fingerprint)
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(mine))[2:4], m[2:4])
-        assert len(pickle.dumps(mine)) < 400
+def test_graph_pickles_as_a_path() -> None:
+    model = bools((300, 300))
+    with mapped(model, -1, "little", 0, "r") as m:
+        pickled = pickle.dumps(m.to_dask())
+        assert len(pickled) < 5000
+        np.testing.assert_array_equal(pickle.loads(pickled)[2:4].compute(), model[2:4])
