@@ -76,7 +76,7 @@ class Dataset:
         """The filter pipeline, in the order of writing."""
         found = []
         for i in range(self.dcpl.get_nfilters()):
-            code, flags, values, name = self.dcpl.get_filter(i)
+            code, _, values, name = self.dcpl.get_filter(i)
             label = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
             found.append(FilterSpec(int(code), tuple(int(v) for v in values), label))
         return tuple(found)
