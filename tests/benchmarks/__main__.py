@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         from tests.benchmarks.scenarios import ABSOLUTES, SCENARIOS
 
-        for item in (*SCENARIOS, *ABSOLUTES):
-            print(f"{item.name:34} {item.title}")
+        for name, title in [(s.name, s.title) for s in SCENARIOS] + [(a.name, a.title) for a in ABSOLUTES]:
+            print(f"{name:34} {title}")
         return 0
     rounds = options.rounds or (3 if options.quick else 9)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def environment(cache: str = "warm") -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    found = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.platform()}
+    found: dict[str, Any] = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.platform()}
     if hasattr(os, "getloadavg"):
         found["load"] = round(os.getloadavg()[0], 1)
     return {**found, "python": platform.python_version(), "file cache": cache, "versions": versions}

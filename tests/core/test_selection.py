@@ -27,7 +27,7 @@ def check(key: Any, data: np.ndarray[Any, Any]) -> None:
             assert s.step == 1
         else:
             assert (s.stop - 1 - s.start) % s.step == 0
-    part = np.asarray(data[(*box, ...)])
+    part = np.asarray(data[box])
     got = part if after is None else part[after]
     assert type(got) is type(expected), key
     assert np.shape(got) == np.shape(expected), key

@@ -196,7 +196,8 @@ def test_sharded(tmp_path: Path, codecs: str, location: Any, index: list[Any], s
     )
     array[...] = values
     check(tmp_path / "a.zarr", values)
-    assert packstore.open_array(tmp_path / "a.zarr").lazy.array.shard_shape == (32, 32)  # type: ignore[union-attr]
+    lazy = packstore.open_array(tmp_path / "a.zarr").lazy
+    assert lazy is not None and lazy.array.shard_shape == (32, 32)
 
 
 def test_sharded_transposed_nested_and_compressed(tmp_path: Path) -> None:

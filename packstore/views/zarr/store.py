@@ -30,6 +30,8 @@ from packstore.views.zarr.listing import Listing
 if TYPE_CHECKING:
     from typing import Self
 
+    from packstore.readers.zarr.directory import DirectoryStore
+
 __all__ = ["ManifestStore", "open_store"]
 
 
@@ -334,7 +336,7 @@ def open_store(
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
     **reader_options: Any,
-) -> Store:
+) -> ManifestStore | DirectoryStore:
     """Open a saved array, or a file of many, as a read-only Zarr v3 store.
 
     Parameters

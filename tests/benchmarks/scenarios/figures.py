@@ -52,7 +52,7 @@ def _scan_chunks(path: Path, component: str | None = None) -> float:
     array = packstore.from_file(path, component)
     chunk_nbytes = int(np.prod([max(c) for c in array.chunks])) * array.dtype.itemsize
     found = probe(lambda: array.max().compute())
-    return float(found["peak_anon_nbytes"]) / chunk_nbytes / (os.cpu_count() or 1)
+    return float(found["peak_anon_nbytes"] / chunk_nbytes / (os.cpu_count() or 1))
 
 
 def _npy_memory(data: Data) -> float:

@@ -186,6 +186,10 @@ class _Session:
         nbytes = 1000
 
 
+# All that the checks need of an open file.
+SESSION: Any = _Session()
+
+
 def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> Any:
     return h5d.StoreInfo(at, mask, offset, nbytes)
 
@@ -204,9 +208,9 @@ def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> A
     ],
 )
 def test_each_check(entries: list[Any], why: str) -> None:
-    table = index._Collector(_Session(), (2, 2), (2, 3), (), 24)  # type: ignore[arg-type]
+    table = index._Collector(SESSION, (2, 2), (2, 3), (), 24)
     with pytest.raises(chunk_checks.BadIndex, match=why):
-        table.collect(_List(entries), 2, None)  # type: ignore[arg-type]
+        table.collect(_List(entries), 2, None)
 
 
 @pytest.mark.parametrize("by_library", [False, True])
@@ -256,11 +260,11 @@ def test_what_libhdf5_must_not_read_either(
     listed: Any = _List([info((0, 0), 100), entry])
     monkeypatch.setattr(chunk_checks, "layout_of", lambda *_: ChunkLayout(0, False))
     why = f"expected chunks of {least} bytes or more, inside the file's 1000, got {entry.size} bytes at offset"
-    table = index._Collector(_Session(), (2, 2), (2, 3), filters, 24)  # type: ignore[arg-type]
+    table = index._Collector(SESSION, (2, 2), (2, 3), filters, 24)
     with pytest.raises(CorruptDataError, match=rf"reading the chunk index of x\.h5: {why} {entry.byte_offset}"):
         table.collect(listed, 2, None)
     with pytest.raises(CorruptDataError, match=why):
-        chunk_checks.check_chunks(_Session(), listed, (4, 6), (2, 3), filters)  # type: ignore[arg-type]
+        chunk_checks.check_chunks(SESSION, listed, (4, 6), (2, 3), filters)
 
 
 def test_chunks_that_skip_their_checksum(tmp_path: Path, check: Any) -> None:
@@ -293,6 +297,6 @@ def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.Mon
         dataset.chunk_iter(listed.append)
         swapped = [info(a.chunk_offset, b.byte_offset) for a, b in zip(listed, reversed(listed), strict=True)]
         table = index._Collector(session, (2, 2), (2, 3), (), 24)
-        table.collect(_List(swapped), 4, None)  # type: ignore[arg-type]
+        table.collect(_List(swapped), 4, None)
         with pytest.raises(chunk_checks.BadIndex, match="libhdf5 reads other bytes"):
             index._compare(session, dataset, table, table.sample(3))

@@ -113,7 +113,12 @@ def test_array_types_add_dimensions(tmp_path: Path, check: Any) -> None:
     inner = np.dtype(("<i2", (2, 3)))
     data = np.arange(5 * 6, dtype="<i2").reshape(5, 2, 3)
     with h5py.File(path, "w") as f:
-        for name, options in {"a": {}, "b": {"chunks": (2,), "compression": "gzip"}, "c": {"chunks": (4,)}}.items():
+        layouts: dict[str, dict[str, Any]] = {
+            "a": {},
+            "b": {"chunks": (2,), "compression": "gzip"},
+            "c": {"chunks": (4,)},
+        }
+        for name, options in layouts.items():
             f.create_dataset(name, (5,), inner, **options)[...] = data
         f.create_dataset("unwritten", (5,), inner, chunks=(2,))
     found = check(path)

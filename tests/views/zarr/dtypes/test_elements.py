@@ -18,7 +18,7 @@ from packstore.views.zarr.dtypes import is_described, reason
 
 TEXT = h5py.string_dtype()
 PADDED = np.dtype({"names": ["a", "b"], "formats": [">i2", ("<f8", (2,))], "offsets": [20, 2], "itemsize": 30})
-FIXED = [
+FIXED: list[Any] = [
     *("g", "G", ">g", ">G"),
     [("a", "f4", (3,)), ("b", ">i2")],
     [("n", "?"), ("t", "M8[10us]", (2,)), ("s", "S3"), ("u", ">U2"), ("v", "V3"), ("c", ">c8")],
@@ -194,7 +194,10 @@ def deep(levels: int) -> Any:
     return data
 
 
-LONG = {"name": "packstore.longdouble", "configuration": {"format": "x87", "item_size": 16, "endian": "little"}}
+LONG: dict[str, Any] = {
+    "name": "packstore.longdouble",
+    "configuration": {"format": "x87", "item_size": 16, "endian": "little"},
+}
 
 
 def in_struct(**field: Any) -> Any:

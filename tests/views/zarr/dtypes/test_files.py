@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_npy(tmp_path: Path, dtype: Any, shape: tuple[int, ...], seed: int, draw
     agree(tmp_path / "x.npy", None, np.load(tmp_path / "x.npy"), draw, chunks=draw.draw(chunk_shapes(shape)))
 
 
-HDF5 = [d for d in map(np.dtype, FIXED) if "U" not in str(d) and "M8" not in str(d)]
+HDF5 = [d for d in (np.dtype(f) for f in FIXED) if "U" not in str(d) and "M8" not in str(d)]
 # What h5py can write: no sequences of arrays, none in sequences, and no NULs in strings.
 HDF5_VARIABLE = [
     *VARIABLE[1:3],
@@ -140,11 +141,12 @@ def test_virtual_sequences(tmp_path: Path) -> None:
         layout = h5py.VirtualLayout((4,), sequences)
         layout[1:3] = h5py.VirtualSource(source)
         f.create_virtual_dataset("all", layout)
-    for read in (
+    reads: list[Callable[[], Any]] = [
         lambda: packstore.open_array(tmp_path / "x.h5", "all")[...],
         lambda: packstore.from_file(tmp_path / "x.h5", "all").compute(),
         lambda: zarr.open_array(packstore.open_store(tmp_path / "x.h5"), path="all", mode="r")[...],
-    ):
+    ]
+    for read in reads:
         assert [v.tolist() for v in read()] == [[], [1, 2, 3], [4], []]
         assert all(v.dtype == "<i4" for v in read())
 
