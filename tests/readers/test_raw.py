@@ -120,6 +120,15 @@ def test_shapes_are_inferred(tmp_path: Path) -> None:
     assert packstore.open_array(tmp_path / "empty.dat", format="raw", dtype="f4", shape=(4, 0)).shape == (4, 0)
 
 
+@pytest.mark.parametrize("shape", [np.int64(60), np.array([60]), np.array(60)], ids=["scalar", "1-d", "0-d"])
+def test_shapes_as_numpy_has_them_are_told_apart(tmp_path: Path, shape: Any) -> None:
+    """Opened arrays are kept by their options: a numpy scalar is compared with the tuples of other openings."""
+    np.arange(60, dtype="<i2").tofile(tmp_path / "x.dat")
+    for other in ([5, -1], (-1, 4)):
+        packstore.open_array(tmp_path / "x.dat", format="raw", dtype="<i2", shape=other)
+    assert packstore.open_array(tmp_path / "x.dat", format="raw", dtype="<i2", shape=shape).shape == (60,)
+
+
 def test_struct_from_a_list_of_fields(tmp_path: Path) -> None:
     for dtype in ([("a", "<i4"), ("b", [("x", "u1"), ("y", "S2")])], [("a", "<f8", (2,))]):
         want = example(dtype, (6,))
