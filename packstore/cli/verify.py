@@ -18,7 +18,8 @@ from packstore.readers import Location, find_array, locate
 from packstore.storage import ManifestGroup
 from packstore.views.dask.from_file import auto_chunks
 from packstore.views.lazy import LazyArray
-from packstore.writers.blocks import block_boxes
+from packstore.writers.chunk_shapes import block_boxes
+from packstore.writers.progress import RichProgress
 
 __all__ = ["compare", "render"]
 
@@ -184,8 +185,6 @@ def _bar(show: bool, title: str, total: int) -> Iterator[Advance]:
     if not show:
         yield lambda nbytes: None
         return
-    from packstore.writers.progress import RichProgress
-
     with RichProgress(title, total) as bar:
         yield bar.advance
 

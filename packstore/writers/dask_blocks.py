@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.writers.blocks import Progress, Put, workers
-from packstore.writers.items import Box, Item, as_declared
+from packstore.config import thread_count
+from packstore.writers.items import Box, Item, Put, as_declared
+from packstore.writers.progress import Progress
 
 __all__ = ["rows", "streams_by_rows", "write_dask"]
 
@@ -119,7 +120,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
     import dask
 
     chosen = dask.config.get("num_workers", None)
-    pool = ThreadPoolExecutor(chosen if isinstance(chosen, int) else workers())
+    pool = ThreadPoolExecutor(chosen if isinstance(chosen, int) else thread_count())
     try:
         yield pool
     finally:

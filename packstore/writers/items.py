@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from packstore.errors import DtypeError, OptionError, ShapeError, message
 
-__all__ = ["Box", "Item", "as_declared", "items_of"]
+__all__ = ["Box", "Item", "Put", "as_declared", "items_of"]
 
 Box = tuple[slice, ...]
+# Writes the elements of one box; what it returns is for the caller of `write_blocks`.
+Put = Callable[[Box, npt.NDArray[Any]], Any]
 
 
 @dataclass(frozen=True, eq=False)

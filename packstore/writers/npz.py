@@ -21,11 +21,15 @@ from packstore.errors import OptionError, message
 from packstore.readers.npz.blocks import MAX_BLOCKS, BlockIndex
 from packstore.readers.npz.directory import DEFLATED
 from packstore.storage import regroup
+from packstore.writers import dask_blocks
 from packstore.writers.atomic import preallocate, spool_beside
-from packstore.writers.blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
+from packstore.writers.blocks import write_blocks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES, block_boxes
 from packstore.writers.deflate import Sample, changes, choose, crc32, crc32_combine, encoders
 from packstore.writers.items import Item
 from packstore.writers.npy import npy_header
+from packstore.writers.parallel import map_ordered
+from packstore.writers.progress import NoProgress, Progress
 from packstore.writers.raw import RegionSink
 from packstore.writers.zip_file import Entry, directory, end_records
 
@@ -284,8 +288,6 @@ def _runs(member: _Member, target: Path) -> Iterator[U8]:
     if not item.nbytes:
         return
     if item.is_dask:
-        from packstore.writers import dask_blocks
-
         if dask_blocks.streams_by_rows(item, ROWS_NBYTES):
             for values in dask_blocks.rows(item):
                 yield _bytes_of(values)

@@ -15,8 +15,10 @@ from packstore.errors import DtypeError, OptionError, message
 from packstore.source import InlineBytes
 from packstore.storage import PackedManifest, regroup
 from packstore.writers.atomic import preallocate
-from packstore.writers.blocks import BLOCK_NBYTES, Progress, write_blocks
+from packstore.writers.blocks import write_blocks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES
 from packstore.writers.items import Box, Item
+from packstore.writers.progress import Progress
 
 __all__ = ["PackedSink", "RegionSink", "write"]
 

@@ -15,8 +15,8 @@ import pytest
 import packstore
 from packstore.errors import DtypeError, OptionError
 from packstore.testing.readers import assert_same
-from packstore.writers.chunks import ChunkEncoder, shuffle_bytes
 from packstore.writers.hdf5 import _h5py_errors
+from packstore.writers.hdf5_chunks import ChunkEncoder, shuffle_bytes
 
 
 def smooth() -> np.ndarray:

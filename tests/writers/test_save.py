@@ -19,8 +19,9 @@ import packstore
 from packstore.errors import DtypeError, OptionError, ShapeError, TargetExistsError, WriteError
 from packstore.testing.readers import assert_same
 from packstore.testing.strategies import arrays_st
-from packstore.writers.blocks import block_boxes, fitting_chunks, grown, map_ordered
+from packstore.writers.chunk_shapes import block_boxes, fitting_chunks, grown
 from packstore.writers.items import items_of
+from packstore.writers.parallel import map_ordered
 
 SUFFIXES = ["npy", "npz", "h5", "zarr", "raw"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from packstore.writers.blocks import block_boxes
+from packstore.writers.chunk_shapes import block_boxes
 from packstore.writers.deflate import NOTHING, Sample, changes, choose
 from packstore.writers.items import Box
 
