@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import packstore
+from packstore.cli.measure import WrongValueError
 from tests.benchmarks import __main__ as command
-from tests.benchmarks.measure import WrongValueError, measure_scenario
+from tests.benchmarks.measure import measure_scenario
 from tests.benchmarks.model import Case, Data, Missing, Peer, Run, Scenario
 from tests.benchmarks.report import missed
 

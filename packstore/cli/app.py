@@ -184,11 +184,8 @@ def bench(
         file,
         component,
         options,
+        command.Effort(crops, rounds, seconds, int(max_size * 1e6)),
         formats=None if formats is None else formats.split(","),
-        crops=crops,
-        rounds=rounds,
-        seconds=seconds,
-        max_nbytes=int(max_size * 1e6),
         folder=folder,
         progress=_progress(quiet),
     )
