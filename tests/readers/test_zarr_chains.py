@@ -459,7 +459,8 @@ def test_counts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -
     )
     lazy = packstore.open_array(path).lazy
     assert lazy is not None
-    box = tuple(slice(*sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2))), 1) for n in values.shape)
+    bounds = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in values.shape]
+    box = tuple(slice(start, stop, 1) for start, stop in bounds)
     for least, keep in itertools.product((0, 1 << 14), range(values.ndim + 1)):
         axes = tuple(range(keep, values.ndim))
         with pytest.MonkeyPatch.context() as patch:

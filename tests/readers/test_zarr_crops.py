@@ -32,8 +32,10 @@ def packed(
     return array
 
 
-def cropper(array: packstore.Array) -> object:
-    return array.lazy.array.storage.crops.__self__
+def cropper(array: packstore.Array) -> Any:
+    assert array.lazy is not None
+    storage: Any = array.lazy.array.storage
+    return storage.crops.__self__
 
 
 @settings(deadline=None, max_examples=60)

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 
 from packstore import config
-from packstore.codecs.hdf5 import FilterSpec
+from packstore.codecs.hdf5 import FilterSpec, decode_chunk
 from packstore.core.selection import basic_selection
+from packstore.core.threads import run_all
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
 from packstore.source import FileSource, InlineBytes, RangeReads
 from packstore.source.cache import CHUNKS
@@ -212,13 +213,13 @@ def test_chunks_that_cannot_be_mapped(filters: Any, draw: st.DataObject, shape: 
             return super().read_ranges(ranges)
 
     array = chunked(data, chunk, filters=filters, space=lambda blob: Counted(blob, gap))
-    space = array.storage.places.space
+    space = grid_of(array).places.space
     for _ in range(3):
         calls.clear()
         space.reads.clear()
         CHUNKS.clear()
         box, _ = basic_selection(draw.draw(basic_indices(shape)), shape)
-        np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
+        np.testing.assert_array_equal(read_box(array, box), data[box])
         touches = math.prod(
             len({i // c for i in range(s.start, s.stop, s.step)}) for s, c in zip(box, chunk, strict=True)
         )
@@ -231,8 +232,8 @@ def test_chunks_that_cannot_be_mapped(filters: Any, draw: st.DataObject, shape: 
 def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.random.default_rng(0).integers(0, 9, (1200, 1200), np.uint8)
     array = chunked(data, (600, 600), filters=DEFLATE)
-    asked = []
-    real = grid.run_all
+    asked: list[bool] = []
+    real = run_all
     monkeypatch.setattr(
         grid,
         "run_all",
@@ -249,8 +250,14 @@ def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) 
 def test_a_scalar_in_a_chunk(filters: Any) -> None:
     array = chunked(np.array(5), (), filters=filters)
     assert read_box(array, ()).shape == () and read_box(array, ()) == 5
-    array.storage.places.offsets[()] = MISSING  # type: ignore[union-attr]  # chunked it is
+    grid_of(array).places.offsets[()] = MISSING
     assert read_box(array, ()).shape == () and read_box(array, ()) == 0
+
+
+def grid_of(array: ManifestArray) -> Any:
+    """The storage of an array that `chunked` made."""
+    assert isinstance(array.storage, GridStorage)
+    return array.storage
 
 
 def whole(array: ManifestArray) -> tuple[slice, ...]:
@@ -262,8 +269,8 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
     monkeypatch.setattr(config, "cpu_count", lambda: 4)
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
-    names = set()
-    real = filters_module.decode_chunk
+    names: set[str] = set()
+    real = decode_chunk
     meeting = threading.Barrier(2)
 
     def watch(*args: Any) -> Any:
