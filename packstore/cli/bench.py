@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.cli.bench_report import reasons
 from packstore.cli.measure import (
@@ -30,6 +29,8 @@ from packstore.cli.measure import (
     write_out,
 )
 from packstore.cli.show import human
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.writers import save
@@ -63,7 +64,7 @@ def ways(ndim: int, dtype: np.dtype[Any]) -> dict[str, Way]:
     """The formats that an array can take."""
 
     def way(suffix: str, reading: dict[str, Any] | None = None, **writing: Any) -> Way:
-        def write(path: str, array: npt.NDArray[Any]) -> None:
+        def write(path: str, array: Array) -> None:
             save(path, array, overwrite=True, **writing)
 
         def open_(path: str, shape: tuple[int, ...]) -> LazyArray:
@@ -88,7 +89,7 @@ def ways(ndim: int, dtype: np.dtype[Any]) -> dict[str, Way]:
     return found
 
 
-def random_boxes(shape: tuple[int, ...], count: int) -> list[tuple[slice, ...]]:
+def random_boxes(shape: tuple[int, ...], count: int) -> list[Box]:
     """Boxes at random places: up to 256 along each of the last two axes, one index of the others."""
     rng = np.random.default_rng(0)
     boxes = []
@@ -189,7 +190,7 @@ def measure(
     }
 
 
-def _first(way: Way, path: str, little: npt.NDArray[Any]) -> dict[str, Any]:
+def _first(way: Way, path: str, little: Array) -> dict[str, Any]:
     """Use a format once, so that no round pays for imports; give the dtype it returns, or the error."""
     row: dict[str, Any] = {}
 
@@ -202,9 +203,7 @@ def _first(way: Way, path: str, little: npt.NDArray[Any]) -> dict[str, Any]:
     return row
 
 
-def _round(
-    row: dict[str, Any], way: Way, stem: str, sample: npt.NDArray[Any], boxes: list[tuple[slice, ...]]
-) -> Callable[[], Figures]:
+def _round(row: dict[str, Any], way: Way, stem: str, sample: Array, boxes: list[Box]) -> Callable[[], Figures]:
     path = stem + way.suffix
     return lambda: _or_error(row, lambda: write_out(way, path, sample) | read_back(way, path, sample, boxes))
 
@@ -237,7 +236,7 @@ def _chosen(known: dict[str, Way], wanted: Sequence[str] | None) -> dict[str, Wa
     return found
 
 
-def _sample(shape: tuple[int, ...], itemsize: int, max_nbytes: int) -> tuple[slice, ...]:
+def _sample(shape: tuple[int, ...], itemsize: int, max_nbytes: int) -> Box:
     """The whole array, or its first rows; of a single row that is too large, its first part."""
     box = [slice(0, n, 1) for n in shape]
     nbytes = math.prod(shape) * itemsize

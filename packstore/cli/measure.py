@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.cli.compare import comparable, first_difference
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 
 __all__ = [
     "Clocked",
@@ -43,8 +44,6 @@ __all__ = [
 ]
 
 Figures = dict[str, float]
-Array = npt.NDArray[Any]
-Box = tuple[slice, ...]
 
 
 class WrongValueError(AssertionError):

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from packstore.core.boxes import Box
 from packstore.writers.chunk_shapes import block_boxes
 from packstore.writers.dask_blocks import write_dask
-from packstore.writers.items import Box, Item, Put
+from packstore.writers.items import Item, Put
 from packstore.writers.parallel import map_ordered
 from packstore.writers.progress import Progress
 

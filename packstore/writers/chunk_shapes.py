@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from packstore.core.boxes import Box
 from packstore.errors import OptionError, message
-from packstore.writers.items import Box, Item
+from packstore.writers.items import Item
 
 __all__ = ["BLOCK_NBYTES", "block_boxes", "chunk_option", "fitting_chunks", "grown", "square_chunks"]
 

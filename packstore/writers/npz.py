@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from packstore.core.typing import Bytes
 from packstore.errors import OptionError, message
 from packstore.readers.npz.blocks import MAX_BLOCKS, BlockIndex
 from packstore.readers.npz.directory import DEFLATED
@@ -35,7 +36,6 @@ from packstore.writers.zip_file import Entry, directory, end_records
 
 __all__ = ["write"]
 
-U8 = npt.NDArray[np.uint8]
 
 # Each block starts without what the ones before could have told the encoder, which costs below 1 % from 256 KiB on.
 MIN_BLOCK_NBYTES, MAX_BLOCK_NBYTES = 256 << 10, 1 << 20
@@ -167,7 +167,7 @@ def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
 class _Group:
     """Some blocks of one member, in a row."""
 
-    blocks: list[U8]
+    blocks: list[Bytes]
     data_nbytes: int  # without the npy header
     last: bool
     tiny: bool
@@ -227,7 +227,7 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
         file.write(_end(members, file.tell()))
 
 
-def _samples(blocks: list[U8]) -> list[Sample]:
+def _samples(blocks: list[Bytes]) -> list[Sample]:
     """Short runs of bytes from several places, fewer of them where blocks are small."""
     chosen = blocks if blocks[0].nbytes >= MAX_BLOCK_NBYTES else blocks[1::2] or blocks
     out = []
@@ -237,7 +237,7 @@ def _samples(blocks: list[U8]) -> list[Sample]:
     return out
 
 
-def _busiest(blocks: list[U8]) -> tuple[list[Sample], bool]:
+def _busiest(blocks: list[Bytes]) -> tuple[list[Sample], bool]:
     """The runs in which most happens."""
     out = []
     for block in blocks:
@@ -246,13 +246,13 @@ def _busiest(blocks: list[U8]) -> tuple[list[Sample], bool]:
     return out, False
 
 
-def _sample(block: U8, at: int) -> Sample:
+def _sample(block: Bytes, at: int) -> Sample:
     return block[at : at + SAMPLE_NBYTES], block[max(at - WINDOW_NBYTES, 0) : at]
 
 
 def _groups(member: _Member, target: Path) -> Iterator[_Group]:
     """The member's bytes in groups of blocks."""
-    group: list[U8] = []
+    group: list[Bytes] = []
     header_nbytes = len(member.header)
     for number, block in enumerate(_reblocked(_runs(member, target), member.block_nbytes), 1):
         group.append(block)
@@ -263,9 +263,9 @@ def _groups(member: _Member, target: Path) -> Iterator[_Group]:
             group, header_nbytes = [], 0
 
 
-def _reblocked(runs: Iterable[U8], size: int) -> Iterator[U8]:
+def _reblocked(runs: Iterable[Bytes], size: int) -> Iterator[Bytes]:
     """The bytes of all runs in blocks of `size`, the last one shorter; copied only where a block spans runs."""
-    parts: list[U8] = []
+    parts: list[Bytes] = []
     held = 0
     for run in runs:
         at = 0
@@ -281,7 +281,7 @@ def _reblocked(runs: Iterable[U8], size: int) -> Iterator[U8]:
         yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _runs(member: _Member, target: Path) -> Iterator[U8]:
+def _runs(member: _Member, target: Path) -> Iterator[Bytes]:
     """The member's bytes in order, in runs of any length."""
     item = member.item
     yield np.frombuffer(member.header, np.uint8)
@@ -313,5 +313,5 @@ def _spooled(item: Item, target: Path) -> Item:
     return Item(item.name, np.memmap(path, item.dtype, "r", 0, item.shape), item.shape, item.dtype)
 
 
-def _bytes_of(values: npt.NDArray[np.generic]) -> U8:
+def _bytes_of(values: npt.NDArray[np.generic]) -> Bytes:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8)

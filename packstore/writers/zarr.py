@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
 from packstore.views.zarr.dtypes import names
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
-from packstore.writers.items import Box, Item
+from packstore.writers.items import Item
 from packstore.writers.progress import Progress
 
 __all__ = ["ZarrSink", "default_chunks", "write"]
@@ -35,7 +36,7 @@ class ZarrSink:
     path: str
     component: str
 
-    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+    def __call__(self, box: Box, values: Array) -> None:
         array = self.array()
         # zarr takes the bytes of a struct as they are: give it the byte order it promises.
         array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
