@@ -11,13 +11,11 @@ an answer for each kind of data, and draws a plot.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import itertools
 import os
 import pickle
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 import packstore
+from packstore.cli.measure import Figures, Way, files_of, interleave, least, read_back, write_out
 
 CROP = 256
 # Text takes seconds for what others do in milliseconds: it gets the first frame, and its figures are scaled.
 TEXT_FRAMES = 1
-
-Read = Callable[[Path, Any], np.ndarray]
+# Names of formats that are packstore's begin with it.
+OURS = "packstore "
 
 
 def arrays(frames: int, size: int) -> dict[str, np.ndarray]:
@@ -52,206 +51,149 @@ def arrays(frames: int, size: int) -> dict[str, np.ndarray]:
     }
 
 
-@dataclass
-class Format:
-    """How one way of saving is used."""
+def to_disk(write: Callable[[str, np.ndarray], object]) -> Callable[[str, np.ndarray], object]:
+    """A way to write that waits until the bytes are on the disk, as packstore.save does."""
 
-    name: str
-    suffix: str
-    write: Callable[[Path, np.ndarray], Any]
-    # Opens the file and reads the elements at a key (... for all).
-    read: Read
-    # Options of packstore, where the file itself does not tell.
-    options: Callable[[np.ndarray], dict[str, Any]] = lambda array: {}
-    component: str | None = None
-    text: bool = False
-    ours: bool = False
+    def written(path: str, array: np.ndarray) -> None:
+        write(path, array)
+        for file in files_of(path):
+            fd = os.open(file, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+
+    return written
 
 
-def formats(kind: str) -> list[Format]:
-    """All that are tried for one kind of data."""
+def saved_by_h5py(path: str, array: np.ndarray) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=array, compression="gzip")
 
-    def by_packstore(**options: Any) -> Read:
-        return lambda path, key: np.array(packstore.open_array(path, **options)[key])
 
-    def saved_by_h5py(path: Path, array: np.ndarray) -> None:
-        with h5py.File(path, "w") as file:
-            file.create_dataset("data", data=array, compression="gzip")
+def pickled(path: str, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        pickle.dump(array, file, protocol=5)
 
-    def read_by_h5py(path: Path, key: Any) -> np.ndarray:
-        with h5py.File(path, "r") as file:
-            return file["data"][key]
 
-    def read_npz(path: Path, key: Any) -> np.ndarray:
+def unpickled(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+def as_text(path: str, array: np.ndarray) -> None:
+    np.savetxt(path, array.reshape(-1, array.shape[-1]), fmt="%.9g" if array.dtype.kind == "f" else "%d")
+
+
+def ways(dtype: np.dtype) -> dict[str, tuple[Way, Way | None]]:
+    """All that are tried for one kind of data: how its own library writes and reads it, and how packstore reads it."""
+
+    def text(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        # Tables are two-dimensional, and loadtxt reads no bools.
+        return np.loadtxt(path, dtype="u1" if dtype.kind == "b" else dtype, ndmin=2).reshape(shape).astype(dtype)
+
+    def text_by_packstore(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        table = packstore.open_array(path, dtype="u1" if dtype.kind == "b" else dtype)
+        return np.array(table[...]).reshape(shape).astype(dtype)
+
+    def opened(component: str | None = None) -> Callable[[str, tuple[int, ...]], Any]:
+        return lambda path, shape: packstore.open_array(path, component)
+
+    def raw(**options: Any) -> Callable[[str, tuple[int, ...]], Any]:
+        # Shape and type are in no header: the reader has to know them.
+        return lambda path, shape: packstore.open_array(path, format="raw", shape=shape, **options)
+
+    def mapped(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        return np.memmap(path, dtype, "r", shape=shape)
+
+    def from_npz(path: str, shape: tuple[int, ...]) -> np.ndarray:
         with np.load(path) as archive:
-            return archive["data"][key]
+            return archive["data"]
 
-    def pickled(path: Path, array: np.ndarray) -> None:
-        with path.open("wb") as file:
-            pickle.dump(array, file, protocol=5)
+    def theirs(
+        suffix: str, write: Callable[..., object], read: Callable[..., Any], by_packstore: Callable[..., Any]
+    ) -> tuple[Way, Way]:
+        return Way(suffix, to_disk(write), read), Way(suffix, write, by_packstore)
 
-    def unpickled(path: Path, key: Any) -> np.ndarray:
-        with path.open("rb") as file:
-            return pickle.load(file)[key]
+    def ours(suffix: str, **options: Any) -> tuple[Way, None]:
+        return Way(suffix, lambda path, array: packstore.save(path, array, overwrite=True, **options), opened()), None
 
-    def as_text(path: Path, array: np.ndarray) -> None:
-        np.savetxt(path, array.reshape(-1, array.shape[-1]), fmt="%.9g" if array.dtype.kind == "f" else "%d")
-
-    dtype = {"masks": np.bool_, "floats": np.float32, "ints": np.uint16}[kind]
-    # What loadtxt reads; the tables are two-dimensional.
-    text_dtype = np.uint8 if kind == "masks" else dtype
-
-    def read_text(path: Path, key: Any) -> np.ndarray:
-        table = np.loadtxt(path, dtype=text_dtype, ndmin=2)
-        return table.reshape(-1, table.shape[1], table.shape[1]).astype(dtype)[key]
-
-    def raw(array: np.ndarray) -> dict[str, Any]:
-        return {"format": "raw", "dtype": array.dtype, "shape": array.shape}
-
-    def read_raw(path: Path, key: Any) -> np.ndarray:
-        # Shape and type are in no header: the name has to carry them.
-        shape = tuple(int(n) for n in path.stem.split("-")[-1].split("x"))
-        return np.array(np.memmap(path, dtype, "r", shape=shape)[key])
-
-    found = [
-        Format("np.save", ".npy", np.save, lambda p, k: np.array(np.load(p, mmap_mode="r")[k])),
-        Format("np.savez", ".npz", lambda p, a: np.savez(p, data=a), read_npz, component="data"),
-        Format("np.savez_compressed", ".npz", lambda p, a: np.savez_compressed(p, data=a), read_npz, component="data"),
-        Format("tofile", ".raw", lambda p, a: a.tofile(p), read_raw, raw),
-        Format("pickle", ".pkl", pickled, unpickled),
-        Format("np.savetxt", ".txt", as_text, read_text, text=True),
-        Format("h5py gzip", ".h5", saved_by_h5py, read_by_h5py, component="data"),
-        Format(
-            "zarr default", ".zarr", lambda p, a: zarr.save_array(p, a), lambda p, k: zarr.open_array(p, mode="r")[k]
+    found: dict[str, tuple[Way, Way | None]] = {
+        "np.save": theirs(".npy", np.save, lambda path, shape: np.load(path, mmap_mode="r"), opened()),
+        "np.savez": theirs(".npz", lambda path, a: np.savez(path, data=a), from_npz, opened("data")),
+        "np.savez_compressed": theirs(
+            ".npz", lambda path, a: np.savez_compressed(path, data=a), from_npz, opened("data")
         ),
-        Format("packstore npz", ".npz", packstore.save, by_packstore(), ours=True),
-        Format("packstore h5", ".h5", packstore.save, by_packstore(), ours=True),
-        Format("packstore zarr", ".zarr", packstore.save, by_packstore(), ours=True),
-    ]
-    if kind == "masks":
-
-        def bits(array: np.ndarray) -> dict[str, Any]:
-            return {"format": "raw", "shape": array.shape, "packed_axis": -1}
-
-        def packed(path: Path, array: np.ndarray) -> None:
-            packstore.save(path, array, packed_axis=-1)
-
-        def read_packed(path: Path, key: Any) -> np.ndarray:
-            shape = tuple(int(n) for n in path.stem.split("-")[-1].split("x"))
-            return np.array(packstore.open_memmap(path, "r", shape, axis=-1, bitorder="big")[key])
-
-        plain = Format(
-            "packstore zarr, no zstd",
-            ".zarr",
-            lambda p, a: packstore.save(p, a, compressor=None),
-            by_packstore(),
-            ours=True,
-        )
-        found += [plain, Format("packstore bits", ".bits", packed, read_packed, bits, ours=True)]
+        "tofile": theirs(".raw", lambda path, a: a.tofile(path), mapped, raw(dtype=dtype)),
+        "pickle": theirs(".pkl", pickled, unpickled, opened()),
+        "np.savetxt": theirs(".txt", as_text, text, text_by_packstore),
+        "h5py gzip": theirs(".h5", saved_by_h5py, lambda path, shape: h5py.File(path, "r")["data"], opened("data")),
+        "zarr default": theirs(".zarr", zarr.save_array, lambda path, shape: zarr.open_array(path, mode="r"), opened()),
+        "packstore npz": ours(".npz"),
+        "packstore h5": ours(".h5"),
+        "packstore zarr": ours(".zarr"),
+    }
+    if dtype.kind == "b":
+        bits, _ = ours(".bits", packed_axis=-1)
+        found["packstore zarr, no zstd"] = ours(".zarr", compressor=None)
+        found["packstore bits"] = Way(bits.suffix, bits.write, raw(packed_axis=-1)), None
     return found
 
 
-@dataclass
-class Row:
-    """What one format costs: bytes, and the best time of each kind in seconds."""
-
-    nbytes: float = 0
-    times: dict[str, float] = field(default_factory=dict)
-
-    def add(self, what: str, seconds: float) -> None:
-        self.times[what] = min(seconds, self.times.get(what, seconds))
-
-
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = run()
-    return time.perf_counter() - start, result
-
-
-def files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
-
-
-def to_disk(path: Path) -> None:
-    """Wait until the bytes are on the disk, as packstore.save does itself."""
-    for file in files(path):
-        fd = os.open(file, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
-
-
-def measure(form: Format, folder: Path, array: np.ndarray, row: Row, number: int, *, with_packstore: bool) -> None:
-    """One round: write, read whole, read a crop; the last two by packstore too."""
-    whole = array
-    if form.text:
-        array = array[:TEXT_FRAMES]
+def round_of(
+    name: str, way: Way, by_packstore: Way | None, folder: str, whole: np.ndarray, rng: np.random.Generator
+) -> Callable[[], Figures]:
+    """One round: write, read whole, open and read a crop; the last two by packstore too."""
+    text = way.suffix == ".txt"
+    array = whole[:TEXT_FRAMES] if text else whole
     scale = whole.size / array.size
-    shape = "x".join(map(str, array.shape))
-    path = folder / f"{form.name.replace(' ', '_')}-{number}-{shape}{form.suffix}"
-
-    def write() -> None:
-        form.write(path, array)
-        if not form.ours:
-            to_disk(path)
-
-    row.add("write", timed(write)[0] * scale)
-    row.nbytes = sum(f.stat().st_size for f in files(path)) * scale
     size = array.shape[-1]
     crop = min(CROP, size)
-    y, x = np.random.default_rng(number).integers(0, size - crop + 1, 2)
-    key = (len(array) // 2, slice(y, y + crop), slice(x, x + crop))
+    numbers = itertools.count()
 
-    seconds, got = timed(lambda: form.read(path, ...))
-    row.add("read", seconds * scale)
-    np.testing.assert_array_equal(got, array)
-    # Of text, a crop means reading all of it: that is what is scaled.
-    seconds, got = timed(lambda: form.read(path, key))
-    row.add("crop", seconds * scale)
-    np.testing.assert_array_equal(got, array[key])
-    if not with_packstore:
-        return
-    if form.text:
-        table = packstore.open_array(path, dtype="u1" if array.dtype == bool else array.dtype)
-        np.testing.assert_array_equal(np.array(table[...]).reshape(array.shape).astype(array.dtype), array)
-        return
+    def run() -> Figures:
+        path = os.path.join(folder, f"{name.replace(' ', '_')}-{next(numbers)}{way.suffix}")
+        y, x = (int(start) for start in rng.integers(0, size - crop + 1, 2))
+        box = (slice(len(array) // 2, len(array) // 2 + 1), slice(y, y + crop), slice(x, x + crop))
+        wrote = write_out(way, path, array)
+        took = read_back(way, path, array, [box])
+        found = {
+            "nbytes": wrote["stored_nbytes"] * scale,
+            "write": wrote["write_s"] * scale,
+            "read": (took["open_s"] + took["read_s"]) * scale,
+            "crop": (took["open_s"] + took["crops_s"]) * scale,
+        }
+        if by_packstore is not None:
+            again = read_back(by_packstore, path, array, [box])
+            if not text:
+                found["read by packstore"] = again["open_s"] + again["read_s"]
+                found["crop by packstore"] = again["open_s"] + again["crops_s"]
+        return found
 
-    def again(at: Any) -> np.ndarray:
-        return np.array(packstore.open_array(path, form.component, **form.options(array))[at])
-
-    seconds, got = timed(lambda: again(...))
-    row.add("read by packstore", seconds)
-    np.testing.assert_array_equal(got, array)
-    seconds, got = timed(lambda: again(key))
-    row.add("crop by packstore", seconds)
-    np.testing.assert_array_equal(got, array[key])
+    return run
 
 
-def table_of(kind: str, array: np.ndarray, rows: dict[str, Row]) -> Table:
+def table_of(kind: str, array: np.ndarray, rows: dict[str, Figures]) -> Table:
     table = Table(title=f"{kind}: {array.shape} {array.dtype}, {array.nbytes / 1e6:.1f} MB; times in ms")
     table.add_column("format", no_wrap=True)
     for column in ("MB", "ratio", "write", "read", "crop", "read*", "crop*"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in rows.items():
-        numbers = [row.times.get(w) for w in ("write", "read", "crop", "read by packstore", "crop by packstore")]
+        numbers = [row.get(w) for w in ("write", "read", "crop", "read by packstore", "crop by packstore")]
         shown = ["" if n is None else f"{n * 1e3:.{0 if n >= 0.01 else 1}f}" for n in numbers]
-        table.add_row(name, f"{row.nbytes / 1e6:.3g}", f"{array.nbytes / row.nbytes:.1f}", *shown)
+        table.add_row(name, f"{row['nbytes'] / 1e6:.3g}", f"{array.nbytes / row['nbytes']:.1f}", *shown)
     return table
 
 
-def answer(kind: str, rows: dict[str, Row]) -> str:
+def answer(kind: str, rows: dict[str, Figures]) -> str:
     """The best for each need; as good is what is within 10 %."""
 
-    def best(value: Callable[[Row], float]) -> str:
-        least = min(value(r) for r in rows.values())
-        return " or ".join(name for name, r in rows.items() if value(r) <= 1.1 * least)
+    def best(key: str) -> str:
+        limit = 1.1 * min(row[key] for row in rows.values())
+        return " or ".join(name for name, row in rows.items() if row[key] <= limit)
 
-    return (
-        f"{kind}: smallest {best(lambda r: r.nbytes)}; read whole fastest {best(lambda r: r.times['read'])}; "
-        f"a crop fastest {best(lambda r: r.times['crop'])}"
-    )
+    return f"{kind}: smallest {best('nbytes')}; read whole fastest {best('read')}; a crop fastest {best('crop')}"
 
 
-def plot(path: Path, results: dict[str, dict[str, Row]], ours: set[str]) -> None:
+def plot(path: Path, results: dict[str, dict[str, Figures]]) -> None:
     """Bars: a row of panels for each kind of data."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -261,11 +203,11 @@ def plot(path: Path, results: dict[str, dict[str, Row]], ours: set[str]) -> None
     axes = figure.subplots(len(results), 3, squeeze=False)
     for line, (kind, rows) in zip(axes, results.items(), strict=True):
         names = list(rows)
-        colors = ["tab:blue" if n in ours else "0.6" for n in names]
+        colors = ["tab:blue" if n.startswith(OURS) else "0.6" for n in names]
         panels: dict[str, list[float]] = {
-            "MB on disk": [r.nbytes / 1e6 for r in rows.values()],
-            "full read, ms": [r.times["read"] * 1e3 for r in rows.values()],
-            "open and read one crop, ms": [r.times["crop"] * 1e3 for r in rows.values()],
+            "MB on disk": [r["nbytes"] / 1e6 for r in rows.values()],
+            "full read, ms": [r["read"] * 1e3 for r in rows.values()],
+            "open and read one crop, ms": [r["crop"] * 1e3 for r in rows.values()],
         }
         for ax, (title, values) in zip(line, panels.items(), strict=True):
             bars = ax.barh(names, values, color=colors)
@@ -290,20 +232,15 @@ def main() -> None:
     out: Path = args.out or Path(tempfile.mkdtemp(prefix="which-format-"))
     out.mkdir(parents=True, exist_ok=True)
 
-    results: dict[str, dict[str, Row]] = {}
-    ours: set[str] = set()
+    results: dict[str, dict[str, Figures]] = {}
+    rng = np.random.default_rng(0)
     for kind, array in arrays(args.frames, args.size).items():
-        tried = formats(kind)
-        ours.update(f.name for f in tried if f.ours)
-        rows = results[kind] = {form.name: Row() for form in tried}
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=out)))
-            for number in range(args.rounds):
-                for form in tried:
-                    if number and form.text:
-                        continue
-                    measure(form, folder, array, rows[form.name], number, with_packstore=not form.ours)
-        console.print(table_of(kind, array, rows))
+        with tempfile.TemporaryDirectory(dir=out) as folder:
+            tried = ways(array.dtype)
+            runs = {name: round_of(name, *pair, folder, array, rng) for name, pair in tried.items()}
+            figures, _ = interleave(runs, args.rounds)
+        results[kind] = {name: least(found) for name, found in figures.items()}
+        console.print(table_of(kind, array, results[kind]))
     console.print(
         f"best of {args.rounds} interleaved rounds, {os.cpu_count()} cores, page cache warm, writes with fsync; "
         f"crop: open the file and read {min(CROP, args.size)} x {min(CROP, args.size)} of one frame; "
@@ -313,7 +250,7 @@ def main() -> None:
     for kind, rows in results.items():
         console.print(answer(kind, rows), soft_wrap=True)
     target = out / "which_format.png"
-    plot(target, results, ours)
+    plot(target, results)
     console.print(f"all formats gave equal values; plot: {target}", soft_wrap=True)
 
 

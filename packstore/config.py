@@ -139,7 +139,7 @@ def cpu_count() -> int:
 
 
 class _ConfigModule(ModuleType):
-    """This module with the methods of the configuration: ``packstore.config`` is both."""
+    """The module with the methods of the configuration: ``packstore.config`` is both."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

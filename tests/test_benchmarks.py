@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import packstore
+from packstore.cli.measure import WrongValueError
 from tests.benchmarks import __main__ as command
-from tests.benchmarks.measure import WrongValueError, measure_scenario
-from tests.benchmarks.model import Case, Data, Missing, Peer, Scenario
+from tests.benchmarks.measure import measure_scenario
+from tests.benchmarks.model import Case, Data, Missing, Peer, Run, Scenario
 from tests.benchmarks.report import missed
 
 
@@ -37,7 +38,7 @@ def test_no_such_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def _case(*, ours: int = 1, theirs: int = 1) -> Case:
-    def absent() -> None:
+    def absent() -> Run:
         raise Missing("some-package")
 
     return Case(1, lambda: lambda: ours, (Peer("peer", lambda: lambda: theirs, floor=2), Peer("absent", absent)))

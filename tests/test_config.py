@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,12 +42,14 @@ def test_every_cache_has_a_budget() -> None:
 
 
 def test_works_as_zarrs() -> None:
+    # The module is the configuration, too; a type checker knows only the module.
+    settings: Any = packstore.config
     assert packstore.config.get("cache.chunks_nbytes") == 96 * MIB
     with packstore.config.set({"cache.chunks_nbytes": 5, "threads": 3}):
-        assert packstore.config.get("cache.chunks-nbytes") == 5 == packstore.config["cache.chunks_nbytes"]
+        assert packstore.config.get("cache.chunks-nbytes") == 5 == settings["cache.chunks_nbytes"]
         assert config.thread_count() == 3
     assert packstore.config.get("cache.chunks_nbytes") == 96 * MIB
-    assert "remote.concurrency" in packstore.config and "remote.nothing" not in packstore.config
+    assert "remote.concurrency" in settings and "remote.nothing" not in settings
     packstore.config.set({"threads": 2})
     packstore.config.reset()
     assert packstore.config.get("threads") is None

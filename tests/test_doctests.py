@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ def modules() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules())
-def test_examples_of(name, monkeypatch, tmp_path):
+def test_examples_of(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # An example that forgets a temporary folder must not write here.
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
@@ -29,7 +30,7 @@ def test_examples_of(name, monkeypatch, tmp_path):
     assert runner.failures == 0, "".join(report)
 
 
-def test_public_functions_have_one():
+def test_public_functions_have_one() -> None:
     """What `packstore.__all__` names shows how it is used."""
     for name in packstore.__all__:
         value = getattr(packstore, name)

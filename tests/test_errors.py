@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import pickle
+from typing import Any
 
 import pytest
 
@@ -47,5 +48,5 @@ def test_all_classes_are_listed() -> None:
         (("reading", "a", ""), {"expected": 0, "got": 1, "hint": "Go."}, "reading a[]: expected 0, got 1. Go."),
     ],
 )
-def test_message(arguments: tuple[object, ...], options: dict[str, object], text: str) -> None:
-    assert errors.message(*arguments, **options) == text  # type: ignore[arg-type]  # a table of arguments
+def test_message(arguments: tuple[Any, ...], options: dict[str, Any], text: str) -> None:
+    assert errors.message(*arguments, **options) == text

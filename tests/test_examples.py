@@ -33,18 +33,18 @@ def run(name: str, *options: str) -> str:
     return done.stdout
 
 
-def test_all_are_here():
+def test_all_are_here() -> None:
     assert {p.name for p in EXAMPLES.glob("*.py")} == set(SMALL)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
-def test_runs_small(name, tmp_path):
+def test_runs_small(name: str, tmp_path: Path) -> None:
     options = ["--out", str(tmp_path)] if name == "which_format.py" else []
     out = run(name, *SMALL[name], *options)
     assert out.splitlines()[-1].startswith(LAST_LINE[name])
 
 
-def test_plot_and_answers(tmp_path):
+def test_plot_and_answers(tmp_path: Path) -> None:
     out = run("which_format.py", *SMALL["which_format.py"], "--out", str(tmp_path))
     assert (tmp_path / "which_format.png").read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == ["which_format.png"]
@@ -64,6 +64,6 @@ def test_plot_and_answers(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["batch_folder.py", "ragged.py"])
-def test_files_can_be_kept(name, tmp_path):
+def test_files_can_be_kept(name: str, tmp_path: Path) -> None:
     run(name, *SMALL[name], "--keep", str(tmp_path / "kept"))
     assert any((tmp_path / "kept").iterdir())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask.array as da
 import fsspec
@@ -96,7 +96,8 @@ def save_npy(path: Path, data: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def save_npz(path: Path, data: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
-    np.savez(path / "x.npz", **{"g/a": data, "other": np.arange(3)})
+    arrays: dict[str, Any] = {"g/a": data, "other": np.arange(3)}
+    np.savez(path / "x.npz", **arrays)
     return path / "x.npz", {"component": "g/a"}
 
 
@@ -106,7 +107,7 @@ def save_deflated(path: Path, data: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def save_raw(path: Path, data: NDArray[Any]) -> tuple[Any, dict[str, Any]]:
-    order = "F" if data.flags.f_contiguous and not data.flags.c_contiguous else "C"
+    order: Literal["C", "F"] = "F" if data.flags.f_contiguous and not data.flags.c_contiguous else "C"
     (path / "x.dat").write_bytes(b"abc" + data.tobytes(order))
     options = {"format": "raw", "dtype": data.dtype, "shape": data.shape, "offset": 3, "order": order}
     return path / "x.dat", options

@@ -26,7 +26,7 @@ def blocks(language: str, text: str = TEXT) -> list[str]:
 def section(heading: str) -> str:
     """What stands below a heading, to the next one."""
     (found,) = re.findall(rf"^{re.escape(heading)}\n(.*?)(?=^#)", TEXT, re.MULTILINE | re.DOTALL)
-    return found
+    return str(found)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_two_commands():
+def test_the_two_commands() -> None:
     for heading, ends in {
         "### Run the main job": "python examples/masks_to_dask.py",
         "### Run the tests": "python -m pytest -q",
@@ -55,7 +55,7 @@ def test_the_two_commands():
         assert subprocess.run(["bash", "-n"], input=command, text=True).returncode == 0
 
 
-def test_python_blocks_in_order(files):
+def test_python_blocks_in_order(files: Path) -> None:
     found = blocks("python")
     assert len(found) >= 4
     names: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def test_python_blocks_in_order(files):
         np.testing.assert_array_equal(file["frames"][:, 3, 4], np.arange(12))
 
 
-def test_shell_commands(files):
+def test_shell_commands(files: Path) -> None:
     (code,) = [b for b in blocks("sh") if "packstore info" in b]
     script = shutil.which("packstore", path=str(Path(sys.executable).parent))
     assert script is not None

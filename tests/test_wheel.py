@@ -42,7 +42,7 @@ def metadata(wheel: zipfile.ZipFile, name: str) -> str:
     return wheel.read(path).decode()
 
 
-def test_files(wheel):
+def test_files(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert "packstore/py.typed" in names
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
@@ -53,7 +53,7 @@ def test_files(wheel):
     assert all(n.endswith((".py", "/py.typed")) for n in names if ".dist-info/" not in n)
 
 
-def test_entry_points(wheel):
+def test_entry_points(wheel: zipfile.ZipFile) -> None:
     found = configparser.ConfigParser()
     found.read_string(metadata(wheel, "entry_points.txt"))
     assert dict(found["console_scripts"]) == {"packstore": "packstore.cli:main"}
@@ -61,7 +61,7 @@ def test_entry_points(wheel):
     assert found["numcodecs.codecs"]["bitpack"] == "packstore.codecs.bitpack:BitPack"
 
 
-def test_metadata(wheel):
+def test_metadata(wheel: zipfile.ZipFile) -> None:
     found = email.message_from_string(metadata(wheel, "METADATA"))
     assert found["Name"] == "packstore" and found["Version"] == packstore.__version__
     assert found["Requires-Python"] == ">=3.11" and found["License-Expression"] == "MIT"

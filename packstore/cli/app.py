@@ -176,7 +176,7 @@ def bench(
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """This array in each format: bytes, write, full read, random crops; and which is best for what, and why."""
+    """One array in each format: bytes, write, full read, random crops; and which is best for what, and why."""
     from packstore.cli import bench as command
     from packstore.cli import bench_report
 
@@ -184,11 +184,8 @@ def bench(
         file,
         component,
         options,
+        command.Effort(crops, rounds, seconds, int(max_size * 1e6)),
         formats=None if formats is None else formats.split(","),
-        crops=crops,
-        rounds=rounds,
-        seconds=seconds,
-        max_nbytes=int(max_size * 1e6),
         folder=folder,
         progress=_progress(quiet),
     )
@@ -221,24 +218,33 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except _Failed as failed:
-        error = failed.__cause__
-        if isinstance(error, BrokenPipeError):
-            return _unread()
-        if isinstance(error, KeyboardInterrupt):
-            return _interrupted()
-        # An OSError of ours would show its number before the sentence.
-        text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
-        return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
+        return _failure(arguments, failed.__cause__)
     except Exception as error:  # one line and an exit code for whatever happens
-        # The usage errors of typer, whichever module they live in, know how to show themselves.
-        shown: Any = getattr(error, "format_message", None)
-        if shown is not None:
-            return _report(arguments, "UsageError", shown(), BAD_INPUT)
-        # A fault of ours must not drown its one line in a trace, unless somebody looks for it.
-        if os.environ.get("PACKSTORE_TRACEBACK"):
-            raise
-        text = f"internal error, {type(error).__name__}: {error}. Set PACKSTORE_TRACEBACK=1 to see where."
-        return _report(arguments, "InternalError", text, FAULT)
+        return _fault(arguments, error)
+
+
+def _failure(arguments: list[str], error: BaseException | None) -> int:
+    """Report what a command could not do: the input, the system or the user stopped it."""
+    if isinstance(error, BrokenPipeError):
+        return _unread()
+    if isinstance(error, KeyboardInterrupt):
+        return _interrupted()
+    # An OSError of ours would show its number before the sentence.
+    text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
+    return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
+
+
+def _fault(arguments: list[str], error: Exception) -> int:
+    """Report a usage error of typer, or an error that no command should raise."""
+    # Typer's usage errors, whichever module they live in, know how to show themselves.
+    shown: Any = getattr(error, "format_message", None)
+    if shown is not None:
+        return _report(arguments, "UsageError", shown(), BAD_INPUT)
+    # The one line stays readable: the trace is shown only to those who ask for it.
+    if os.environ.get("PACKSTORE_TRACEBACK"):
+        raise error
+    text = f"internal error, {type(error).__name__}: {error}. Set PACKSTORE_TRACEBACK=1 to see where."
+    return _report(arguments, "InternalError", text, FAULT)
 
 
 def _unread() -> int:

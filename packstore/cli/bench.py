@@ -1,72 +1,95 @@
 """``packstore bench``: one array in each format, measured.
 
-How it is measured: the array (or the first rows of a large one) lies in memory. Each round goes through all formats in
-turn, so that a busy moment of the machine hits all alike; a round writes the file anew (atomically, with fsync), reads
-it whole into memory, and reads random boxes of it. Before each of the two the file gets a new time stamp, so that
-nothing decoded earlier is still in packstore's caches; its bytes are in the page cache. The best of all rounds counts.
+The array (or the first rows of a large one) lies in memory. A round writes it anew in each format (atomically, with
+fsync), reads the file whole into memory, and reads random boxes of it; `packstore.cli.measure` interleaves the rounds.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.metadata
 import math
 import os
-import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.cli.bench_report import reasons
-from packstore.cli.compare import comparable, first_difference
+from packstore.cli.measure import (
+    Figures,
+    Way,
+    WrongValueError,
+    clocked,
+    environment,
+    interleave,
+    least,
+    read_back,
+    write_out,
+)
 from packstore.cli.show import human
-from packstore.config import cpu_count
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
-from packstore.readers.find import find_array, locate
-from packstore.source.sizes import size_on_disk
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.writers import save
 
-__all__ = ["Target", "measure", "random_boxes", "targets"]
+__all__ = ["Effort", "measure", "random_boxes", "ways"]
 
 CROP = 256
+PACKAGES = ("packstore", "numpy", "zarr", "h5py", "numcodecs", "imagecodecs")
 
 
-class Target(NamedTuple):
-    """A format to try: suffix, options of `save` and of reading."""
+class Effort(NamedTuple):
+    """How much is measured.
 
-    suffix: str
-    writing: dict[str, Any]
-    reading: dict[str, Any]
+    Parameters
+    ----------
+    crops, rounds
+        Boxes a format and round; rounds, of which the best counts.
+    seconds
+        No further round starts after so long. The first one is always finished.
+    max_nbytes
+        Of a larger array the first rows are measured.
+    """
+
+    crops: int = 100
+    rounds: int = 3
+    seconds: float = 60
+    max_nbytes: int = 256_000_000
 
 
-def targets(ndim: int, dtype: np.dtype[Any]) -> dict[str, Target]:
-    """The formats that an array can take; the shape, which raw files have to be told, comes later."""
-    raw = {"format": "raw", "dtype": dtype}
+def ways(ndim: int, dtype: np.dtype[Any]) -> dict[str, Way]:
+    """The formats that an array can take."""
+
+    def way(suffix: str, reading: dict[str, Any] | None = None, **writing: Any) -> Way:
+        def write(path: str, array: Array) -> None:
+            save(path, array, overwrite=True, **writing)
+
+        def open_(path: str, shape: tuple[int, ...]) -> LazyArray:
+            # Raw files have to be told what they hold.
+            return open_lazy(path) if reading is None else open_lazy(path, format="raw", shape=shape, **reading)
+
+        return Way(suffix, write, open_)
+
     found = {
-        "npy": Target(".npy", {}, {}),
-        "raw": Target(".raw", {}, raw),
-        "npz": Target(".npz", {"compressed": False}, {}),
-        "npz compressed": Target(".npz", {}, {}),
-        "zarr": Target(".zarr", {}, {}),
-        "zarr uncompressed": Target(".zarr", {"compressor": None}, {}),
-        "hdf5": Target(".h5", {}, {}),
+        "npy": way(".npy"),
+        "raw": way(".raw", {"dtype": dtype}),
+        "npz": way(".npz", compressed=False),
+        "npz compressed": way(".npz"),
+        "zarr": way(".zarr"),
+        "zarr uncompressed": way(".zarr", compressor=None),
+        "hdf5": way(".h5"),
     }
     if dtype == np.bool_ and ndim:
-        bits = {"format": "raw", "packed_axis": ndim - 1}
-        found["packed bits"] = Target(".bits", {"packed_axis": -1}, bits)
-        found["zarr unpacked"] = Target(".zarr", {"pack": False}, {})
-        found["hdf5 packed"] = Target(".h5", {"pack": True}, {})
+        found["packed bits"] = way(".bits", {"packed_axis": ndim - 1}, packed_axis=-1)
+        found["zarr unpacked"] = way(".zarr", pack=False)
+        found["hdf5 packed"] = way(".h5", pack=True)
     return found
 
 
-def random_boxes(shape: tuple[int, ...], count: int) -> list[tuple[slice, ...]]:
+def random_boxes(shape: tuple[int, ...], count: int) -> list[Box]:
     """Boxes at random places: up to 256 along each of the last two axes, one index of the others."""
     rng = np.random.default_rng(0)
     boxes = []
@@ -84,12 +107,9 @@ def measure(
     path: str,
     component: str | None,
     options: dict[str, Any],
+    effort: Effort,
     *,
     formats: Sequence[str] | None = None,
-    crops: int = 100,
-    rounds: int = 3,
-    seconds: float = 60,
-    max_nbytes: int = 256_000_000,
     folder: str | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -97,16 +117,16 @@ def measure(
 
     Parameters
     ----------
+    path, component, options
+        The array, as `packstore.open_array` takes it.
+    effort
+        How much is measured.
     formats
-        Names as in `targets`; None: all.
-    crops, rounds
-        Boxes a format and round; rounds, of which the best counts.
-    seconds
-        No further round starts after so long. The first one is always finished.
-    max_nbytes
-        Of a larger array the first rows are measured.
+        Names as in `ways`; None: all.
     folder
         Where the temporary folder is made.
+    progress
+        Show a progress bar.
 
     Raises
     ------
@@ -117,66 +137,97 @@ def measure(
     WriteError
         Not enough room.
     """
-    location = locate(path, **options)
-    name, manifest = find_array(location, component)
-    array = LazyArray(location, name, manifest)
+    array = open_lazy(path, component, **options)
     if array.dtype.hasobject:
         got = f"elements of no fixed size ({array.dtype})"
         raise UnsupportedError(
-            message("measuring", path, name or None, expected="an array that can be written", got=got)
+            message("measuring", path, array.component or None, expected="an array that can be written", got=got)
         )
-    chosen = _chosen(targets(array.ndim, array.dtype), formats)
-    box = _sample(array.shape, array.dtype.itemsize, max_nbytes)
-    start = time.perf_counter()
-    sample = np.array(array[box])
-    source_s = time.perf_counter() - start
-    rows: dict[str, dict[str, Any]] = {label: {} for label in chosen}
-    boxes = random_boxes(sample.shape, crops)
-    done = 0
-    start = time.perf_counter()
-    with _workspace(path, folder, len(chosen) * sample.nbytes) as work, _bar(progress, rounds * len(chosen)) as step:
-        for label, target in chosen.items():
-            # What only the first use costs (imports), or that there is no use.
-            _measure(rows[label], os.path.join(work, "first"), target, sample[tuple(slice(0, 1) for _ in box)], [])
+    chosen = _chosen(ways(array.ndim, array.dtype), formats)
+    box = _sample(array.shape, array.dtype.itemsize, effort.max_nbytes)
+    source = clocked(lambda: np.array(array[box]))
+    sample = source.value
+    boxes = random_boxes(sample.shape, effort.crops)
+    rows: dict[str, dict[str, Any]] = {}
+    with (
+        _workspace(path, folder, len(chosen) * sample.nbytes) as work,
+        _bar(progress, effort.rounds * len(chosen)) as step,
+    ):
+        runs: dict[str, Callable[[], Figures]] = {}
+        for label, way in chosen.items():
+            rows[label] = _first(way, os.path.join(work, "first") + way.suffix, sample[tuple(slice(0, 1) for _ in box)])
             if "error" not in rows[label]:
-                rows[label].clear()
-        for i in range(rounds):
-            if i and time.perf_counter() - start > seconds:
-                break
-            # Another one first each time.
-            labels = list(chosen)[i % len(chosen) :] + list(chosen)[: i % len(chosen)]
-            for label in labels:
-                if "error" not in rows[label]:
-                    _measure(rows[label], os.path.join(work, label.replace(" ", "-")), chosen[label], sample, boxes)
-                step()
-            done += 1
+                runs[label] = _round(rows[label], way, os.path.join(work, label.replace(" ", "-")), sample, boxes)
+        figures, done = interleave(runs, effort.rounds, seconds=effort.seconds, after=step)
+    for label, found in figures.items():
+        if "error" not in rows[label]:
+            rows[label] |= least(found)
     good = {label: row for label, row in rows.items() if "error" not in row}
     if not good:
-        raise UnsupportedError(message("measuring", path, name or None, got=next(iter(rows.values()))["error"]))
+        raise UnsupportedError(
+            message("measuring", path, array.component or None, got=next(iter(rows.values()))["error"])
+        )
     return {
         "path": path,
-        "component": name,
+        "component": array.component,
         "shape": list(array.shape),
         "dtype": str(array.dtype),
         "nbytes": array.nbytes,
         "measured": {"shape": list(sample.shape), "nbytes": sample.nbytes, "whole": sample.shape == array.shape},
-        "source_read_s": source_s,
+        "source_read_s": source.seconds,
         "formats": rows,
-        "best": reasons(good, sample.nbytes, crops),
+        "best": reasons(good, sample.nbytes, effort.crops),
         "method": {
-            **_machine(),
+            **environment(PACKAGES),
+            "cache": "files in the page cache, nothing decoded beforehand",
+            "write": "atomic, with fsync",
+            "counts": "the best round",
             "rounds": done,
-            "rounds_wanted": rounds,
-            "crops": crops,
-            "crop_shape": _box_shape(boxes),
+            "rounds_wanted": effort.rounds,
+            "crops": effort.crops,
+            "crop_shape": [s.stop - s.start for s in boxes[0]],
         },
     }
 
 
-def _chosen(known: dict[str, Target], wanted: Sequence[str] | None) -> dict[str, Target]:
+def _first(way: Way, path: str, little: Array) -> dict[str, Any]:
+    """Use a format once, so that no round pays for imports; give the dtype it returns, or the error."""
+    row: dict[str, Any] = {}
+
+    def run() -> Figures:
+        write_out(way, path, little)
+        row["dtype"] = str(way.open(path, little.shape).dtype)
+        return read_back(way, path, little, [])
+
+    _or_error(row, run)
+    return row
+
+
+def _round(row: dict[str, Any], way: Way, stem: str, sample: Array, boxes: list[Box]) -> Callable[[], Figures]:
+    path = stem + way.suffix
+    return lambda: _or_error(row, lambda: write_out(way, path, sample) | read_back(way, path, sample, boxes))
+
+
+def _or_error(row: dict[str, Any], run: Callable[[], Figures]) -> Figures:
+    """The figures of one run; none where the format does not take the array, and `row` says why."""
+    if "error" in row:
+        return {}
+    try:
+        return run()
+    except WrongValueError as error:
+        row["error"] = str(error)
+    except PackstoreError as error:
+        if isinstance(error, OSError):
+            raise
+        # Without the temporary file's name.
+        row["error"] = str(error).partition(": ")[2] or str(error)
+    return {}
+
+
+def _chosen(known: dict[str, Way], wanted: Sequence[str] | None) -> dict[str, Way]:
     if wanted is None:
         return known
-    found: dict[str, Target] = {}
+    found: dict[str, Way] = {}
     for name in wanted:
         if name.strip() not in known:
             expected = f"formats out of {', '.join(known)}"
@@ -185,7 +236,7 @@ def _chosen(known: dict[str, Target], wanted: Sequence[str] | None) -> dict[str,
     return found
 
 
-def _sample(shape: tuple[int, ...], itemsize: int, max_nbytes: int) -> tuple[slice, ...]:
+def _sample(shape: tuple[int, ...], itemsize: int, max_nbytes: int) -> Box:
     """The whole array, or its first rows; of a single row that is too large, its first part."""
     box = [slice(0, n, 1) for n in shape]
     nbytes = math.prod(shape) * itemsize
@@ -197,70 +248,6 @@ def _sample(shape: tuple[int, ...], itemsize: int, max_nbytes: int) -> tuple[sli
         box[axis] = slice(0, length, 1)
         nbytes = row * length
     return tuple(box)
-
-
-def _measure(
-    row: dict[str, Any],
-    stem: str,
-    target: Target,
-    sample: npt.NDArray[Any],
-    boxes: list[tuple[slice, ...]],
-) -> None:
-    """One round of one format; the best times so far stay in `row`."""
-    path = stem + target.suffix
-    reading = {**target.reading, "shape": sample.shape} if target.reading else {}
-    try:
-        start = time.perf_counter()
-        save(path, sample, overwrite=True, **target.writing)
-        wrote = time.perf_counter() - start
-        first = not row
-        row["stored_nbytes"] = size_on_disk(path)
-        _renew(path)
-        opened, where = _timed(functools.partial(open_lazy, path, **reading))
-        read, values = _timed(functools.partial(np.array, where))
-        if first:
-            row["dtype"] = str(values.dtype)
-            if not comparable(values.dtype, sample.dtype):
-                row["error"] = f"it comes back as {values.dtype}"
-                return
-            if first_difference(values, sample) is not None:
-                row["error"] = "it comes back with other values"
-                return
-        del values
-        _renew(path)
-        fresh = open_lazy(path, **reading)
-        cropped, _ = _timed(lambda: [_own(fresh[box]) for box in boxes])
-    except PackstoreError as error:
-        if isinstance(error, OSError):
-            raise
-        # This format does not take this dtype: the table says so, without the temporary file's name.
-        row["error"] = str(error).partition(": ")[2] or str(error)
-        return
-    times = {"write_s": wrote, "open_s": opened, "read_s": read, "crops_s": cropped}
-    for key, value in times.items():
-        row[key] = min(value, row.get(key, value))
-
-
-def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = run()
-    return time.perf_counter() - start, result
-
-
-def _own(values: Any) -> Any:
-    """The elements in memory of their own: a view of a mapped file has read nothing yet."""
-    return values if isinstance(values, np.ndarray) and values.flags.writeable else np.array(values)
-
-
-def _renew(path: str) -> None:
-    """Another time stamp, which makes it another file to every cache of decoded data."""
-    stamp = time.time_ns()
-    if not os.path.isdir(path):
-        os.utime(path, ns=(stamp, stamp))
-        return
-    for folder, _, names in os.walk(path):
-        for name in names:
-            os.utime(os.path.join(folder, name), ns=(stamp, stamp))
 
 
 @contextlib.contextmanager
@@ -292,25 +279,3 @@ def _bar(show: bool, total: int) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("measuring", total=total)
         yield lambda: bar.advance(task)
-
-
-def _box_shape(boxes: list[tuple[slice, ...]]) -> list[int]:
-    return [s.stop - s.start for s in boxes[0]]
-
-
-def _machine() -> dict[str, Any]:
-    names = ("packstore", "numpy", "zarr", "h5py", "numcodecs", "imagecodecs")
-    versions = {}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return {
-        "cores": cpu_count(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "cache": "files in the page cache, nothing decoded beforehand",
-        "write": "atomic, with fsync",
-        "counts": "the best round",
-    }

@@ -22,12 +22,12 @@ PIPE_WIDTH = 160
 
 
 def plain(text: object) -> str:
-    """Text with everything that is no printable character escaped: names in files are other people's.
+    r"""Escape everything in a text that is no printable character: names in files are other people's.
 
     Examples
     --------
-    >>> plain("caf\\u00e9[red]"), plain("a\\x1b[2J\\n"), plain("bad\\udcff")
-    ('café[red]', 'a\\\\x1b[2J\\\\n', 'bad\\\\udcff')
+    >>> plain("caf\u00e9[red]"), plain("a\x1b[2J\n"), plain("bad\udcff")
+    ('café[red]', 'a\\x1b[2J\\n', 'bad\\udcff')
     """
     text = str(text)
     if text.isprintable():
@@ -81,11 +81,11 @@ _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}-\d+-[0-9a-f]{8}\.tmp\b")
 
 
 def one_line(text: str) -> str:
-    """An error's text on one line, its hints spelled as options of the commands.
+    r"""Put an error's text on one line, its hints spelled as options of the commands.
 
     Examples
     --------
-    >>> one_line('Pass overwrite=True,\\n or format="raw", packed_axis= and allow_external=')
+    >>> one_line('Pass overwrite=True,\n or format="raw", packed_axis= and allow_external=')
     'Pass --overwrite, or --format raw, --packed-axis and --option allow_external=...'
     """
 

@@ -19,7 +19,8 @@ from packstore.readers.location import Location
 from packstore.storage import ManifestGroup
 from packstore.views.dask.chunks import auto_chunks
 from packstore.views.lazy import LazyArray
-from packstore.writers.blocks import block_boxes
+from packstore.writers.chunk_shapes import block_boxes
+from packstore.writers.progress import RichProgress
 
 __all__ = ["compare", "render"]
 
@@ -185,8 +186,6 @@ def _bar(show: bool, title: str, total: int) -> Iterator[Advance]:
     if not show:
         yield lambda nbytes: None
         return
-    from packstore.writers.progress import RichProgress
-
     with RichProgress(title, total) as bar:
         yield bar.advance
 

@@ -74,7 +74,8 @@ def locate(
 
 
 def _hashable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+    # Also numpy's scalars: one that is compared with a tuple gives an array, not True or False.
+    if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     return tuple(_hashable(v) for v in value) if isinstance(value, (list, tuple)) else value
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -108,7 +108,7 @@ class FilterTests:
     """
 
     filter_id: int
-    options: Mapping[str, Any] = MappingProxyType({})
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     dtypes: tuple[str, ...] = ("<u1", "<i2", ">i2", "<u4", "<f4", ">f4", "<f8", ">f8", "<c16")
     shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
         ((40, 50), (16, 20)),

@@ -11,7 +11,7 @@ import pickle
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import hypothesis.strategies as st
 import numpy as np
@@ -29,6 +29,7 @@ from packstore.views.zarr.dtypes import names
 __all__ = ["DTYPES", "SELECTIONS", "SHAPES", "ReaderTests", "assert_same", "example"]
 
 Array = npt.NDArray[Any]
+Order = Literal["C", "F"]
 
 NESTED = [("a", "<i2"), ("b", [("x", ">f4"), ("y", "S3")]), ("c", "u1", (2, 2))]
 DTYPES: tuple[Any, ...] = (
@@ -44,7 +45,7 @@ SELECTIONS: tuple[Any, ...] = (
 )
 
 
-def example(dtype: Any, shape: tuple[int, ...], order: str = "C", seed: int = 0) -> Array:
+def example(dtype: Any, shape: tuple[int, ...], order: Order = "C", seed: int = 0) -> Array:
     """An array of varied values (NaN, infinities, NaT, padding) that depends on the arguments only."""
     dtype = np.dtype(dtype)
     rng = np.random.default_rng([seed, *shape])
@@ -67,7 +68,7 @@ def example(dtype: Any, shape: tuple[int, ...], order: str = "C", seed: int = 0)
         out[:] = raw.view(dtype)
         if dtype.kind in "mM" and size:
             out[0] = "NaT"
-    return np.array(out.reshape(shape), order=order)  # type: ignore[call-overload, no-any-return]  # order is a str
+    return np.array(out.reshape(shape), order=order)
 
 
 def assert_same(got: Any, want: Any) -> None:
@@ -117,7 +118,7 @@ class ReaderTests:
     suffix: ClassVar[str] = ""
     dtypes: ClassVar[tuple[Any, ...]] = DTYPES
     shapes: ClassVar[tuple[tuple[int, ...], ...]] = SHAPES
-    orders: ClassVar[tuple[str, ...]] = ("C", "F")
+    orders: ClassVar[tuple[Order, ...]] = ("C", "F")
     property_dtypes: ClassVar[tuple[str, ...]] = ("bool", "<i2", ">u4", "<f8", ">c8")
     min_side: ClassVar[int] = 0
     max_dims: ClassVar[int] = 4
@@ -164,17 +165,17 @@ class ReaderTests:
         assert array.shape == want.shape
         assert_same(array[...], want)
 
-    def test_dtypes(self, tmp_path: Path, dtype: Any, order: str) -> None:
+    def test_dtypes(self, tmp_path: Path, dtype: Any, order: Order) -> None:
         """Each dtype in each order."""
         want = example(dtype, (5, 6), order)
         self.check(self.file(tmp_path, want), want)
 
-    def test_shapes(self, tmp_path: Path, shape: tuple[int, ...], order: str) -> None:
+    def test_shapes(self, tmp_path: Path, shape: tuple[int, ...], order: Order) -> None:
         """0-d, empty and many-dimensional arrays."""
         want = example(self.dtypes[0], shape, order)
         self.check(self.file(tmp_path, want), want)
 
-    def test_selections(self, tmp_path: Path, order: str) -> None:
+    def test_selections(self, tmp_path: Path, order: Order) -> None:
         """Basic indexing has numpy's meaning."""
         shape = (5, 6, 7)[-self.max_dims :]
         want = example(self.property_dtypes[0], shape, order)

@@ -10,8 +10,8 @@ from typing import Any
 
 from packstore.errors import OptionError, message
 from packstore.writers.atomic import atomic_target, check_target
-from packstore.writers.blocks import NoProgress, Progress
 from packstore.writers.items import Item, items_of
+from packstore.writers.progress import NoProgress, Progress, RichProgress
 
 __all__ = ["WRITERS", "save"]
 
@@ -132,7 +132,5 @@ def _showing(show: bool, items: list[Item], path: str) -> Iterator[Progress]:
     if not show:
         yield NoProgress()
         return
-    from packstore.writers.progress import RichProgress
-
     with RichProgress(f"saving {os.path.basename(path)}", sum(i.nbytes for i in items)) as bar:
         yield bar

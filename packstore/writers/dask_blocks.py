@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from packstore.writers.blocks import Progress, Put, workers
-from packstore.writers.items import Box, Item, as_declared
+from packstore.config import thread_count
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
+from packstore.writers.items import Item, Put, as_declared
+from packstore.writers.progress import Progress
 
 __all__ = ["rows", "streams_by_rows", "write_dask"]
 
@@ -119,7 +121,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
     import dask
 
     chosen = dask.config.get("num_workers", None)
-    pool = ThreadPoolExecutor(chosen if isinstance(chosen, int) else workers())
+    pool = ThreadPoolExecutor(chosen if isinstance(chosen, int) else thread_count())
     try:
         yield pool
     finally:
@@ -176,7 +178,7 @@ def streams_by_rows(item: Item, most_nbytes: int) -> bool:
     return bool(one * count <= 1.5 * _tasks_of(array))
 
 
-def rows(item: Item) -> Iterator[npt.NDArray[Any]]:
+def rows(item: Item) -> Iterator[Array]:
     """The rows of chunks of a dask array, in order."""
     array = item.data
     if not item.shape:

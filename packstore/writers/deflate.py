@@ -20,16 +20,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.codecs import libraries
+from packstore.core.typing import Array, Bytes
 
 __all__ = ["NOTHING", "Encoder", "Sample", "changes", "choose", "crc32_combine", "encoders"]
 
-U8 = npt.NDArray[np.uint8]
 # Bytes, and those before them.
-Sample = tuple[U8, U8]
-NOTHING: U8 = np.empty(0, np.uint8)
+Sample = tuple[Bytes, Bytes]
+NOTHING: Bytes = np.empty(0, np.uint8)
 LITTLE = 0.03
 _RLE = 3  # zlib's Z_RLE: matches of distance 1 only
 
@@ -50,19 +49,19 @@ class Encoder:
     level: int
     strategy: int = 0
 
-    def block(self, data: U8, *, last: bool) -> bytes:
+    def block(self, data: Bytes, *, last: bool) -> bytes:
         """A piece of a raw deflate stream that needs no other piece to be decoded."""
         stream = self._stream(-15)
         return bytes(stream.compress(data)) + bytes(stream.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH))
 
-    def sampled(self, data: U8, before: U8) -> int:
+    def sampled(self, data: Bytes, before: Bytes) -> int:
         """Bytes that `data` takes where `before` came before it."""
         if self.compressobj is None or not before.nbytes:
             return len(self.whole(data))
         stream = self.compressobj(self.level, zlib.DEFLATED, -15, 8, self.strategy, before.tobytes())
         return len(stream.compress(data)) + len(stream.flush())
 
-    def whole(self, data: U8) -> bytes:
+    def whole(self, data: Bytes) -> bytes:
         """A zlib stream (RFC 1950)."""
         if self.compressobj is None:
             encode = libraries.imagecodecs_function("deflate", "encode")
@@ -137,7 +136,7 @@ def choose(
     return offered[-1]
 
 
-def changes(data: U8, nbytes: int) -> npt.NDArray[Any]:
+def changes(data: Bytes, nbytes: int) -> Array:
     """In each whole run of `nbytes` bytes (a multiple of 8), how many words differ from the one before.
 
     A quick look at how much there is to compress.

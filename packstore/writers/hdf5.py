@@ -19,17 +19,11 @@ import numpy as np
 from packstore.errors import DtypeError, OptionError, WriteError, message
 from packstore.storage import regroup
 from packstore.writers.atomic import allocate
-from packstore.writers.blocks import (
-    BLOCK_NBYTES,
-    Progress,
-    chunk_option,
-    fitting_chunks,
-    grown,
-    square_chunks,
-    write_blocks,
-)
-from packstore.writers.chunks import ChunkEncoder
+from packstore.writers.blocks import write_blocks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
+from packstore.writers.hdf5_chunks import ChunkEncoder
 from packstore.writers.items import Item
+from packstore.writers.progress import Progress
 from packstore.writers.raw import RegionSink
 
 __all__ = ["SINGLE_NAME", "write"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, ShapeError, message
 
-__all__ = ["Box", "Item", "as_declared", "items_of"]
+__all__ = ["Item", "Put", "as_declared", "items_of"]
 
-Box = tuple[slice, ...]
+# Writes the elements of one box; what it returns is for the caller of `write_blocks`.
+Put = Callable[[Box, Array], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +53,13 @@ class Item:
         flags = getattr(self.data, "flags", None)
         return isinstance(self.data, np.ndarray) and bool(flags is not None and flags.fnc)
 
-    def get(self, box: Box) -> npt.NDArray[Any]:
+    def get(self, box: Box) -> Array:
         """The elements of `box` in memory; ``()`` for a 0-d array."""
         shape = tuple(s.stop - s.start for s in box)
         return as_declared(self.data[box], self.dtype, shape, self.name)
 
 
-def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str = "") -> npt.NDArray[Any]:
+def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str = "") -> Array:
     """A computed or sliced block as a plain array of the type and shape that was announced for it.
 
     Raises

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from packstore.errors import OptionError, message
-from packstore.writers.blocks import Progress
 from packstore.writers.items import Item
+from packstore.writers.progress import Progress
 from packstore.writers.raw import write_region
 
 __all__ = ["npy_header", "write"]

@@ -18,21 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.checksums import crc32
+from packstore.core.typing import Bytes
 from packstore.errors import OptionError, message
 from packstore.readers.npz.blocks import MAX_BLOCKS, BlockIndex
 from packstore.readers.npz.directory import DEFLATED
 from packstore.storage import regroup
+from packstore.writers import dask_blocks
 from packstore.writers.atomic import preallocate, spool_beside
-from packstore.writers.blocks import BLOCK_NBYTES, NoProgress, Progress, block_boxes, map_ordered, write_blocks
+from packstore.writers.blocks import write_blocks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES, block_boxes
 from packstore.writers.deflate import Sample, changes, choose, crc32_combine, encoders
 from packstore.writers.items import Item
 from packstore.writers.npy import npy_header
+from packstore.writers.parallel import map_ordered
+from packstore.writers.progress import NoProgress, Progress
 from packstore.writers.raw import RegionSink
 from packstore.writers.zip_file import Entry, directory, end_records
 
 __all__ = ["write"]
 
-U8 = npt.NDArray[np.uint8]
 
 # Each block starts without what the ones before could have told the encoder, which costs below 1 % from 256 KiB on.
 MIN_BLOCK_NBYTES, MAX_BLOCK_NBYTES = 256 << 10, 1 << 20
@@ -164,7 +168,7 @@ def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
 class _Group:
     """Some blocks of one member, in a row."""
 
-    blocks: list[U8]
+    blocks: list[Bytes]
     data_nbytes: int  # without the npy header
     last: bool
     tiny: bool
@@ -224,7 +228,7 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
         file.write(_end(members, file.tell()))
 
 
-def _samples(blocks: list[U8]) -> list[Sample]:
+def _samples(blocks: list[Bytes]) -> list[Sample]:
     """Short runs of bytes from several places, fewer of them where blocks are small."""
     chosen = blocks if blocks[0].nbytes >= MAX_BLOCK_NBYTES else blocks[1::2] or blocks
     out = []
@@ -234,7 +238,7 @@ def _samples(blocks: list[U8]) -> list[Sample]:
     return out
 
 
-def _busiest(blocks: list[U8]) -> tuple[list[Sample], bool]:
+def _busiest(blocks: list[Bytes]) -> tuple[list[Sample], bool]:
     """The runs in which most happens."""
     out = []
     for block in blocks:
@@ -243,13 +247,13 @@ def _busiest(blocks: list[U8]) -> tuple[list[Sample], bool]:
     return out, False
 
 
-def _sample(block: U8, at: int) -> Sample:
+def _sample(block: Bytes, at: int) -> Sample:
     return block[at : at + SAMPLE_NBYTES], block[max(at - WINDOW_NBYTES, 0) : at]
 
 
 def _groups(member: _Member, target: Path) -> Iterator[_Group]:
     """The member's bytes in groups of blocks."""
-    group: list[U8] = []
+    group: list[Bytes] = []
     header_nbytes = len(member.header)
     for number, block in enumerate(_reblocked(_runs(member, target), member.block_nbytes), 1):
         group.append(block)
@@ -260,9 +264,9 @@ def _groups(member: _Member, target: Path) -> Iterator[_Group]:
             group, header_nbytes = [], 0
 
 
-def _reblocked(runs: Iterable[U8], size: int) -> Iterator[U8]:
+def _reblocked(runs: Iterable[Bytes], size: int) -> Iterator[Bytes]:
     """The bytes of all runs in blocks of `size`, the last one shorter; copied only where a block spans runs."""
-    parts: list[U8] = []
+    parts: list[Bytes] = []
     held = 0
     for run in runs:
         at = 0
@@ -278,15 +282,13 @@ def _reblocked(runs: Iterable[U8], size: int) -> Iterator[U8]:
         yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _runs(member: _Member, target: Path) -> Iterator[U8]:
+def _runs(member: _Member, target: Path) -> Iterator[Bytes]:
     """The member's bytes in order, in runs of any length."""
     item = member.item
     yield np.frombuffer(member.header, np.uint8)
     if not item.nbytes:
         return
     if item.is_dask:
-        from packstore.writers import dask_blocks
-
         if dask_blocks.streams_by_rows(item, ROWS_NBYTES):
             for values in dask_blocks.rows(item):
                 yield _bytes_of(values)
@@ -312,5 +314,5 @@ def _spooled(item: Item, target: Path) -> Item:
     return Item(item.name, np.memmap(path, item.dtype, "r", 0, item.shape), item.shape, item.dtype)
 
 
-def _bytes_of(values: npt.NDArray[np.generic]) -> U8:
+def _bytes_of(values: npt.NDArray[np.generic]) -> Bytes:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8)

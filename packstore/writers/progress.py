@@ -1,26 +1,41 @@
-"""A progress bar in bytes."""
+"""How far a save is: the interface that writers report to, one that shows nothing, and a bar on the terminal."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+__all__ = ["NoProgress", "Progress", "RichProgress"]
 
-__all__ = ["RichProgress"]
+
+class Progress(Protocol):
+    """Told how many bytes of array data are written."""
+
+    def advance(self, nbytes: int) -> None:
+        """Add `nbytes` that were written."""
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def advance(self, nbytes: int) -> None:
+        """Do nothing."""
 
 
 class RichProgress:
     """Shows bytes done of `total` on stderr; thread safe; gone from the screen when the block ends."""
 
     def __init__(self, title: str, total: int) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+        # Loaded here: importing rich takes longer than a small save.
+        from rich import progress
+        from rich.console import Console
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
             # Not on stdout, where results go.
             console=Console(stderr=True),
             transient=True,
@@ -37,5 +52,5 @@ class RichProgress:
         self._bar.stop()
 
     def advance(self, nbytes: int) -> None:
-        """`nbytes` more are done."""
+        """Add `nbytes` that were written."""
         self._bar.advance(self._task, nbytes)

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
 from packstore.source import InlineBytes
 from packstore.storage import PackedManifest, regroup
 from packstore.writers.atomic import preallocate
-from packstore.writers.blocks import BLOCK_NBYTES, Progress, write_blocks
-from packstore.writers.items import Box, Item
+from packstore.writers.blocks import write_blocks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES
+from packstore.writers.items import Item
+from packstore.writers.progress import Progress
 
 __all__ = ["PackedSink", "RegionSink", "write"]
 
@@ -39,7 +42,7 @@ class RegionSink:
     dtype: np.dtype[Any]
     order: Literal["C", "F"] = "C"
 
-    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+    def __call__(self, box: Box, values: Array) -> None:
         values = np.asarray(values, self.dtype)
         start = self._run(box)
         if start is None:
@@ -81,7 +84,7 @@ class PackedSink:
     axis: int
     bitorder: Literal["big", "little"]
 
-    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+    def __call__(self, box: Box, values: Array) -> None:
         along = box[self.axis]
         packed = np.packbits(np.asarray(values, np.bool_), axis=self.axis, bitorder=self.bitorder)
         inner = slice(along.start // 8, along.start // 8 + packed.shape[self.axis], 1)

@@ -9,20 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from packstore.core.boxes import Box
+from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
 from packstore.views.zarr.dtypes import names
-from packstore.writers.blocks import (
-    BLOCK_NBYTES,
-    Progress,
-    chunk_option,
-    fitting_chunks,
-    grown,
-    square_chunks,
-    write_blocks,
-)
-from packstore.writers.items import Box, Item
+from packstore.writers.blocks import write_blocks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
+from packstore.writers.items import Item
+from packstore.writers.progress import Progress
 
 __all__ = ["ZarrSink", "default_chunks", "write"]
 
@@ -41,7 +36,7 @@ class ZarrSink:
     path: str
     component: str
 
-    def __call__(self, box: Box, values: npt.NDArray[Any]) -> None:
+    def __call__(self, box: Box, values: Array) -> None:
         array = self.array()
         # zarr takes the bytes of a struct as they are: give it the byte order it promises.
         array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
@@ -92,8 +87,6 @@ def write(
     OptionError
         Options that do not fit together.
     """
-    import zarr
-
     if zarr_format not in (2, 3):
         raise OptionError(message("writing", target, expected="zarr_format 2 or 3", got=repr(zarr_format)))
     if zarr_format == 2 and shards is not None:
@@ -106,31 +99,10 @@ def write(
     sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
     try:
         if not single:
-            zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
+            _create_group(target, zarr_format)
         for item in items:
-            chunk = chunk_option(target, item, chunks)
-            shard = chunk_option(target, item, shards)
-            if chunk is None:
-                chunk = default_chunks(item)
-                if shard is not None:
-                    # Inner chunks have to divide the shard.
-                    chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
-            elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
-                raise OptionError(
-                    message("writing", target, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
-                )
-            options = _codecs(item, zarr_format, pack, compressor)
-            zarr.create_array(
-                store=os.fspath(target),
-                name=item.name or None,
-                shape=item.shape,
-                dtype=names.packed(item.dtype),
-                chunks=chunk,
-                shards=shard,
-                zarr_format=zarr_format,
-                attributes=_json(item.attributes),
-                **options,
-            )
+            chunk, shard = _grid(target, item, chunks, shards)
+            _create_array(target, item, zarr_format, chunk, shard, _codecs(item, zarr_format, pack, compressor))
             sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))
         for item, sink, unit in sinks:
             if item.nbytes:
@@ -144,9 +116,57 @@ def write(
             _open.pop((sink.path, sink.component), None)
 
 
+def _create_group(target: Path, zarr_format: Literal[2, 3]) -> None:
+    import zarr
+
+    zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
+
+
+def _create_array(
+    target: Path,
+    item: Item,
+    zarr_format: Literal[2, 3],
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...] | None,
+    codecs: dict[str, Any],
+) -> None:
+    """Write the metadata of an array without elements."""
+    import zarr
+
+    zarr.create_array(
+        store=os.fspath(target),
+        name=item.name or None,
+        shape=item.shape,
+        dtype=names.packed(item.dtype),
+        chunks=chunk,
+        shards=shard,
+        zarr_format=zarr_format,
+        attributes=_json(item.attributes),
+        **codecs,
+    )
+
+
+def _grid(target: Path, item: Item, chunks: Any, shards: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Give the chunk shape and the shard shape (None: no shards) of one array."""
+    chunk = chunk_option(target, item, chunks)
+    shard = chunk_option(target, item, shards)
+    if chunk is None:
+        chunk = default_chunks(item)
+        if shard is not None:
+            # Inner chunks have to divide the shard.
+            chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
+    elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
+        raise OptionError(
+            message("writing", target, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
+        )
+    return chunk, shard
+
+
 def _drain() -> None:
-    """Wait for the writes that zarr still has under way: it reports a failed one while others go on, and each of them
-    would make its folder anew after it was removed."""
+    """Wait for the writes that zarr still has under way.
+
+    Zarr reports a failed write while others go on; each of those would make its folder anew after it was removed.
+    """
     import asyncio
 
     from zarr.core.sync import sync

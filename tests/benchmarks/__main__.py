@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.benchmarks.measure import measure_absolute, measure_scenario
 from tests.benchmarks.model import Data
-from tests.benchmarks.report import chart, environment, missed, print_table, write_json
+from tests.benchmarks.report import about_run, chart, missed, print_table, write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         from tests.benchmarks.scenarios import ABSOLUTES, SCENARIOS
 
-        for item in (*SCENARIOS, *ABSOLUTES):
-            print(f"{item.name:34} {item.title}")
+        for name, title in [(s.name, s.title) for s in SCENARIOS] + [(a.name, a.title) for a in ABSOLUTES]:
+            print(f"{name:34} {title}")
         return 0
     rounds = options.rounds or (3 if options.quick else 9)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def _run(data: Data, options: argparse.Namespace, rounds: int) -> int:
     def wanted(name: str) -> bool:
         return not options.only or any(part in name for part in options.only)
 
-    about = environment()
+    about = about_run()
     rows = []
     for scenario in SCENARIOS:
         if wanted(scenario.name):

@@ -1,28 +1,20 @@
-"""Interleaved timing in this process; memory and bytes read in fresh ones."""
+"""Measure scenarios: takes one and its data, gives a row of figures for each peer."""
 
 from __future__ import annotations
 
 import functools
 import gc
 import importlib.util
-import multiprocessing
-import os
 import statistics
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from packstore.cli.measure import Figures, WrongValueError, clocked, interleave
+from tests.benchmarks.memory import in_fresh_process, probe
 from tests.benchmarks.model import Absolute, Case, Data, Missing, Scenario, equal
 
-__all__ = ["WrongValueError", "in_fresh_process", "measure_absolute", "measure_scenario", "probe"]
-
-SAMPLE_SECONDS = 0.001
-
-
-class WrongValueError(AssertionError):
-    """packstore returned something else than numpy."""
+__all__ = ["measure_absolute", "measure_scenario"]
 
 
 def measure_scenario(scenario: Scenario, data: Data, rounds: int, *, memory: bool = True) -> list[dict[str, Any]]:
@@ -81,40 +73,37 @@ def _has_filters() -> bool:
 def _interleave(
     case: Case, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
 ) -> dict[str, Any]:
-    """Both sides in turn, the order turned each round; every result is checked, outside the clock.
+    """Time both sides in turn; check every result, outside the clock.
 
     What the modules hold is collected once, before: a collection in front of each run leaves the other cores idle, and
     the run after it waits for them to come back.
     """
-    times: dict[str, list[float]] = {"ours": [], "peer": []}
-    busy: dict[str, list[float]] = {"ours": [], "peer": []}
+
+    def timed(side: str, run: Callable[[], Any]) -> Callable[[], Figures]:
+        def once() -> Figures:
+            took = clocked(run)
+            if not equal(case.expected, took.value, close=case.close):
+                raise WrongValueError(f"{name}: {side} returned another value")
+            return {"ms": 1000 * took.seconds, "cpu_ms": 1000 * took.cpu_seconds}
+
+        return once
+
     gc.collect()
     gc.freeze()
-    for number in range(rounds):
-        sides = [("ours", ours), ("peer", theirs)]
-        for side, run in sides if number % 2 else reversed(sides):
-            start, worked = time.perf_counter(), time.process_time()
-            value = run()
-            times[side].append(1000 * (time.perf_counter() - start))
-            busy[side].append(1000 * (time.process_time() - worked))
-            if not equal(case.expected, value, close=case.close):
-                raise WrongValueError(f"{name}: {side} returned another value in round {number}")
-            del value
+    found, _ = interleave({"peer": timed("peer", theirs), "ours": timed("ours", ours)}, rounds)
     gc.unfreeze()
-    ratios = [b / a for a, b in zip(times["ours"], times["peer"], strict=True)]
-    return {
-        "ours_ms": statistics.median(times["ours"]),
-        "peer_ms": statistics.median(times["peer"]),
-        "ours_ms_min": min(times["ours"]),
-        "peer_ms_min": min(times["peer"]),
-        # Of all threads: what other programs on the machine do not change.
-        "ours_cpu_ms": min(busy["ours"]),
-        "peer_cpu_ms": min(busy["peer"]),
-        "ratio": statistics.median(ratios),
-        "ratio_of_minima": min(times["peer"]) / min(times["ours"]),
-        "ratio_range": [min(ratios), max(ratios)],
+    ratios = [b / a for a, b in zip(found["ours"]["ms"], found["peer"]["ms"], strict=True)]
+    row: dict[str, Any] = {
         "rounds": rounds,
+        "ratio": statistics.median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
     }
+    for side, figures in found.items():
+        row[f"{side}_ms"] = statistics.median(figures["ms"])
+        row[f"{side}_ms_min"] = min(figures["ms"])
+        # Processor time of all threads: what other programs on the machine do not change.
+        row[f"{side}_cpu_ms"] = min(figures["cpu_ms"])
+    return row | {"ratio_of_minima": row["peer_ms_min"] / row["ours_ms_min"]}
 
 
 def measure_absolute(item: Absolute, data: Data) -> dict[str, Any]:
@@ -126,31 +115,6 @@ def measure_absolute(item: Absolute, data: Data) -> dict[str, Any]:
         value = item.measure(data)
     row = {"scenario": item.name, "title": item.title, "unit": item.unit, "limit": item.limit, "value": value}
     return row | {"status": "ok" if value is not None else "no measurement on this system"}
-
-
-# -- fresh processes --------------------------------------------------------------------------------------------------
-
-
-def in_fresh_process(work: Callable[..., dict[str, Any]], args: tuple[Any, ...]) -> dict[str, Any]:
-    """Run `work` in a process forked from a clean server: no caches, no memory of earlier scenarios."""
-    if not os.path.exists("/proc/self/status"):
-        return {}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.benchmarks.preload"])
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, work, args))
-    process.start()
-    sender.close()
-    try:
-        return dict(receiver.recv())
-    except EOFError:
-        return {}
-    finally:
-        process.join()
-
-
-def _send(sender: Any, work: Callable[..., dict[str, Any]], args: tuple[Any, ...]) -> None:
-    sender.send(work(*args))
 
 
 def _probe_side(name: str, peer: str | None, root: str, quick: bool) -> dict[str, Any]:
@@ -165,68 +129,3 @@ def _measure_fresh(name: str, root: str, quick: bool) -> dict[str, Any]:
     from tests.benchmarks.scenarios import ABSOLUTES
 
     return {"value": next(a for a in ABSOLUTES if a.name == name).measure(Data(Path(root), quick))}
-
-
-def probe(run: Callable[[], Any]) -> dict[str, Any]:
-    """Bytes read and peak anonymous memory of one run.
-
-    Returns
-    -------
-    dict
-        ``nbytes_read``: what ``read`` calls gave plus the file pages that came into the process's mappings;
-        ``peak_anon_nbytes``: the largest growth of RssAnon, sampled each millisecond. Mapped file pages are no
-        process's own memory, so they are not in it. Empty where there is no ``/proc``.
-    """
-    if not os.path.exists("/proc/self/status"):
-        return {}
-    gc.collect()
-    stop = threading.Event()
-    status = os.open("/proc/self/status", os.O_RDONLY)
-    base_anon, base_file = _rss(status)
-    peak = [base_anon, base_file]
-    own = 0
-
-    def sample() -> None:
-        nonlocal own
-        while True:
-            last = stop.is_set()
-            anon, file = _rss(status)
-            own += 1
-            peak[0], peak[1] = max(peak[0], anon), max(peak[1], file)
-            if last:
-                return
-            time.sleep(SAMPLE_SECONDS)
-
-    own_nbytes = len(os.pread(status, 1 << 16, 0))
-    start = _read_calls()
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        value = run()
-        # While the result lives, so that it counts.
-        read = _read_calls() - start
-    finally:
-        stop.set()
-        thread.join()
-        os.close(status)
-    del value
-    return {
-        "nbytes_read": max(read - own * own_nbytes, 0) + peak[1] - base_file,
-        "peak_anon_nbytes": peak[0] - base_anon,
-    }
-
-
-def _rss(fd: int) -> tuple[int, int]:
-    """RssAnon and RssFile in bytes."""
-    text = os.pread(fd, 1 << 16, 0)
-    found = dict(line.split(b":", 1) for line in text.splitlines() if line.startswith(b"Rss"))
-    return int(found[b"RssAnon"].split()[0]) << 10, int(found[b"RssFile"].split()[0]) << 10
-
-
-def _read_calls() -> int:
-    """Bytes that read calls gave to this process."""
-    try:
-        with open("/proc/self/io", "rb") as file:
-            return int(file.readline().split()[1])
-    except OSError:
-        return 0

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
-import os
-import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["chart", "environment", "missed", "print_table", "write_json"]
+from packstore.cli.measure import environment
+
+__all__ = ["chart", "about_run", "missed", "print_table", "pyplot", "write_json"]
 
 Row = dict[str, Any]
 PACKAGES = ("packstore", "numpy", "zarr", "dask", "numcodecs", "h5py", "imagecodecs", "hdf5plugin")
 PEERS = ("zarrs", "virtualizarr", "kerchunk", "tensorstore")
 
 
-def environment(cache: str = "warm") -> dict[str, Any]:
-    """The machine, the state of the file cache, and the versions."""
-    versions = {}
-    for name in PACKAGES + PEERS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    found = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.platform()}
-    if hasattr(os, "getloadavg"):
-        found["load"] = round(os.getloadavg()[0], 1)
-    return {**found, "python": platform.python_version(), "file cache": cache, "versions": versions}
+def about_run(cache: str = "warm") -> dict[str, Any]:
+    """The machine, the versions, and the state of the file cache."""
+    return {**environment(PACKAGES + PEERS), "file cache": cache}
 
 
 def missed(row: Row) -> bool:
@@ -48,7 +39,9 @@ def print_table(rows: Sequence[Row], figures: Sequence[Row], about: dict[str, An
         # Piped into a file: no line breaks inside a row.
         console = Console(width=240)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    console.print(f"Python {about['python']}, {about['cpus']} CPUs, load {about.get('load', '?')}, {about['system']}")
+    console.print(
+        f"Python {about['python']}, {about['cores']} CPUs, load {about['load']}, {about['system']} {about['machine']}"
+    )
     console.print(f"file cache: {about['file cache']}; {versions}", highlight=False)
     table = Table(title="ours against each peer (ratio: peer's time / ours, of interleaved rounds)")
     for head in ("scenario", "peer"):
@@ -90,18 +83,24 @@ def write_json(path: Path, rows: Sequence[Row], figures: Sequence[Row], about: d
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def chart(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
-    """Ratios as bars on a logarithmic axis, with the range of the rounds and the promised floors."""
+@contextlib.contextmanager
+def pyplot() -> Iterator[Any]:
+    """Matplotlib's pyplot, for SVG files with readable diffs: text stays text, ids are the same each time."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "packstore", "font.size": 8}):
+        yield plt
+
+
+def chart(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
+    """Ratios as bars on a logarithmic axis, with the range of the rounds and the promised floors."""
     rows = [row for row in rows if "ratio" in row]
     if not rows:
         return
-    # Text stays text and ids are the same each time: the file is small and its diffs are readable.
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "packstore", "font.size": 8}):
+    with pyplot() as plt:
         figure, axes = plt.subplots(figsize=(9, 0.8 + 0.19 * len(rows)))
         places = range(len(rows))
         ratios = [row["ratio"] for row in rows]
@@ -124,7 +123,7 @@ def chart(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
         versions = about["versions"]
         axes.set_title(
             f"packstore {versions['packstore']} · Python {about['python']} · zarr {versions['zarr']} · "
-            f"{about['cpus']} CPUs · {about['file cache']} cache",
+            f"{about['cores']} CPUs · {about['file cache']} cache",
             fontsize=8,
         )
         figure.tight_layout()

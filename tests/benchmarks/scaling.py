@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 
 import packstore
+from packstore.cli.measure import clocked
 from tests.benchmarks.data import crop_corners, take_crops
-from tests.benchmarks.measure import in_fresh_process, probe
+from tests.benchmarks.memory import in_fresh_process, probe
 from tests.benchmarks.model import Data
-from tests.benchmarks.report import environment
+from tests.benchmarks.report import about_run, pyplot
 
 __all__ = ["growth", "run_scaling"]
 
@@ -133,9 +133,7 @@ def _measure(name: str, step: int, root: str, quick: bool, rounds: int) -> Row:
     # Import what opening needs before the clock runs.
     small = SERIES[name][1](quick)[0]
     packstore.from_file(make(data, small), **options(small)).max().compute()
-    start = time.perf_counter()
-    packstore.open_array(path, **opening)
-    found: Row = {"first_open_ms": 1000 * (time.perf_counter() - start)}
+    found: Row = {"first_open_ms": 1000 * clocked(lambda: packstore.open_array(path, **opening)).seconds}
     array = packstore.from_file(path, **opening)
     found["nbytes"] = array.nbytes
     found["dask_chunks"] = array.npartitions
@@ -155,12 +153,7 @@ def _measure(name: str, step: int, root: str, quick: bool, rounds: int) -> Row:
 
 def _median(run: Callable[[], Any], rounds: int) -> float:
     """Milliseconds."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    return 1000 * statistics.median(clocked(run).seconds for _ in range(rounds))
 
 
 def growth(rows: list[Row], key: str) -> float | None:
@@ -183,7 +176,7 @@ def run_scaling(data: Data, out: Path, rounds: int) -> dict[str, list[Row]]:
                 # No fresh processes on this system: the times are as good, the memory is not.
                 row = _measure(name, step, str(data.root), data.quick, rounds)
             rows.append({"step": step, "unit": unit, **row})
-    about = environment()
+    about = about_run()
     _print(results)
     text = json.dumps({"environment": about, "series": results}, indent=1)
     (out / "scaling.json").write_text(text + "\n", encoding="utf-8")
@@ -213,13 +206,8 @@ def _print(results: dict[str, list[Row]]) -> None:
 
 
 def _chart(path: Path, results: dict[str, list[Row]], about: Row) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     shown = (("open_ms", "opening, ms"), ("scan_ms", "scan under dask, ms"), ("scan_peak_anon_mb", "peak memory, MB"))
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "packstore", "font.size": 8}):
+    with pyplot() as plt:
         figure, grid = plt.subplots(2, len(shown), figsize=(10, 5.5))
         for line, unit in enumerate(("chunks", "bytes")):
             for axes, (key, title) in zip(grid[line], shown, strict=True):
@@ -241,7 +229,7 @@ def _chart(path: Path, results: dict[str, list[Row]], about: Row) -> None:
             grid[line][0].legend(fontsize=7)
         figure.suptitle(
             f"packstore {about['versions']['packstore']}: cost as work grows (Python {about['python']}, "
-            f"{about['cpus']} CPUs, warm cache)",
+            f"{about['cores']} CPUs, warm cache)",
             fontsize=9,
         )
         figure.tight_layout()

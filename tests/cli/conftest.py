@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
 
 
 Cli = Callable[..., Outcome]
+Fails = Callable[..., str]
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def fails(cli: Cli) -> Callable[..., str]:
+def fails(cli: Cli) -> Fails:
     """Run a command that must fail as bad input, in one line; returns the line."""
 
     def call(*arguments: object) -> str:

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zarr
 
 import packstore
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli, Fails
 
 RNG = np.random.default_rng(0)
 MASK = RNG.random((20, 30, 41)) < 0.2
 FLOATS = RNG.normal(size=(50, 60)).astype(np.float32)
 
 
-def read_back(path, name: str | None = None) -> np.ndarray:
+def read_back(path: Path, name: str | None = None) -> npt.NDArray[Any]:
     """What the format's own library reads."""
     suffix = path.suffix
     if suffix == ".npy":
-        return np.load(path)
+        return np.asarray(np.load(path))
     if suffix == ".npz":
         with np.load(path) as archive:
-            return archive[name or archive.files[0]]
+            return np.asarray(archive[name or archive.files[0]])
     if suffix == ".h5":
         with h5py.File(path, "r") as file:
-            return file[name or next(iter(file))][()]
+            return np.asarray(file[name or next(iter(file))][()])
     opened = zarr.open(str(path), mode="r")
-    return (opened[name or next(opened.array_keys())] if isinstance(opened, zarr.Group) else opened)[...]
+    if isinstance(opened, zarr.Group):
+        opened = zarr.open_array(str(path), path=name or next(opened.array_keys()), mode="r")
+    return np.asarray(opened[...])
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".zarr"])
 @pytest.mark.parametrize("source", ["npy", "npz", "zarr2", "zarr3", "hdf5", "text"])
-def test_any_to_any(cli, tmp_path, source, suffix):
+def test_any_to_any(cli: Cli, tmp_path: Path, source: str, suffix: str) -> None:
     path = tmp_path / ("a.txt" if source == "text" else f"a.{source}")
     if source == "npy":
         np.save(tmp_path / "a.npy", FLOATS)
@@ -41,7 +49,7 @@ def test_any_to_any(cli, tmp_path, source, suffix):
         with path.open("wb") as file:
             np.savez_compressed(file, x=FLOATS)
     elif source.startswith("zarr"):
-        zarr.create_array(str(path), data=FLOATS, chunks=(7, 60), zarr_format=int(source[-1]))
+        zarr.create_array(str(path), data=FLOATS, chunks=(7, 60), zarr_format=2 if source == "zarr2" else 3)
     elif source == "hdf5":
         with h5py.File(path, "w") as file:
             file.create_dataset("x", data=FLOATS, chunks=(7, 9), compression="gzip")
@@ -59,7 +67,7 @@ def test_any_to_any(cli, tmp_path, source, suffix):
     assert cli("verify", path, target).code == 0
 
 
-def test_all_arrays_keep_names_shapes_and_attributes(cli, tmp_path):
+def test_all_arrays_keep_names_shapes_and_attributes(cli: Cli, tmp_path: Path) -> None:
     source = tmp_path / "a.h5"
     with h5py.File(source, "w") as file:
         file["entry/mask"], file["entry/f"], file["n"] = MASK, FLOATS, np.int64(7)
@@ -79,9 +87,10 @@ def test_all_arrays_keep_names_shapes_and_attributes(cli, tmp_path):
     assert cli("verify", source, tmp_path / "c.npz").code == 0
 
 
-def test_components(cli, fails, tmp_path):
+def test_components(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     source = tmp_path / "a.npz"
-    np.savez(source, **{"g/a": FLOATS, "g/b": MASK, "c": np.arange(3)})
+    arrays: dict[str, Any] = {"g/a": FLOATS, "g/b": MASK, "c": np.arange(3)}
+    np.savez(source, **arrays)
     assert cli("convert", source, tmp_path / "one.zarr", "-c", "g/b").code == 0
     np.testing.assert_array_equal(read_back(tmp_path / "one.zarr"), MASK)
     assert cli("convert", source, tmp_path / "one.h5", "-c", "g/b").code == 0
@@ -97,7 +106,7 @@ def test_components(cli, fails, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "g.npz", "one.h5", "one.zarr", "two.npz"]
 
 
-def test_pack(cli, fails, tmp_path):
+def test_pack(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", MASK)
     np.save(tmp_path / "f.npy", FLOATS)
     result = cli("convert", tmp_path / "m.npy", tmp_path / "m.bits", "--json")
@@ -129,7 +138,7 @@ def test_pack(cli, fails, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".h5"])
-def test_chunks(cli, fails, tmp_path, suffix):
+def test_chunks(cli: Cli, fails: Fails, tmp_path: Path, suffix: str) -> None:
     np.savez(tmp_path / "a.npz", f=FLOATS, m=MASK)
     target = tmp_path / f"a{suffix}"
     assert cli("convert", tmp_path / "a.npz", target, "--chunks", "7,-1").code == 0
@@ -142,7 +151,7 @@ def test_chunks(cli, fails, tmp_path, suffix):
     assert sorted(os.listdir(tmp_path)) == sorted(["a.npz", target.name])
 
 
-def test_existing_targets_stay(cli, fails, tmp_path):
+def test_existing_targets_stay(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FLOATS)
     np.save(tmp_path / "b.npy", MASK)
     before = (tmp_path / "b.npy").read_bytes()
@@ -155,7 +164,7 @@ def test_existing_targets_stay(cli, fails, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), FLOATS)
 
 
-def test_unsupported_is_refused_or_left_out(cli, fails, tmp_path):
+def test_unsupported_is_refused_or_left_out(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     source = tmp_path / "a.h5"
     with h5py.File(source, "w") as file:
         file["f"] = FLOATS
@@ -185,7 +194,7 @@ def test_unsupported_is_refused_or_left_out(cli, fails, tmp_path):
     ids=["0-d", "empty", "struct", "text"],
 )
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".zarr"])
-def test_corner_arrays(cli, tmp_path, value, suffix):
+def test_corner_arrays(cli: Cli, tmp_path: Path, value: npt.NDArray[Any], suffix: str) -> None:
     np.save(tmp_path / "a.npy", value)
     result = cli("convert", tmp_path / "a.npy", tmp_path / f"b{suffix}")
     if result.code:
@@ -201,20 +210,20 @@ def test_corner_arrays(cli, tmp_path, value, suffix):
     np.testing.assert_array_equal(got, value)
 
 
-def test_bad_targets(fails, tmp_path):
+def test_bad_targets(fails: Fails, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FLOATS)
     assert "Pass --to" in fails("convert", tmp_path / "a.npy", tmp_path / "a.xyz")
     assert "existing folder" in fails("convert", tmp_path / "a.npy", tmp_path / "no" / "a.npz")
     assert "DST" in fails("convert", tmp_path / "a.npy")
 
 
-def test_to_names_the_format(cli, tmp_path):
+def test_to_names_the_format(cli: Cli, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FLOATS)
     assert cli("convert", tmp_path / "a.npy", tmp_path / "a.data", "--to", "npy").code == 0
     np.testing.assert_array_equal(np.load(tmp_path / "a.data"), FLOATS)
 
 
-def test_progress_twice_in_one_process(tmp_path):
+def test_progress_twice_in_one_process(tmp_path: Path) -> None:
     for name in "ab":
         packstore.save(tmp_path / f"{name}.npy", FLOATS, progress=True)
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), FLOATS)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numcodecs
 import numpy as np
+import numpy.typing as npt
 import pytest
-import zarr
+import zarr.codecs
 
 import packstore
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli, Fails
 
-def test_npy(cli, tmp_path):
+
+def test_npy(cli: Cli, tmp_path: Path) -> None:
     a = np.arange(24, dtype="<i2").reshape(2, 3, 4)
     np.save(tmp_path / "a.npy", a)
     found = cli("info", tmp_path / "a.npy", "--json").json
@@ -25,7 +30,7 @@ def test_npy(cli, tmp_path):
     assert text.code == 0 and "(2, 3, 4) int16, contiguous, 48 B, ratio 1" in text.out
 
 
-def test_hdf5_tree(cli, tmp_path):
+def test_hdf5_tree(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     data = np.arange(10000.0).reshape(100, 100)
     with h5py.File(path, "w") as file:
@@ -51,7 +56,7 @@ def test_hdf5_tree(cli, tmp_path):
     assert "refs not supported: " in text.out and "entry/ 1 attribute" in text.out
 
 
-def test_component_may_be_a_group_or_refused(cli, fails, tmp_path):
+def test_component_may_be_a_group_or_refused(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["g/a"], file["g/b"], file["gx"] = np.arange(3), np.arange(4), np.arange(5)
@@ -65,7 +70,7 @@ def test_component_may_be_a_group_or_refused(cli, fails, tmp_path):
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_zarr_codecs_and_sizes(cli, tmp_path, zarr_format):
+def test_zarr_codecs_and_sizes(cli: Cli, tmp_path: Path, zarr_format: Literal[2, 3]) -> None:
     path = tmp_path / "a.zarr"
     a = np.tile(np.arange(64, dtype=np.int32), (64, 1))
     compressor = numcodecs.Zstd() if zarr_format == 2 else zarr.codecs.ZstdCodec()
@@ -80,7 +85,7 @@ def test_zarr_codecs_and_sizes(cli, tmp_path, zarr_format):
     assert array["chunks"] == [16, 16] and array["attributes"] == {"k": [1, 2]}
 
 
-def test_zarr_packed_and_sharded(cli, tmp_path):
+def test_zarr_packed_and_sharded(cli: Cli, tmp_path: Path) -> None:
     mask = np.eye(64, dtype=bool)
     packstore.save(tmp_path / "m.zarr", mask)
     packstore.save(tmp_path / "s.zarr", mask, chunks=(8, 8), shards=(32, 32))
@@ -91,7 +96,7 @@ def test_zarr_packed_and_sharded(cli, tmp_path):
     assert "chunks (8, 8) in shards (32, 32)" in cli("info", tmp_path / "s.zarr").out
 
 
-def test_npz_members(cli, tmp_path):
+def test_npz_members(cli: Cli, tmp_path: Path) -> None:
     a = np.zeros((100, 100))
     np.savez_compressed(tmp_path / "c.npz", x=a)
     x = cli("info", tmp_path / "c.npz", "--json").json["arrays"]["x"]
@@ -103,7 +108,7 @@ def test_npz_members(cli, tmp_path):
     assert found["arrays"]["x"]["ratio"] == 1.0 and list(found["unsupported"]) == ["bad"]
 
 
-def test_raw_and_packed_options(cli, fails, tmp_path):
+def test_raw_and_packed_options(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     mask = np.eye(10, 33, dtype=bool)
     np.packbits(mask, axis=-1).tofile(tmp_path / "m.bits")
     found = cli("info", tmp_path / "m.bits", "--format", "raw", "--shape", "10x33", "--packed-axis", 1, "--json").json
@@ -120,16 +125,17 @@ def test_raw_and_packed_options(cli, fails, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.float64(3), np.zeros((0, 3)), np.zeros(2, [("a", "f4"), ("b", "i2", (3,))])])
-def test_corner_shapes(cli, tmp_path, value):
+def test_corner_shapes(cli: Cli, tmp_path: Path, value: npt.NDArray[Any]) -> None:
     np.save(tmp_path / "a.npy", value)
     result = cli("info", tmp_path / "a.npy", "--json")
     assert result.code == 0 and result.json["arrays"][""]["shape"] == list(np.shape(value))
     assert cli("info", tmp_path / "a.npy").code == 0
 
 
-def test_names_are_printed_as_they_are(cli, tmp_path):
+def test_names_are_printed_as_they_are(cli: Cli, tmp_path: Path) -> None:
     names = ["[red]x", "[b]y[i]", ":smile:", "a\x1b[31mb", "line\nbreak", "é"]
-    np.savez(tmp_path / "[bold].npz", **{n: np.arange(2) for n in names})
+    arrays: dict[str, Any] = {n: np.arange(2) for n in names}
+    np.savez(tmp_path / "[bold].npz", **arrays)
     out = cli("info", tmp_path / "[bold].npz").out
     for shown in ("[red]x", "[b]y[i]", ":smile:", r"a\x1b[31mb", r"line\nbreak", "é", "[bold].npz"):
         assert shown in out
@@ -137,7 +143,7 @@ def test_names_are_printed_as_they_are(cli, tmp_path):
     assert set(cli("info", tmp_path / "[bold].npz", "--json").json["arrays"]) == set(names)
 
 
-def test_errors_are_one_line(fails, tmp_path):
+def test_errors_are_one_line(fails: Fails, tmp_path: Path) -> None:
     assert "nope.npy" in fails("info", tmp_path / "nope.npy")
     (tmp_path / "x.bin").write_bytes(b"\x00\x01\x02\x03")
     assert "recognising" in fails("info", tmp_path / "x.bin")
@@ -148,14 +154,15 @@ def test_errors_are_one_line(fails, tmp_path):
     assert "format" in fails("info", tmp_path / "x.bin", "--format", "tiff")
 
 
-def test_many_arrays(cli, tmp_path):
+def test_many_arrays(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "many.npz"
-    np.savez(path, **{f"g{i % 10}/a{i}": np.arange(i % 5) for i in range(2000)})
+    arrays: dict[str, Any] = {f"g{i % 10}/a{i}": np.arange(i % 5) for i in range(2000)}
+    np.savez(path, **arrays)
     assert len(cli("info", path, "--json").json["arrays"]) == 2000
     assert cli("info", path).out.count("int64") == 2000
 
 
-def test_variable_length(cli, tmp_path):
+def test_variable_length(cli: Cli, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file.create_dataset("s", data=["a", "bc"] * 100, chunks=(50,), compression="gzip")
     array = cli("info", tmp_path / "s.h5", "--json").json["arrays"]["s"]
@@ -163,7 +170,7 @@ def test_variable_length(cli, tmp_path):
     assert array["layout"] == "chunked" and array["stored_nbytes"] is None and array["missing_chunks"] == 0
 
 
-def test_through_h5py(cli, tmp_path):
+def test_through_h5py(cli: Cli, tmp_path: Path) -> None:
     kind = np.dtype([("name", h5py.string_dtype()), ("n", "i4")])
     with h5py.File(tmp_path / "s.h5", "w") as file:
         file.create_dataset("s", data=np.array([("a", 1), ("bc", 2)] * 100, kind), chunks=(50,), compression="gzip")
@@ -171,7 +178,7 @@ def test_through_h5py(cli, tmp_path):
     assert array["layout"] == "through h5py" and array["filters"] == ["deflate"] and array["nbytes"] is None
 
 
-def test_path_is_shown_relative_as_given(cli, tmp_path, monkeypatch):
+def test_path_is_shown_relative_as_given(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", np.arange(3))
     assert cli("info", "a.npy").out.startswith("a.npy npy, ")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -16,15 +17,18 @@ import pytest
 
 import packstore
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli
+
 SCRIPT = Path(sys.executable).with_name("packstore")
 
 
-def start(*arguments: object, **options) -> subprocess.Popen[bytes]:
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "packstore", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
-def test_module_and_script_agree():
+def test_module_and_script_agree() -> None:
     for command in ([sys.executable, "-m", "packstore"], [str(SCRIPT)]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
         assert done.stdout == f"packstore {packstore.__version__}\n" and done.stderr == ""
@@ -35,7 +39,7 @@ def test_module_and_script_agree():
         assert done.returncode == 2 and "Usage" in done.stdout and done.stderr == ""
 
 
-def test_exit_codes(tmp_path):
+def test_exit_codes(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(3))
     np.save(tmp_path / "b.npy", np.arange(3) + 1)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-1])
@@ -48,7 +52,7 @@ def test_exit_codes(tmp_path):
         assert bool(out) == (code < 2)
 
 
-def test_whoever_stops_reading_is_not_an_error(tmp_path):
+def test_whoever_stops_reading_is_not_an_error(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(3))
     for arguments in (["info", tmp_path / "a.npy"], ["info", tmp_path / "a.npy", "--json"], ["--version"], ["--help"]):
         reading, writing = os.pipe()
@@ -60,7 +64,7 @@ def test_whoever_stops_reading_is_not_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_names_that_are_no_text(tmp_path, encoding):
+def test_names_that_are_no_text(tmp_path: Path, encoding: str) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.npy"
     try:
         with open(path, "wb") as file:
@@ -101,7 +105,7 @@ def slow_source(tmp_path: Path) -> Path:
         (".h5", signal.SIGINT),
     ],
 )
-def test_interrupted_convert_leaves_nothing(tmp_path, suffix, number):
+def test_interrupted_convert_leaves_nothing(tmp_path: Path, suffix: str, number: int) -> None:
     source = slow_source(tmp_path)
     process = start("convert", source, tmp_path / f"b{suffix}")
     end = time.monotonic() + 60
@@ -119,7 +123,7 @@ def test_interrupted_convert_leaves_nothing(tmp_path, suffix, number):
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
-def test_restarted_convert_clears_what_a_killed_one_left(tmp_path):
+def test_restarted_convert_clears_what_a_killed_one_left(tmp_path: Path) -> None:
     source = slow_source(tmp_path)
     process = start("convert", source, tmp_path / "b.zarr")
     end = time.monotonic() + 60
@@ -135,7 +139,7 @@ def test_restarted_convert_clears_what_a_killed_one_left(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.h5", "b.zarr"]
 
 
-def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path):
+def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     source = slow_source(tmp_path)
     main, terminal = pty.openpty()
@@ -157,7 +161,7 @@ def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path):
     assert b"saving b.npy" in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown)
 
 
-def test_faults_of_ours_are_one_line_too(cli, monkeypatch, tmp_path):
+def test_faults_of_ours_are_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from packstore.cli import info
 
     def broken(*arguments: object) -> None:
@@ -171,7 +175,7 @@ def test_faults_of_ours_are_one_line_too(cli, monkeypatch, tmp_path):
         cli("info", tmp_path)
 
 
-def test_warnings_of_libraries_are_one_line(tmp_path):
+def test_warnings_of_libraries_are_one_line(tmp_path: Path) -> None:
     # zarr-python warns of text of fixed length, which has no specification yet.
     np.save(tmp_path / "a.npy", np.array(["a", "bc"]))
     process = start("convert", tmp_path / "a.npy", tmp_path / "b.zarr")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import h5py
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zarr
 from hypothesis import given
@@ -13,8 +17,11 @@ from hypothesis import strategies as st
 from packstore.cli import verify as command
 from packstore.cli.compare import comparable, first_difference
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli, Fails
 
-def save(path, array) -> str:
+
+def save(path: Path, array: npt.NDArray[Any]) -> str:
     np.save(path, array)
     return str(path)
 
@@ -37,7 +44,7 @@ def save(path, array) -> str:
     ],
     ids=lambda a: f"{a.dtype}{np.shape(a)}",
 )
-def test_equal_to_itself(cli, tmp_path, array):
+def test_equal_to_itself(cli: Cli, tmp_path: Path, array: npt.NDArray[Any]) -> None:
     a, b = save(tmp_path / "a.npy", array), save(tmp_path / "b.npy", np.array(array))
     result = cli("verify", a, b, "--json")
     assert result.code == 0 and result.json["equal"] is True and result.json["compared"] == 1, result
@@ -58,7 +65,9 @@ def test_equal_to_itself(cli, tmp_path, array):
         (np.float32(1), np.float32(2), [], ["1.0", "2.0"]),
     ],
 )
-def test_first_difference_is_located(cli, tmp_path, a, b, index, values):
+def test_first_difference_is_located(
+    cli: Cli, tmp_path: Path, a: npt.NDArray[Any], b: npt.NDArray[Any], index: list[int], values: list[object]
+) -> None:
     result = cli("verify", save(tmp_path / "a.npy", a), save(tmp_path / "b.npy", b), "--json")
     assert result.code == 1
     found = result.json["difference"]
@@ -67,7 +76,7 @@ def test_first_difference_is_located(cli, tmp_path, a, b, index, values):
     assert text.code == 1 and f"first at {tuple(index)}" in text.out
 
 
-def test_structs(cli, tmp_path):
+def test_structs(cli: Cli, tmp_path: Path) -> None:
     a = np.zeros(5, [("a", "f4"), ("b", "i2", (3,))])
     b = a.copy()
     b["b"][3, 1] = 7
@@ -79,7 +88,7 @@ def test_structs(cli, tmp_path):
     assert result.code == 1 and len(result.json["difference"]["dtypes"]) == 2
 
 
-def test_shapes_and_kinds_that_differ(cli, tmp_path):
+def test_shapes_and_kinds_that_differ(cli: Cli, tmp_path: Path) -> None:
     a, b = save(tmp_path / "a.npy", np.zeros((2, 3))), save(tmp_path / "b.npy", np.zeros((3, 2)))
     result = cli("verify", a, b, "--json")
     assert result.code == 1 and result.json["difference"]["shapes"] == [[2, 3], [3, 2]]
@@ -89,7 +98,7 @@ def test_shapes_and_kinds_that_differ(cli, tmp_path):
     assert result.code == 1 and result.json["difference"]["dtypes"] == ["float64", "<U1"]
 
 
-def test_other_dtypes_with_equal_values_are_equal_and_noted(cli, tmp_path):
+def test_other_dtypes_with_equal_values_are_equal_and_noted(cli: Cli, tmp_path: Path) -> None:
     a = save(tmp_path / "a.npy", np.arange(5, dtype="<i2"))
     for dtype in (">i2", "f4", "c16", "u8"):
         b = save(tmp_path / "b.npy", np.arange(5).astype(dtype))
@@ -98,7 +107,9 @@ def test_other_dtypes_with_equal_values_are_equal_and_noted(cli, tmp_path):
         assert bool(result.json["notes"]) == (dtype != ">i2")
 
 
-def test_the_first_difference_in_c_order_whatever_the_blocks(cli, tmp_path, monkeypatch):
+def test_the_first_difference_in_c_order_whatever_the_blocks(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "_block", lambda a, b: (4, 3))
     rng = np.random.default_rng(0)
     a = rng.integers(0, 9, (9, 10))
@@ -111,7 +122,7 @@ def test_the_first_difference_in_c_order_whatever_the_blocks(cli, tmp_path, monk
         assert result.json["difference"]["index"] == want
 
 
-def test_blocks_suit_the_chunks_of_both(tmp_path, cli):
+def test_blocks_suit_the_chunks_of_both(tmp_path: Path, cli: Cli) -> None:
     a = np.random.default_rng(0).random((60, 70))
     zarr.create_array(str(tmp_path / "a.zarr"), data=a, chunks=(6, 70))
     b = a.copy()
@@ -128,7 +139,7 @@ def test_blocks_suit_the_chunks_of_both(tmp_path, cli):
     }
 
 
-def test_files_of_several_arrays(cli, fails, tmp_path):
+def test_files_of_several_arrays(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.arange(3), y=np.arange(4))
     np.savez(tmp_path / "b.npz", x=np.arange(3), z=np.arange(4))
     np.savez(tmp_path / "c.npz", x=np.arange(3), y=np.arange(4) + 1)
@@ -147,7 +158,7 @@ def test_files_of_several_arrays(cli, fails, tmp_path):
     assert "no array of that name" in fails("verify", tmp_path / "a.npz", tmp_path / "b.npz", "-c", "y")
 
 
-def test_raw_options_for_each_side(cli, fails, tmp_path):
+def test_raw_options_for_each_side(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     mask = np.random.default_rng(0).random((10, 33)) < 0.5
     mask.tofile(tmp_path / "a.raw")
     mask.tofile(tmp_path / "b.raw")
@@ -165,14 +176,14 @@ def test_raw_options_for_each_side(cli, fails, tmp_path):
     assert "--format raw" in fails("verify", tmp_path / "d.npy", tmp_path / "c.bits")
 
 
-def test_raw_bytes_that_look_like_text(cli, tmp_path):
+def test_raw_bytes_that_look_like_text(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(b"1111111111")
     (tmp_path / "b.raw").write_bytes(b"1111111112")
     result = cli("verify", tmp_path / "a.raw", tmp_path / "b.raw", "--format", "raw", "--dtype", "u1", "--json")
     assert result.json["difference"]["index"] == [9]
 
 
-def test_what_cannot_be_read_is_never_called_equal(cli, fails, tmp_path):
+def test_what_cannot_be_read_is_never_called_equal(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     for name in "ab":
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             file["x"] = np.arange(3)
@@ -184,7 +195,7 @@ def test_what_cannot_be_read_is_never_called_equal(cli, fails, tmp_path):
     assert cli("verify", tmp_path / "a.h5", tmp_path / "b.h5").code == 1
 
 
-def test_strings_of_any_length(cli, tmp_path):
+def test_strings_of_any_length(cli: Cli, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["s"] = ["a", "bc"]
         file.create_dataset("v", (2,), h5py.vlen_dtype("f8"))[1] = [1.5, np.nan]
@@ -201,7 +212,7 @@ def test_strings_of_any_length(cli, tmp_path):
         assert result.code == 1 and result.json["difference"]["index"] == [1]
 
 
-def test_damaged_data_is_bad_input(fails, tmp_path):
+def test_damaged_data_is_bad_input(fails: Fails, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         ds = file.create_dataset("x", data=np.arange(10000), chunks=(10000,), compression="gzip", fletcher32=True)
         at = ds.id.get_chunk_info(0).byte_offset
@@ -223,14 +234,14 @@ numbers = st.one_of(
 
 
 @given(numbers, numbers)
-def test_numbers_compare_as_python_compares_them(a, b):
+def test_numbers_compare_as_python_compares_them(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> None:
     assert comparable(a.dtype, b.dtype)
     x, y = a.item(), b.item()
     # Python holds ints against floats exactly.
     assert (first_difference(a, b) is None) == (x == y or (x != x and y != y))
 
 
-def test_ml_dtypes_with_nan():
+def test_ml_dtypes_with_nan() -> None:
     a = np.array([1.5, np.nan, 2], ml_dtypes.bfloat16)
     assert comparable(a.dtype, np.dtype("f4")) and not comparable(a.dtype, np.dtype("V2"))
     assert first_difference(a, a.copy()) is None

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 
-def pack(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, bitorder: str = "little") -> bytes:
+def pack(values: NDArray[Any], nbits: int, first_bit: int = 0, bitorder: Literal["little", "big"] = "little") -> bytes:
     bits = (values.astype(np.uint64)[:, None] >> (first_bit + np.arange(nbits)).astype(np.uint64)) & np.uint64(1)
     if bitorder == "big":
         bits = bits[:, ::-1]
     return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder=bitorder).tobytes()
 
 
-def kept_words(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int = 0, signed: bool = False) -> NDArray:
+def kept_words(values: NDArray[Any], nbits: int, first_bit: int = 0, signed: bool = False) -> NDArray[Any]:
     """What is left of unsigned `values` after storing `nbits` bits from `first_bit` on, as unsigned."""
     width = values.dtype.itemsize * 8
     wide = [int(v) for v in values]
@@ -26,7 +28,7 @@ def kept_words(values: NDArray[np.unsignedinteger], nbits: int, first_bit: int =
     return np.array(result, dtype=values.dtype).reshape(values.shape)
 
 
-def read_back(array: np.ndarray, first_bit: int | None = None, last_bit: int | None = None) -> np.ndarray:
+def read_back(array: NDArray[Any], first_bit: int | None = None, last_bit: int | None = None) -> NDArray[Any]:
     """What the specification says is read back."""
     if array.dtype == bool:
         return array

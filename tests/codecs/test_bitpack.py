@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import hypothesis.strategies as st
 import ml_dtypes
 import numcodecs
 import numpy as np
-import packbits_reference as reference
 import pytest
 import zarr
 from hypothesis import given, settings
 from numcodecs.registry import get_codec
+from zarr.core.metadata import ArrayV2Metadata
 
 from packstore.codecs.bitpack import BitPack
 from packstore.codecs.packbits import encode_array
 from packstore.errors import CodecConfigError, CorruptDataError, DtypeError, ShapeError
 from packstore.testing.codecs import NumcodecTests, assert_same_bits
+from tests.codecs import packbits_reference as reference
 
 
 class TestBitPack(NumcodecTests):
@@ -53,7 +55,7 @@ def test_never_behind_the_id_of_numcodecs() -> None:
 
 
 @pytest.mark.parametrize("padding_encoding", ["none", "first_byte", "last_byte"])
-def test_little_order_is_the_registered_codec(padding_encoding: str) -> None:
+def test_little_order_is_the_registered_codec(padding_encoding: Literal["none", "first_byte", "last_byte"]) -> None:
     values = np.random.default_rng(0).integers(0, 4096, 35).astype("<u2")
     codec = BitPack("<u2", last_bit=11, padding_encoding=padding_encoding, nitems=35)
     expected = encode_array(values, last_bit=11, padding_encoding=padding_encoding)
@@ -62,7 +64,7 @@ def test_little_order_is_the_registered_codec(padding_encoding: str) -> None:
 
 
 @pytest.mark.parametrize("bitorder", ["little", "big"])
-def test_plain_packed_bits(bitorder: str) -> None:
+def test_plain_packed_bits(bitorder: Literal["little", "big"]) -> None:
     # What np.packbits(mask).tofile(...) leaves: no count anywhere.
     mask = np.random.default_rng(0).random(13) < 0.5
     stored = np.packbits(mask, bitorder=bitorder).tobytes()
@@ -87,7 +89,7 @@ def test_without_a_count_only_unambiguous_sizes_are_encoded() -> None:
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_out_keeps_shape_and_order(order: str) -> None:
+def test_out_keeps_shape_and_order(order: Literal["C", "F"]) -> None:
     mask = np.asarray(np.random.default_rng(0).random((5, 7)) < 0.5, order=order)
     out = np.zeros_like(mask)
     BitPack().decode(BitPack().encode(mask), out=out)
@@ -119,7 +121,7 @@ def test_ml_dtypes() -> None:
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 @pytest.mark.parametrize("dtype", ["|b1", "<u2", ">i4"])
-def test_filter_of_zarr_v2(tmp_path, order: str, compressor: str | None, dtype: str) -> None:
+def test_filter_of_zarr_v2(tmp_path: Path, order: Literal["C", "F"], compressor: str | None, dtype: str) -> None:
     rng = np.random.default_rng(0)
     array = rng.integers(0, 2, (20, 33)).astype(dtype)
     z = zarr.create_array(
@@ -134,6 +136,7 @@ def test_filter_of_zarr_v2(tmp_path, order: str, compressor: str | None, dtype: 
     )
     z[...] = array
     again = zarr.open_array(tmp_path, mode="r")
+    assert isinstance(again.metadata, ArrayV2Metadata) and again.metadata.filters is not None
     assert again.metadata.filters[0] == BitPack(dtype, last_bit=None if dtype == "|b1" else 3)
     assert_same_bits(again[...], array)
     assert_same_bits(again[3:17:2, 5:31], array[3:17:2, 5:31])

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import hypothesis.strategies as st
 import numpy as np
-import packbits_reference as reference
 import pytest
 from hypothesis import given, settings
 
 from packstore.codecs.bits import counts, kernels, words
+from tests.codecs import packbits_reference as reference
 
 quick = settings(max_examples=60, deadline=None)
-ORDERS = ("little", "big")
+ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
 
 
 def _random(count: int, dtype: str, seed: int) -> np.ndarray:
     return np.frombuffer(np.random.default_rng(seed).bytes(count * np.dtype(dtype).itemsize), dtype).copy()
 
 
-def _pack(values: np.ndarray, nbits: int, **options: object) -> np.ndarray:
+def _pack(values: np.ndarray, nbits: int, **options: Any) -> np.ndarray:
     out = np.full(kernels.packed_nbytes(values.size, nbits), 0xFF, np.uint8)
     words.pack_words(values, nbits, out, **options)
     return out
@@ -26,7 +29,7 @@ def _pack(values: np.ndarray, nbits: int, **options: object) -> np.ndarray:
 
 @pytest.mark.parametrize("bitorder", ORDERS)
 @pytest.mark.parametrize("width", [8, 16, 32, 64])
-def test_every_width(width: int, bitorder: str) -> None:
+def test_every_width(width: int, bitorder: Literal["little", "big"]) -> None:
     for nbits in range(1, width + 1):
         values = _random(83, f"u{width // 8}", nbits)
         packed = _pack(values, nbits, bitorder=bitorder)
@@ -45,7 +48,9 @@ def test_every_width(width: int, bitorder: str) -> None:
     bitorder=st.sampled_from(ORDERS),
     data=st.data(),
 )
-def test_any_range_start_and_sign(word: str, count: int, seed: int, signed: bool, bitorder: str, data) -> None:
+def test_any_range_start_and_sign(
+    word: str, count: int, seed: int, signed: bool, bitorder: Literal["little", "big"], data: st.DataObject
+) -> None:
     width = np.dtype(word).itemsize * 8
     first_bit = data.draw(st.integers(0, width - 1))
     nbits = data.draw(st.integers(1, width - first_bit))
@@ -62,7 +67,7 @@ def test_any_range_start_and_sign(word: str, count: int, seed: int, signed: bool
 
 @pytest.mark.parametrize("bitorder", ORDERS)
 @pytest.mark.parametrize("nbits", [1, 3, 7, 10, 11, 12, 16, 31, 33, 61, 63])
-def test_more_than_one_block(nbits: int, bitorder: str) -> None:
+def test_more_than_one_block(nbits: int, bitorder: Literal["little", "big"]) -> None:
     word = next(w for w in (8, 16, 32, 64) if w >= nbits)
     values = _random(150_001, f"u{word // 8}", nbits)
     packed = _pack(values, nbits, bitorder=bitorder)
@@ -91,7 +96,7 @@ def test_unaligned_output_and_input() -> None:
     bitorder=st.sampled_from(ORDERS),
     use_out=st.booleans(),
 )
-def test_bools(count: int, start: int, seed: int, bitorder: str, use_out: bool) -> None:
+def test_bools(count: int, start: int, seed: int, bitorder: Literal["little", "big"], use_out: bool) -> None:
     bits = np.random.default_rng(seed).random(start + count) < 0.4
     packed = kernels.pack_bools(bits, bitorder)
     assert np.array_equal(packed, np.packbits(bits, bitorder=bitorder))
@@ -118,7 +123,7 @@ def test_unpacking_bools_does_not_copy_afterwards() -> None:
 
 @quick
 @given(nbits=st.integers(0, 700), first=st.integers(0, 90), seed=st.integers(0, 999), bitorder=st.sampled_from(ORDERS))
-def test_count_nonzero(nbits: int, first: int, seed: int, bitorder: str) -> None:
+def test_count_nonzero(nbits: int, first: int, seed: int, bitorder: Literal["little", "big"]) -> None:
     bits = np.random.default_rng(seed).random(first + nbits + 5) < 0.6
     packed = np.packbits(bits, bitorder=bitorder)
     expected = int(bits[first : first + nbits].sum())
@@ -138,7 +143,7 @@ def test_count_nonzero_outside_the_buffer(nbits: int, first: int) -> None:
 
 
 @pytest.mark.parametrize("source", [bytes, bytearray, memoryview, lambda b: np.frombuffer(b, "<u2")])
-def test_as_bytes(source) -> None:
+def test_as_bytes(source: Callable[[bytes], Any]) -> None:
     assert kernels.as_bytes(source(b"abcd")).tobytes() == b"abcd"
     assert kernels.as_bytes(source(b"")).size == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import ml_dtypes
@@ -16,11 +17,11 @@ from packstore.codecs.packbits import PackBitsCodec
 from packstore.testing.codecs import assert_same_bits, pipelines, using_pipeline
 
 
-def _make(name: str) -> type[ZDType]:
+def _make(name: str) -> type[ZDType[Any, Any]]:
     scalar = getattr(ml_dtypes, name)
 
     @dataclass(frozen=True)
-    class Small(ZDType):
+    class Small(ZDType[Any, Any]):
         _zarr_v3_name: ClassVar[str] = name
         dtype_cls: ClassVar[Any] = type(np.dtype(scalar))
 
@@ -33,7 +34,7 @@ def _make(name: str) -> type[ZDType]:
 
         @classmethod
         def _check_json_v3(cls, data: Any) -> bool:
-            return data == name
+            return bool(data == name)
 
         @classmethod
         def _from_json_v2(cls, data: Any) -> Any:
@@ -75,7 +76,7 @@ def small(request: pytest.FixtureRequest) -> Iterator[tuple[np.dtype, int]]:
 
 
 @pytest.mark.parametrize("pipeline", pipelines())
-def test_in_zarr(tmp_path, small: tuple[np.dtype, int], pipeline: str) -> None:
+def test_in_zarr(tmp_path: Path, small: tuple[np.dtype, int], pipeline: str) -> None:
     dtype, bits = small
     word = f"u{dtype.itemsize}"
     array = np.random.default_rng(0).integers(0, min(2**bits, 1000), (20, 30)).astype(word).view(dtype)

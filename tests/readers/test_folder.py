@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import h5py
@@ -15,7 +16,7 @@ import zarr
 import packstore
 from packstore.errors import ComponentNotFoundError, FormatError, StaleFileError, TruncatedFileError, UnsupportedError
 from packstore.readers.find import locate
-from packstore.source import FileSource
+from packstore.source import FileSource, Fingerprint
 from packstore.testing.readers import assert_same, example
 
 X = example("<f8", (6, 5))
@@ -27,7 +28,8 @@ def folder(tmp_path: Path) -> Path:
     (root / "sub" / "deeper").mkdir(parents=True)
     (root / "empty").mkdir()
     np.save(root / "a.npy", X)
-    np.savez(root / "b.npz", x=X + 1, **{"group/y": X + 2})
+    arrays: dict[str, Any] = {"x": X + 1, "group/y": X + 2}
+    np.savez(root / "b.npz", **arrays)
     np.savez_compressed(root / "sub" / "b.npz", x=X + 3)
     np.savetxt(root / "sub" / "deeper" / "c.csv", np.nan_to_num(X), delimiter=",")
     (root / "d.pkl").write_bytes(pickle.dumps({"p": X + 4, "n": 5}))
@@ -53,7 +55,7 @@ def test_all_formats(folder: Path) -> None:
     assert found == set(WANT)
     assert "empty" in root and root["d.pkl"].attrs["n"] == 5
     for name, want in WANT.items():
-        assert_same(root[name][...], want)
+        assert_same(zarr.open_array(store, path=name, mode="r")[...], want)
         assert_same(packstore.open_array(folder, name)[1:4, ::-1], want[1:4, ::-1])
         assert_same(packstore.from_file(folder, name).compute(scheduler="synchronous"), want)
         assert_same(pickle.loads(pickle.dumps(packstore.open_array(folder, name)))[...], want)
@@ -63,7 +65,7 @@ def test_a_component_opens_its_file_only(folder: Path, monkeypatch: pytest.Monke
     opened: list[str] = []
     original = FileSource.__init__
 
-    def init(self: FileSource, path: object, fingerprint: object = None) -> None:
+    def init(self: FileSource, path: str | os.PathLike[str], fingerprint: Fingerprint | None = None) -> None:
         opened.append(os.path.basename(str(path)))
         original(self, path, fingerprint)
 
@@ -112,9 +114,11 @@ def test_names_that_are_not_there(folder: Path) -> None:
 
 def test_chunks_apply_where_they_fit(folder: Path) -> None:
     np.save(folder / "flat.npy", np.arange(10))
-    root = zarr.open_group(packstore.open_store(folder, chunks=(2, 3)), mode="r")
-    assert root["a.npy"].chunks == (2, 3) and root["flat.npy"].chunks == (10,)
-    assert_same(root["flat.npy"][...], np.arange(10))
+    store = packstore.open_store(folder, chunks=(2, 3))
+    assert zarr.open_array(store, path="a.npy", mode="r").chunks == (2, 3)
+    flat = zarr.open_array(store, path="flat.npy", mode="r")
+    assert flat.chunks == (10,)
+    assert_same(flat[...], np.arange(10))
 
 
 def test_changes_are_noticed(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hypothesis.strategies as st
 import numpy as np
@@ -48,7 +48,7 @@ def values(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_versions(tmp_path: Path, version: tuple[int, int], order: str) -> None:
+def test_versions(tmp_path: Path, version: tuple[int, int], order: Literal["C", "F"]) -> None:
     want = example("<f4", (4, 5), order)
     with open(tmp_path / "x.npy", "wb") as f:
         npy_format.write_array(f, want, version)

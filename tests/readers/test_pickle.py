@@ -79,16 +79,18 @@ def test_protocols_dtypes_and_axes(tmp_path: Path, protocol: int, shape: tuple[i
             assert found.dtype == want.dtype
             assert_same(read_box(found, tuple(slice(0, n, 1) for n in found.shape)), turned)
             part = tuple(slice(n // 3, n, 2) for n in found.shape)
-            assert_same(read_box(found, part), turned[(*part, ...)])
+            # A part of a 0-d array is the array: numpy would give a scalar.
+            assert_same(read_box(found, part), turned[part] if part else turned)
 
 
 def test_elements_are_mapped(tmp_path: Path) -> None:
     for protocol in (3, 4, 5):
         path = dumped(tmp_path / f"{protocol}.pkl", {"a": X}, protocol)
         found = reader.read(FileSource(path), component=None, chunks=None).arrays["a"]
-        assert isinstance(found.storage.places.space, FileSource)
+        storage: Any = found.storage
+        assert isinstance(storage.places.space, FileSource)
         got = read_box(found, (slice(0, 2, 1), slice(0, 3, 1)))
-        assert np.shares_memory(got, found.storage.places.space.view())
+        assert np.shares_memory(got, np.asarray(storage.places.space.view()))
 
 
 def test_opening_does_not_read_array_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +104,7 @@ def test_opening_does_not_read_array_data(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_containers(tmp_path: Path, protocol: int) -> None:
-    value = {
+    value: dict[object, Any] = {
         "a": X,
         "list": [X + 1, {"deep": X + 2}, (X + 3,)],
         "ordered": collections.OrderedDict(z=X + 4),
@@ -119,16 +121,15 @@ def test_containers(tmp_path: Path, protocol: int) -> None:
     path = dumped(tmp_path / "x.pkl", value, protocol)
     assert locate(path).format == "pickle"
     store = packstore.open_store(path)
-    root = zarr.open_group(store, mode="r")
     want = {
         "a": X, "list/0": X + 1, "list/1/deep": X + 2, "list/2/0": X + 3, "ordered/z": X + 4, "default/y": X + 5,
         "scalar": value["scalar"], "same": X, "7": X + 6,
     }  # fmt: skip
     for name, array in want.items():
-        assert_same(root[name][...], array)
+        assert_same(zarr.open_array(store, path=name, mode="r")[...], array)
         assert_same(packstore.from_file(path, name).compute(scheduler="synchronous"), array)
     assert packstore.from_file(path, "when").compute() == value["when"]
-    assert dict(root.attrs) == {
+    assert dict(zarr.open_group(store, mode="r").attrs) == {
         "name": "Zoë",
         "fs": 2.5,
         "sizes": [1, 2, [3, None, True]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hypothesis.strategies as st
 import numpy as np
@@ -45,11 +45,11 @@ class TestPacked(ReaderTests):
     shapes = ((0,), (7,), (5, 3), (17, 1, 6), (2, 0, 3), (3, 2, 9, 2))
     orders = ("C",)
     min_dims = 1
-    axis = 0
-    bitorder = "big"
+    axis: int | None = 0
+    bitorder: Literal["big", "little"] = "big"
 
     def write(self, path: Path, array: np.ndarray) -> None:
-        np.packbits(array, axis=self.axis, bitorder=self.bitorder).tofile(path)  # type: ignore[call-overload]
+        np.packbits(array, axis=self.axis, bitorder=self.bitorder).tofile(path)
 
     def options(self, array: np.ndarray) -> Mapping[str, Any]:
         axis = "flat" if self.axis is None else self.axis
@@ -62,7 +62,7 @@ class TestPackedLastLittle(TestPacked):
 
 
 class TestPackedFlat(TestPacked):
-    axis = None  # type: ignore[assignment]  # numpy's name for the flattened array
+    axis = None  # numpy's name for the flattened array
     bitorder = "little"
 
 
@@ -72,14 +72,15 @@ def test_packed_bits_along_any_axis(data: st.DataObject) -> None:
     shape = data.draw(shapes_st(min_dims=1, max_side=21))
     mask = np.random.default_rng(data.draw(st.integers(0, 99))).random(shape) < 0.4
     axis = data.draw(st.none() | st.integers(-len(shape), len(shape) - 1))
-    bitorder = data.draw(st.sampled_from(["big", "little"]))
+    orders: tuple[Literal["big"], Literal["little"]] = ("big", "little")
+    bitorder: Literal["big", "little"] = data.draw(st.sampled_from(orders))
     offset = data.draw(st.sampled_from([0, 3]))
     key = data.draw(basic_indices(shape))
     chunks = data.draw(st.none() | chunk_shapes(shape))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mask.bin"
         path.write_bytes(bytes(offset) + np.packbits(mask, axis=axis, bitorder=bitorder).tobytes())
-        options = {
+        options: dict[str, Any] = {
             "packed_axis": "flat" if axis is None else axis,
             "bitorder": bitorder,
             "shape": shape,
@@ -104,7 +105,7 @@ def test_memmap_files(tmp_path: Path) -> None:
     mapped = np.memmap(tmp_path / "x.dat", ">f4", "w+", offset=128, shape=(6, 5), order="F")
     mapped[:] = example(">f4", (6, 5))
     mapped.flush()
-    options = {"dtype": ">f4", "shape": (6, 5), "order": "F", "offset": 128}
+    options: dict[str, Any] = {"dtype": ">f4", "shape": (6, 5), "order": "F", "offset": 128}
     assert_same(packstore.open_array(tmp_path / "x.dat", format="raw", **options)[...], np.asarray(mapped))
 
 
@@ -117,6 +118,15 @@ def test_shapes_are_inferred(tmp_path: Path) -> None:
     (tmp_path / "empty.dat").touch()
     assert packstore.open_array(tmp_path / "empty.dat", format="raw", dtype="f4").shape == (0,)
     assert packstore.open_array(tmp_path / "empty.dat", format="raw", dtype="f4", shape=(4, 0)).shape == (4, 0)
+
+
+@pytest.mark.parametrize("shape", [np.int64(60), np.array([60]), np.array(60)], ids=["scalar", "1-d", "0-d"])
+def test_shapes_as_numpy_has_them_are_told_apart(tmp_path: Path, shape: Any) -> None:
+    """Opened arrays are kept by their options: a numpy scalar is compared with the tuples of other openings."""
+    np.arange(60, dtype="<i2").tofile(tmp_path / "x.dat")
+    for other in ([5, -1], (-1, 4)):
+        packstore.open_array(tmp_path / "x.dat", format="raw", dtype="<i2", shape=other)
+    assert packstore.open_array(tmp_path / "x.dat", format="raw", dtype="<i2", shape=shape).shape == (60,)
 
 
 def test_struct_from_a_list_of_fields(tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ class TestDirectoryStore(StoreTests[DirectoryStore, cpu.Buffer]):
             assert store._is_open
         assert not store._is_open
 
-    async def test_with_read_only_store(self, store: DirectoryStore) -> None:
+    async def test_with_read_only_store(self, open_kwargs: dict[str, Any]) -> None:
+        store = await DirectoryStore.open(**open_kwargs)
         again = store.with_read_only(True)
         assert again == store and not again._is_open
         with pytest.raises(NotImplementedError, match="with_read_only is not implemented"):

@@ -22,6 +22,7 @@ from hypothesis import given
 from packstore import config
 from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError
 from packstore.source import (
+    ByteSpace,
     DirectorySource,
     FileSource,
     InlineBytes,
@@ -52,7 +53,7 @@ def remote(name: str = "x.bin") -> RemoteSource:
 
 
 def spaces(path: Path) -> list[Any]:
-    pieces = [(FileSource(path), 0, 100), (InlineBytes(DATA, "x"), 100, 156)]
+    pieces: list[tuple[ByteSpace | None, int, int]] = [(FileSource(path), 0, 100), (InlineBytes(DATA, "x"), 100, 156)]
     return [FileSource(path), remote(), InlineBytes(DATA, "x"), Segments(pieces, "x")]
 
 
@@ -72,7 +73,7 @@ def test_exact_reads(path: Path, i: int) -> None:
 
 
 def test_segments_read_zeros_where_there_is_nothing(path: Path) -> None:
-    pieces = [
+    pieces: list[tuple[ByteSpace | None, int, int]] = [
         (None, 0, 3),
         (FileSource(path), 250, 10),
         (InlineBytes(b"ab", "y"), 5, 4),
@@ -225,7 +226,8 @@ def test_unknown_protocol() -> None:
 
 def test_kinds_of_paths(path: Path) -> None:
     first = FileSource(path)
-    for spelled in (str(path), os.fsencode(path), f"file://{path}", path.parent / "." / "x.bin"):
+    paths: list[Any] = [str(path), os.fsencode(path), f"file://{path}", path.parent / "." / "x.bin"]
+    for spelled in paths:
         assert open_source(spelled) == first
     assert isinstance(open_source(path.parent), DirectorySource)
     assert reopen_source(first.fingerprint) == first

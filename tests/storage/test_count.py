@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -17,7 +17,9 @@ from packstore.errors import OptionError
 from packstore.views.dask import from_file
 
 
-def _written(kind: str, mask: np.ndarray[Any, Any], folder: Path, axis: int, bitorder: str) -> packstore.Array:
+def _written(
+    kind: str, mask: np.ndarray[Any, Any], folder: Path, axis: int, bitorder: Literal["little", "big"]
+) -> packstore.Array:
     path = folder / f"x-{kind}"
     if kind == "packed raw":
         np.packbits(mask, axis=axis, bitorder=bitorder).tofile(path)

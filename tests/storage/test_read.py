@@ -83,7 +83,7 @@ def test_ranged_reads(shape: tuple[int, ...], order: Any, gap: int, draw: st.Dat
     box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     got = read_box(array, box)
     assert got.dtype == data.dtype
-    np.testing.assert_array_equal(got, data[(*box, ...)])
+    np.testing.assert_array_equal(got, data[box])
     # No range is read twice over what lies between the rows that are wanted.
     assert all(n <= 2 * got.nbytes + gap + 2 for n in space.reads)
 
@@ -145,7 +145,7 @@ def test_packed(mapped: bool, draw: st.DataObject, shape: tuple[int, ...], bitor
     box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     got = read_box(array, box)
     assert got.dtype == bool
-    np.testing.assert_array_equal(got, mask[(*box, ...)])
+    np.testing.assert_array_equal(got, mask[box])
 
 
 @pytest.mark.parametrize(("axis", "shape"), [(None, (3, 4_000_000)), (1, (3, 4_000_000)), (0, (4_000_000, 3))])
@@ -153,8 +153,9 @@ def test_sparse_picks_do_not_unpack_everything(axis: int | None, shape: tuple[in
     import tracemalloc
 
     packed = np.random.default_rng(0).integers(0, 256, 4_000_000 * 3 // 8, np.uint8)
-    array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(InlineBytes(packed, "bits"), 0, axis, "big"))
-    reference = np.unpackbits(packed.reshape(array.storage.byte_shape(shape)), axis=axis).reshape(shape)
+    storage = PackedManifest(InlineBytes(packed, "bits"), 0, axis, "big")
+    array = ManifestArray(shape, np.dtype(bool), shape, storage)
+    reference = np.unpackbits(packed.reshape(storage.byte_shape(shape)), axis=axis).reshape(shape)
     long = shape.index(4_000_000)
     box = tuple(slice(5, 3_999_006, 1000) if i == long else slice(1, 2, 1) for i in range(2))
     tracemalloc.start()
@@ -211,7 +212,7 @@ def test_chunks_that_cannot_be_mapped(filters: Any, draw: st.DataObject, shape: 
             return super().read_ranges(ranges)
 
     array = chunked(data, chunk, filters=filters, space=lambda blob: Counted(blob, gap))
-    space = array.storage.places.space
+    space = grid_of(array).places.space
     for _ in range(3):
         calls.clear()
         space.reads.clear()
@@ -230,7 +231,7 @@ def test_chunks_that_cannot_be_mapped(filters: Any, draw: st.DataObject, shape: 
 def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.random.default_rng(0).integers(0, 9, (1200, 1200), np.uint8)
     array = chunked(data, (600, 600), filters=DEFLATE)
-    asked = []
+    asked: list[bool] = []
     real = grid.run_all
     monkeypatch.setattr(
         grid,
@@ -248,8 +249,14 @@ def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) 
 def test_a_scalar_in_a_chunk(filters: Any) -> None:
     array = chunked(np.array(5), (), filters=filters)
     assert read_box(array, ()).shape == () and read_box(array, ()) == 5
-    array.storage.places.offsets[()] = MISSING  # type: ignore[union-attr]  # chunked it is
+    grid_of(array).places.offsets[()] = MISSING
     assert read_box(array, ()).shape == () and read_box(array, ()) == 0
+
+
+def grid_of(array: ManifestArray) -> Any:
+    """The storage of an array that `chunked` made."""
+    assert isinstance(array.storage, GridStorage)
+    return array.storage
 
 
 def whole(array: ManifestArray) -> tuple[slice, ...]:
@@ -261,7 +268,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
     monkeypatch.setattr(config, "cpu_count", lambda: 4)
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
-    names = set()
+    names: set[str] = set()
     real = filters_module.decode_chunk
     meeting = threading.Barrier(2)
 

@@ -74,7 +74,7 @@ def test_mapped_results_are_read_only_views(path: Path) -> None:
 
 
 def test_iteration(lazy: LazyArray) -> None:
-    assert [row.tolist() for row in lazy] == DATA.tolist()
+    assert [row.tolist() for row in iter(lazy)] == DATA.tolist()
 
 
 def test_scalars_are_numpys(lazy: LazyArray) -> None:

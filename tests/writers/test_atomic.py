@@ -40,7 +40,7 @@ packstore.save(sys.argv[1], Source(), overwrite=True)
 
 def read(path: Path) -> np.ndarray:
     options: dict[str, Any] = {"format": "raw", "shape": (5,), "dtype": OLD.dtype} if path.suffix == ".raw" else {}
-    return packstore.from_file(path, **options).compute(scheduler="synchronous")
+    return np.asarray(packstore.from_file(path, **options).compute(scheduler="synchronous"))
 
 
 def names(folder: Path) -> list[str]:

@@ -26,7 +26,7 @@ def read(path: Path, like: np.ndarray) -> np.ndarray:
     options: dict[str, Any] = (
         {"format": "raw", "shape": like.shape, "dtype": like.dtype} if path.suffix == ".raw" else {}
     )
-    return packstore.from_file(path, **options).compute(scheduler="synchronous")
+    return np.asarray(packstore.from_file(path, **options).compute(scheduler="synchronous"))
 
 
 def numbers() -> np.ndarray:
@@ -102,7 +102,8 @@ def test_local_schedulers(tmp_path: Path, scheduler: str, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_few_chunks_at_a_time_and_each_once(tmp_path: Path, suffix: str) -> None:
-    alive, made = [0, 0], []
+    alive = [0, 0]
+    made: list[Any] = []
     lock = threading.Lock()
 
     def forget() -> None:

@@ -15,18 +15,18 @@ import pytest
 import packstore
 from packstore.errors import DtypeError, OptionError
 from packstore.testing.readers import assert_same
-from packstore.writers.chunks import ChunkEncoder, shuffle_bytes
 from packstore.writers.hdf5 import _h5py_errors
+from packstore.writers.hdf5_chunks import ChunkEncoder, shuffle_bytes
 
 
 def smooth() -> np.ndarray:
     y, x = np.mgrid[:700, :900]
-    return (np.sin(x / 50) * np.cos(y / 70)).astype("f4")
+    return np.asarray(np.sin(x / 50) * np.cos(y / 70), "f4")
 
 
 def mask() -> np.ndarray:
     y, x = np.mgrid[:700, :900]
-    return (y - 200) ** 2 + (x - 300) ** 2 < 150**2
+    return np.asarray((y - 200) ** 2 + (x - 300) ** 2 < 150**2)
 
 
 def walk() -> np.ndarray:

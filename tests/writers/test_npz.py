@@ -19,6 +19,7 @@ from packstore.readers.npz import blocks as member_blocks
 from packstore.readers.npz.inflate import CACHE
 from packstore.testing.readers import assert_same
 from packstore.writers import dask_blocks, npz, zip_file
+from packstore.writers.items import Item
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def masks() -> np.ndarray:
 
 def smooth() -> np.ndarray:
     y, x = np.mgrid[:700, :700]
-    return (np.sin(x / 50) * np.cos(y / 70)).astype("f4")
+    return np.asarray(np.sin(x / 50) * np.cos(y / 70), "f4")
 
 
 def counts() -> np.ndarray:
@@ -50,7 +51,8 @@ def noise() -> np.ndarray:
 
 def photo() -> np.ndarray:
     y, x = np.mgrid[:900, :900]
-    return (100 + 60 * np.sin(x / 60) * np.cos(y / 50) + np.random.default_rng(0).normal(0, 2, (900, 900))).astype("u1")
+    values = 100 + 60 * np.sin(x / 60) * np.cos(y / 50) + np.random.default_rng(0).normal(0, 2, (900, 900))
+    return np.asarray(values.astype("u1"))
 
 
 KINDS = [masks, smooth, counts, labels, noise, photo]
@@ -182,7 +184,7 @@ def test_sizes_around_blocks(tmp_path: Path, nbytes: int) -> None:
 def test_blocks_grow_with_the_array() -> None:
     def blocks(nbytes: int) -> tuple[int, int]:
         entry = zip_file.Entry("x.npy", nbytes=nbytes)
-        item = npz.Item("x", None, (nbytes - 128,), np.dtype("u1"))
+        item = Item("x", None, (nbytes - 128,), np.dtype("u1"))
         member = npz._Member(entry, item, bytes(128))
         return member.block_nbytes, member.blocks
 

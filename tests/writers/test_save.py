@@ -19,8 +19,9 @@ import packstore
 from packstore.errors import DtypeError, OptionError, ShapeError, TargetExistsError, WriteError
 from packstore.testing.readers import assert_same
 from packstore.testing.strategies import arrays_st
-from packstore.writers.blocks import block_boxes, fitting_chunks, grown, map_ordered
+from packstore.writers.chunk_shapes import block_boxes, fitting_chunks, grown
 from packstore.writers.items import items_of
+from packstore.writers.parallel import map_ordered
 
 SUFFIXES = ["npy", "npz", "h5", "zarr", "raw"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -40,10 +41,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 def reference(path: Path, array: np.ndarray, name: str | None = None) -> np.ndarray:
     """The array as the format's own library reads it."""
     if path.suffix == ".npy":
-        return np.load(path)
+        return np.asarray(np.load(path))
     if path.suffix == ".npz":
         with np.load(path) as archive:
-            return archive[name or "arr_0"]
+            return np.asarray(archive[name or "arr_0"])
     if path.suffix == ".h5":
         with h5py.File(path) as file:
             return np.asarray(file[name or "data"][()])
@@ -53,8 +54,10 @@ def reference(path: Path, array: np.ndarray, name: str | None = None) -> np.ndar
 
 
 def ours(path: Path, array: np.ndarray, name: str | None = None) -> np.ndarray:
-    options = {"format": "raw", "shape": array.shape, "dtype": array.dtype} if path.suffix == ".raw" else {}
-    return packstore.from_file(path, name, **options).compute(scheduler="synchronous")
+    options: dict[str, Any] = (
+        {"format": "raw", "shape": array.shape, "dtype": array.dtype} if path.suffix == ".raw" else {}
+    )
+    return np.asarray(packstore.from_file(path, name, **options).compute(scheduler="synchronous"))
 
 
 def check(path: Path, array: np.ndarray, name: str | None = None) -> None:
@@ -163,7 +166,7 @@ def test_onto_the_file_it_is_read_from(tmp_path: Path, suffix: str) -> None:
 
 
 def test_attributes(tmp_path: Path) -> None:
-    attributes = {"unit": "mm", "n": 3, "scale": [1.5, 2.0], "tree": {"a": [1, None]}, "none": None}
+    attributes: dict[str, Any] = {"unit": "mm", "n": 3, "scale": [1.5, 2.0], "tree": {"a": [1, None]}, "none": None}
     source = zarr.create_array(tmp_path / "a.zarr", shape=(4,), dtype="i4", attributes=attributes)
     source[...] = np.arange(4)
     packstore.save(tmp_path / "b.zarr", source)
@@ -193,7 +196,7 @@ def test_from_hdf5_with_dimension_scales(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "text"),
     [
-        (np.ma.masked_array([1, 2], [0, 1]), DtypeError, "a masked array. Save .filled"),
+        (np.ma.masked_array([1, 2], [False, True]), DtypeError, "a masked array. Save .filled"),
         (da.ma.masked_equal(da.arange(4, chunks=2), 2), DtypeError, "a masked array"),
         (np.array([{}]), DtypeError, "elements of a fixed size, got dtype object"),
         ([[1], [2, 3]], DtypeError, "expected an array, got list"),
@@ -235,7 +238,8 @@ def test_a_dask_array_that_declares_something_else(tmp_path: Path, suffix: str) 
         packstore.save(tmp_path / f"x.{suffix}", wrong_type)
     wrong_shape = source.map_blocks(lambda b: b[:2], dtype="i8", chunks=((4, 4),), meta=np.empty(0, "i8"))
     with pytest.raises(ShapeError, match=r"a block of shape \(4,\), got \(2,\)"):
-        packstore.save(tmp_path / f"x.{suffix}", wrong_shape, **({"chunks": (4,)} if suffix in ("h5", "zarr") else {}))
+        options: dict[str, Any] = {"chunks": (4,)} if suffix in ("h5", "zarr") else {}
+        packstore.save(tmp_path / f"x.{suffix}", wrong_shape, **options)
     with pytest.raises(ShapeError, match="known chunk sizes"):
         packstore.save(tmp_path / f"x.{suffix}", source[source > 3])
     assert list(tmp_path.iterdir()) == []

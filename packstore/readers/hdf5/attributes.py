@@ -58,7 +58,7 @@ MAX_NBYTES = 16 << 20
 def read_attributes(
     oid: Any, *, skip_internal: bool = False, unwrap: bool = False, session: Session | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read all attributes of a group, dataset or committed type.
+    r"""Read all attributes of a group, dataset or committed type.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def read_attributes(
     -------
     attributes, unreadable
         Name to JSON-able value, and name to the reason why there is none. In creation order where the file tracks it,
-        else by name. Names that are not UTF-8 have their odd bytes spelt ``\\xNN``.
+        else by name. Names that are not UTF-8 have their odd bytes spelt ``\xNN``.
 
     Notes
     -----
@@ -104,7 +104,7 @@ def read_attributes(
 
 
 def safe_text(raw: bytes) -> str:
-    """Text of bytes that ought to be UTF-8; others become ``\\xNN``, so that any JSON writer takes the text."""
+    r"""Text of bytes that ought to be UTF-8; others become ``\xNN``, so that any JSON writer takes the text."""
     return raw.decode("utf-8", "backslashreplace")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 
 import packstore
+from packstore.cli.measure import clocked
 from tests.benchmarks.data import mask, packed_zarr
-from tests.benchmarks.measure import probe
+from tests.benchmarks.memory import probe
 from tests.benchmarks.model import Absolute, Data
 
 __all__ = ["ABSOLUTES"]
@@ -32,12 +32,7 @@ def sparse_npy(data: Data, shape: tuple[int, ...] = SPARSE_SHAPE, name: str = "s
 
 def _build_ms(data: Data) -> float:
     path = sparse_npy(data)
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        packstore.from_file(path)
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    return 1000 * statistics.median(clocked(lambda: packstore.from_file(path)).seconds for _ in range(20))
 
 
 def _pickle_kb(data: Data) -> float:
@@ -52,7 +47,7 @@ def _scan_chunks(path: Path, component: str | None = None) -> float:
     array = packstore.from_file(path, component)
     chunk_nbytes = int(np.prod([max(c) for c in array.chunks])) * array.dtype.itemsize
     found = probe(lambda: array.max().compute())
-    return float(found["peak_anon_nbytes"]) / chunk_nbytes / (os.cpu_count() or 1)
+    return float(found["peak_anon_nbytes"] / chunk_nbytes / (os.cpu_count() or 1))
 
 
 def _npy_memory(data: Data) -> float:

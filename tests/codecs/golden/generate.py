@@ -22,7 +22,7 @@ import zarr
 from packstore.codecs.packbits import PackBitsCodec
 
 HERE = Path(__file__).parent
-RANGES = {
+RANGES: dict[str, list[tuple[int | None, int | None]]] = {
     "bool": [(None, None)],
     "int8": [(None, None), (None, 2), (0, 0), (1, 5), (3, 7)],
     "uint8": [(None, None), (None, 0), (None, 3), (None, 6), (2, 4), (7, 7)],

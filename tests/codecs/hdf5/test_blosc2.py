@@ -46,7 +46,8 @@ def frame(values: npt.NDArray[Any], chunks: tuple[int, ...], blocks: tuple[int, 
     ndim = values.ndim
     padded = tuple(-(-c // b) * b for c, b in zip(chunks, blocks, strict=True))
     nbytes = int(np.prod(padded)) * values.itemsize
-    stored, offsets = [], []
+    stored: list[bytes] = []
+    offsets: list[int] = []
     counts = tuple(-(-s // c) for s, c in zip(values.shape, chunks, strict=True))
     for index in np.ndindex(*counts):
         part = values[tuple(slice(i * c, i * c + c) for i, c in zip(index, chunks, strict=True))]
@@ -59,7 +60,7 @@ def frame(values: npt.NDArray[Any], chunks: tuple[int, ...], blocks: tuple[int, 
             offsets.append(-(1 << 63) | special << 56)
             continue
         offsets.append(sum(map(len, stored)))
-        stored.append(imagecodecs.blosc2_encode(raw, typesize=values.itemsize))
+        stored.append(bytes(imagecodecs.blosc2_encode(raw, typesize=values.itemsize)))
     index_chunk = imagecodecs.blosc2_encode(struct.pack(f"<{len(offsets)}q", *offsets), typesize=8)
     body = b"".join(stored)
     meta = bytes([0x97, 0, ndim, 0x90 + ndim]) + b"".join(b"\xd3" + struct.pack(">q", n) for n in values.shape)

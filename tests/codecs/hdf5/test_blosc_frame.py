@@ -45,7 +45,7 @@ def decoded(values: npt.NDArray[Any], options: Any) -> tuple[bytes, bytes, int]:
 
     def count(*args: Any) -> bool:
         nonlocal taken
-        done = fast(*args)
+        done = bool(fast(*args))
         taken += done
         return done
 

@@ -166,7 +166,7 @@ def _narrow(dtype: str, precision: int, offset: int) -> h5py.h5t.TypeID:
 
 class TestNbit(FilterTests):
     filter_id = 5
-    dtypes = ("<u1", "<i2", ">i2")
+    dtypes: tuple[str, ...] = ("<u1", "<i2", ">i2")
     precision, offset = 6, 2
 
     def create(self, file: h5py.File, name: str, values: npt.NDArray[Any], chunks: tuple[int, ...]) -> h5py.Dataset:
@@ -286,7 +286,7 @@ def test_nbit_types(name: str, count: int) -> None:
 
 class TestScaleOffset(FilterTests):
     filter_id = 6
-    dtypes = ("|u1", "|i1", "<u2", ">u2", "<i2", ">i2", "<u4", ">i4", "<i8", ">u8")
+    dtypes: tuple[str, ...] = ("|u1", "|i1", "<u2", ">u2", "<i2", ">i2", "<u4", ">i4", "<i8", ">u8")
     factor: Any = True
 
     def create(self, file: h5py.File, name: str, values: npt.NDArray[Any], chunks: tuple[int, ...]) -> h5py.Dataset:

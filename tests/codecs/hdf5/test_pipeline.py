@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import zlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -154,7 +155,8 @@ def test_no_filter_is_a_view() -> None:
 
 
 def test_bad_out() -> None:
-    for out in (np.empty(99, np.uint8), np.empty(100, np.int8), np.empty(200, np.uint8)[::2]):
+    wrong: list[Any] = [np.empty(99, np.uint8), np.empty(100, np.int8), np.empty(200, np.uint8)[::2]]
+    for out in wrong:
         with pytest.raises(OptionError, match="100 contiguous bytes"):
             decode_chunk(bytes(100), [], 0, 100, out)
 

@@ -151,8 +151,6 @@ def facts(array: ManifestArray) -> list[Any]:
         array.dimension_names,
         list(array.attributes.items()),
         pickle.dumps(array.fill_value),
-        array.zarr_kind,
-        array.zarr_reason,
         type(places),
         type(getattr(storage, "reader", None)),
         storage.facts(array),

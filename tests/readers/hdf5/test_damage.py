@@ -18,6 +18,8 @@ import pytest
 from packstore.errors import CorruptDataError, PackstoreError
 from packstore.readers.hdf5 import read, sniff
 from packstore.source import FileSource
+from packstore.storage.grid import GridStorage
+from packstore.storage.places import TablePlaces
 from packstore.storage.read import read_box
 
 
@@ -250,7 +252,9 @@ def test_a_million_chunks_fit_in_little_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     # 64 MB for a million.
     assert peak < 64e6 * n / 1e6 + 8e6
-    assert found.arrays["x"].storage.places.offsets.shape == (n,)
+    storage = found.arrays["x"].storage
+    assert isinstance(storage, GridStorage) and isinstance(storage.places, TablePlaces)
+    assert storage.places.offsets.shape == (n,)
 
 
 @pytest.mark.parametrize("userblock", [0, 512, 1024, 2048, 4096, 65536])

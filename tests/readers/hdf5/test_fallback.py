@@ -30,7 +30,7 @@ def text_file(path: Path, n: int = 50) -> Path:
 def read_text(array: ManifestArray, start: int, stop: int) -> list[bytes]:
     assert isinstance(array.storage, DelegatedManifest)
     assert isinstance(array.storage.reader, fallback.H5Fallback)
-    return read_box(array, (slice(start, stop, 1),))["text"].tolist()
+    return list(read_box(array, (slice(start, stop, 1),))["text"].tolist())
 
 
 def test_a_filter_that_only_a_plugin_decodes(tmp_path: Path, check: Any) -> None:

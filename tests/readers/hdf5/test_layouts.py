@@ -113,7 +113,12 @@ def test_array_types_add_dimensions(tmp_path: Path, check: Any) -> None:
     inner = np.dtype(("<i2", (2, 3)))
     data = np.arange(5 * 6, dtype="<i2").reshape(5, 2, 3)
     with h5py.File(path, "w") as f:
-        for name, options in {"a": {}, "b": {"chunks": (2,), "compression": "gzip"}, "c": {"chunks": (4,)}}.items():
+        layouts: dict[str, dict[str, Any]] = {
+            "a": {},
+            "b": {"chunks": (2,), "compression": "gzip"},
+            "c": {"chunks": (4,)},
+        }
+        for name, options in layouts.items():
             f.create_dataset(name, (5,), inner, **options)[...] = data
         f.create_dataset("unwritten", (5,), inner, chunks=(2,))
     found = check(path)
@@ -227,10 +232,11 @@ def test_scaleoffset_of_floats_with_an_odd_sign_parameter(tmp_path: Path) -> Non
         want = f["x"][...]
     array = read(FileSource(path)).arrays["x"]
     storage = array.storage
-    assert isinstance(storage.places, TablePlaces)
-    spec = storage.chain.decoder.filters[0]
+    assert isinstance(storage, GridStorage) and isinstance(storage.places, TablePlaces)
+    decoder: Any = storage.chain.decoder
+    spec = decoder.filters[0]
     odd = replace(spec, client_values=(*spec.client_values[:5], 148433160, *spec.client_values[6:]))
-    chain = replace(storage.chain, decoder=replace(storage.chain.decoder, filters=(odd,)))
+    chain = replace(storage.chain, decoder=replace(decoder, filters=(odd,)))
     changed = replace(array, storage=GridStorage(storage.chunk_shape, storage.places, chain))
     got = read_box(changed, (slice(0, 4, 1), slice(0, 8, 1)))
     np.testing.assert_array_equal(got, want)

@@ -207,7 +207,8 @@ class TestExternalLinks:
         assert values(found, "array") == values(found, "group/y") == values(found, "soft") == [0, 1, 2, 3]
         assert set(found.unsupported) == {"far", "group/back"}
         assert "out.h5" in found.unsupported["far"]
-        assert found.arrays["array"].storage.places.space.path == str(path.parent / "other.h5")
+        storage: Any = found.arrays["array"].storage
+        assert storage.places.space.path == str(path.parent / "other.h5")
 
     def test_anywhere(self, path: Path) -> None:
         found = read(FileSource(path), allow_external=True)

@@ -116,6 +116,7 @@ def test_unlimited_mappings_are_as_long_as_their_sources(sources: Path, check: A
     path = sources / "v.h5"
     one, every = (1, 1), (UNLIMITED, 1)
     with h5py.File(path, "w", libver="latest") as f:
+        maps: list[Any]
         maps = [(((0, i), every, one, one), f"s{i}.h5", "d", (10,), ((0,), (UNLIMITED,), (1,), (1,))) for i in range(3)]
         virtual(f, "columns", (0, 3), maps, maxshape=(None, 3), fill=-5)
         maps = [(((1,), (UNLIMITED,), (5,), (3,)), "s1.h5", "d", (10,), ((1,), (UNLIMITED,), (4,), (3,)))]

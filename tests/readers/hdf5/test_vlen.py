@@ -91,7 +91,12 @@ def test_sequences_have_the_dtypes_and_values_of_h5py(tmp_path: Path, check: Any
         for i, part in enumerate(data):
             data[i] = np.array([(int(v), v / 2) for v in part], base)
     with h5py.File(path, "w") as f:
-        for name, options in {"a": {}, "b": {"chunks": (5,), "compression": "gzip"}, "c": {"chunks": (5,)}}.items():
+        layouts: dict[str, dict[str, Any]] = {
+            "a": {},
+            "b": {"chunks": (5,), "compression": "gzip"},
+            "c": {"chunks": (5,)},
+        }
+        for name, options in layouts.items():
             d = f.create_dataset(name, (len(data),), dtype, **options)
             for i, part in enumerate(data):
                 d[i] = part

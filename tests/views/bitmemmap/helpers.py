@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -62,14 +62,17 @@ def bools(shape: tuple[int, ...], seed: int = 0) -> Any:
 shapes = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=19)
 
 
+ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
+
+
 @st.composite
-def layouts(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int | None, str, int]:
+def layouts(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int | None, Literal["little", "big"], int]:
     axis = (
         draw(st.sampled_from([None, *range(-len(shape), len(shape))]))
         if shape
         else draw(st.sampled_from([None, -1, 0]))
     )
-    return axis, draw(st.sampled_from(["little", "big"])), draw(st.sampled_from([0, 1, 8, 13]))
+    return axis, draw(st.sampled_from(ORDERS)), draw(st.sampled_from([0, 1, 8, 13]))
 
 
 @st.composite
@@ -80,6 +83,10 @@ def models(draw: st.DrawFn) -> Any:
         )
     )
     return bools(shape, draw(st.integers(0, 1000)))
+
+
+# What numpy takes for an index besides int.
+KINDS_OF_INT: list[Callable[[int], Any]] = [np.int64, np.int16, np.array]
 
 
 @st.composite
@@ -101,7 +108,7 @@ def keys(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
                 entries.append(slice(None))
             else:
                 i = draw(st.integers(-n, n - 1))
-                entries.append(i if kind == "int" else draw(st.sampled_from([np.int64, np.int16, np.array]))(i))
+                entries.append(i if kind == "int" else draw(st.sampled_from(KINDS_OF_INT))(i))
             axis += 1
         elif kind == "slice":
             entries.append(draw(st.slices(n)))

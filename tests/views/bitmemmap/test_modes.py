@@ -9,8 +9,9 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -29,7 +30,6 @@ from packstore.errors import (
     WriteError,
 )
 from packstore.views.bitmemmap import BitMemmap, open_memmap
-from packstore.views.bitmemmap import storage as storage_module
 
 from .helpers import bools, check_same, fresh_path, layouts, mapped, models, write_packed
 
@@ -203,7 +203,8 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
             open_memmap(tmp_path / "nope", mode)
     with pytest.raises(MissingFileError, match=r"^creating .*: expected a folder to put it in"):
         open_memmap(tmp_path / "no" / "m", "w+", 8)
-    for mode in ("r", "w+"):
+    modes: tuple[Literal["r"], Literal["w+"]] = ("r", "w+")
+    for mode in modes:
         with pytest.raises(OptionError, match="expected a regular file"):
             open_memmap(tmp_path, mode, 8)
     assert list(tmp_path.iterdir()) == []
@@ -221,7 +222,7 @@ def test_no_permission_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             raise PermissionError(13, "Permission denied")
         return real(name, flags, *rest)
 
-    monkeypatch.setattr(storage_module.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(
         ReadOnlyError, match=r"expected permission for mode 'r\+', got Permission denied\. Open it with"
     ):
@@ -344,9 +345,10 @@ def test_as_array(tmp_path: Path) -> None:
     with mapped(np.ones((1, 1), bool), -1, "little") as m:
         assert bool(m) is True
     with mapped(np.ones((), bool), -1, "little") as m:
-        for use in (len, iter, list):
+        uses: list[Callable[[Any], object]] = [len, lambda array: list(iter(array)), list]
+        for use in uses:
             with pytest.raises(DtypeError, match="expected a dimension, got a 0-d array"):
-                list(use(m))  # type: ignore[operator]
+                use(m)
 
 
 def test_a_crop_reads_and_writes_only_its_pages(tmp_path: Path) -> None:

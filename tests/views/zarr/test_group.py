@@ -13,7 +13,7 @@ import zarr
 import packstore
 from packstore.errors import ComponentNotFoundError, FormatError, MissingFileError, OptionError, UnsupportedError
 
-ARRAYS = {"a": np.arange(6).reshape(2, 3), "g/b": np.arange(4.0), "g/h/c": np.array(3.5)}
+ARRAYS: dict[str, Any] = {"a": np.arange(6).reshape(2, 3), "g/b": np.arange(4.0), "g/h/c": np.array(3.5)}
 
 
 @pytest.fixture

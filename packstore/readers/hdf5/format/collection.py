@@ -27,7 +27,7 @@ OBJECT = {2: struct.Struct("<HHIH"), 4: struct.Struct("<HHII"), 8: struct.Struct
 
 
 def parse(heap: bytes, length_nbytes: int = 8) -> npt.NDArray[np.int64]:
-    """Where the objects of a collection lie in it.
+    r"""Where the objects of a collection lie in it.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def parse(heap: bytes, length_nbytes: int = 8) -> npt.NDArray[np.int64]:
 
     Examples
     --------
-    >>> heap = b"GCOL\\1\\0\\0\\0" + (64).to_bytes(8, "little")
-    >>> heap += b"\\1\\0\\1\\0" + bytes(4) + (3).to_bytes(8, "little") + b"abc".ljust(8, b"\\0")
+    >>> heap = b"GCOL\1\0\0\0" + (64).to_bytes(8, "little")
+    >>> heap += b"\1\0\1\0" + bytes(4) + (3).to_bytes(8, "little") + b"abc".ljust(8, b"\0")
     >>> heap += bytes(8) + (24).to_bytes(8, "little") + bytes(8)
     >>> parse(heap).tolist()
     [[0, 0], [32, 35]]

@@ -59,7 +59,7 @@ def check_heap(read: Read, offset: int, length_nbytes: int, name: str) -> None:
 
 
 def is_endless(read: Read, offset: int, length_nbytes: int = 8) -> bool:
-    """Whether the collection at `offset` never ends.
+    r"""Whether the collection at `offset` never ends.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def is_endless(read: Read, offset: int, length_nbytes: int = 8) -> bool:
 
     Examples
     --------
-    >>> heap = b"GCOL\\1\\0\\0\\0" + (48).to_bytes(8, "little") + bytes(32)
+    >>> heap = b"GCOL\1\0\0\0" + (48).to_bytes(8, "little") + bytes(32)
     >>> is_endless(lambda at, nbytes: heap[at : at + nbytes], 0)
     True
     """

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from packstore.writers.blocks import block_boxes
+from packstore.core.boxes import Box
+from packstore.core.typing import Array, Bytes
+from packstore.writers.chunk_shapes import block_boxes
 from packstore.writers.deflate import NOTHING, Sample, changes, choose
-from packstore.writers.items import Box
 
 __all__ = ["ChunkEncoder", "shuffle_bytes"]
 
-U8 = npt.NDArray[np.uint8]
 SAMPLE_NBYTES, SAMPLES = 192 << 10, 3
 BUSY_NBYTES = 256 << 10
 # libdeflate spends more than zlib on the start of a stream: what comes near on a sample is smaller on a chunk.
@@ -43,7 +42,7 @@ class ChunkEncoder:
     level: int | None
     packed: bool
 
-    def __call__(self, box: Box, values: npt.NDArray[Any]) -> list[tuple[tuple[int, ...], bytes]]:
+    def __call__(self, box: Box, values: Array) -> list[tuple[tuple[int, ...], bytes]]:
         """``(coordinates of the first element, stored bytes)`` of each chunk."""
         boxes = list(block_boxes(values.shape, self.chunk))
         raw = [self._filtered(self._padded(values[inner])) for inner in boxes]
@@ -54,7 +53,7 @@ class ChunkEncoder:
         encoder = choose(samples, self.level, blocks=False, limit=SIZE_LIMIT, busiest=lambda: _busiest(raw))
         return [(start, encoder.whole(chunk)) for start, chunk in zip(starts, raw, strict=True)]
 
-    def _padded(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _padded(self, values: Array) -> Array:
         """A whole chunk in one run: chunks at the edge are filled up with zeros."""
         if values.shape == self.chunk:
             return np.ascontiguousarray(values)
@@ -62,7 +61,7 @@ class ChunkEncoder:
         whole[tuple(slice(n) for n in values.shape)] = values
         return whole
 
-    def _filtered(self, values: npt.NDArray[Any]) -> U8:
+    def _filtered(self, values: Array) -> Bytes:
         """The bytes of contiguous elements as they go into deflate."""
         if self.packed:
             bits = np.packbits(values.reshape(-1))
@@ -71,7 +70,7 @@ class ChunkEncoder:
         raw = values.reshape(-1).view(np.uint8)
         return shuffle_bytes(raw, self.dtype.itemsize) if self.shuffle else raw
 
-    def _samples(self, values: npt.NDArray[Any]) -> list[Sample]:
+    def _samples(self, values: Array) -> list[Sample]:
         """Elements from several places of a chunk, filtered as the chunk is."""
         size = max(SAMPLE_NBYTES * (8 if self.packed else 1) // self.dtype.itemsize // SAMPLES, 1)
         elements = np.ascontiguousarray(values).reshape(-1)
@@ -85,7 +84,7 @@ class ChunkEncoder:
         return [(self._filtered(run), NOTHING) for run in runs]
 
 
-def _busiest(raw: list[U8]) -> tuple[list[Sample], bool]:
+def _busiest(raw: list[Bytes]) -> tuple[list[Sample], bool]:
     """Of the chunk in which most happens the part in which most does."""
     size = min(BUSY_NBYTES, raw[0].nbytes) // 8 * 8
     if not size:
@@ -96,7 +95,7 @@ def _busiest(raw: list[U8]) -> tuple[list[Sample], bool]:
     return [(raw[i][at : at + size], NOTHING)], True
 
 
-def shuffle_bytes(raw: U8, itemsize: int) -> U8:
+def shuffle_bytes(raw: Bytes, itemsize: int) -> Bytes:
     """Filter 2, shuffle: byte *i* of every element stored together.
 
     Examples
