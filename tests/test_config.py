@@ -102,7 +102,7 @@ def test_the_limit_of_a_real_worker() -> None:
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, memory_limit="320MiB", dashboard_address=None
+            n_workers=1, threads_per_worker=1, processes=False, memory_limit="320MiB", dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

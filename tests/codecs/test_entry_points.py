@@ -74,7 +74,7 @@ def test_distributed_worker(packed: str) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         with (
-            LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
             Client(cluster) as client,
         ):
             total, pid = client.submit(_read, packed, pure=False).result(timeout=60)

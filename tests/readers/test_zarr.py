@@ -453,7 +453,7 @@ def test_pickles(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None:
 def test_distributed(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None:
     with (
         dask.config.set({"distributed.worker.daemon": False}),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         np.testing.assert_array_equal(packstore.from_file(path, chunks=(20, 40)).compute(), mask)

@@ -190,7 +190,7 @@ def test_distributed_processes(tmp_path: Path) -> None:
         m[...] = model
         with (
             LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=str(tmp_path)
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", local_directory=str(tmp_path)
             ) as cluster,
             Client(cluster) as client,
         ):

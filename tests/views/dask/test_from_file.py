@@ -289,7 +289,7 @@ def test_worker_processes(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", DATA)
     np.savez_compressed(tmp_path / "x.npz", a=DATA)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         arrays = [
