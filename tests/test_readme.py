@@ -47,7 +47,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_two_commands() -> None:
     for heading, ends in {
         "### Run the main job": "python examples/masks_to_dask.py",
-        "### Run the tests": "python -m pytest -q",
+        "### Run the tests": "python -m pytest -q -n 2",
     }.items():
         (command,) = blocks("sh", section(heading))
         assert command.count("\n") == 1, "one line"
