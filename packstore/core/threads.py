@@ -95,15 +95,19 @@ def run_all(work: Callable[[T], object], items: Iterable[T], *, parallel: bool, 
             limit += SLOW_S
             if time.perf_counter() > limit:
                 break
-    todo = list(rest)
-    threads = min(config.thread_count(), len(todo))
+    _run_in_threads(work, list(rest))
+
+
+def _run_in_threads(work: Callable[[T], object], items: list[T]) -> None:
+    """Call `work` on each item; threads take the items one by one from a shared iterator."""
+    threads = min(config.thread_count(), len(items))
     if threads < 2:
-        for item in todo:
+        for item in items:
             work(item)
         return
-    # Threads take the items one by one from a shared iterator: no queue and no future per item.
+    # Neither a queue nor a future per item.
     lock = threading.Lock()
-    rest = iter(todo)
+    rest = iter(items)
     failed = False
 
     def drain() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.readers.npy.header import as_dtype
 from packstore.source import DirectorySource, Source
-from packstore.storage import ManifestArray, ManifestGroup, PackedManifest, contiguous, regroup
+from packstore.storage import ManifestArray, ManifestGroup, contiguous, packed, packed_mask, regroup
 
 __all__ = ["read", "sniff"]
 
@@ -183,15 +183,16 @@ def _packed(
                 )
             )
         dims = tuple(available // line if n == -1 else n for n in dims)
-    storage = PackedManifest(source, offset, axis, cast(Literal["big", "little"], bitorder))
-    packed = storage.byte_shape(dims)
-    if math.prod(packed) != available:
-        hint = _fitting(packed, np.dtype(np.uint8), available, source.nbytes - math.prod(packed))
+    order = cast(Literal["big", "little"], bitorder)
+    nbytes = packed_mask(dims, axis, order).nbytes
+    if nbytes != available:
+        bytes_shape = (nbytes,) if axis is None else packed_mask(dims, axis, order).byte_shape
+        hint = _fitting(bytes_shape, np.dtype(np.uint8), available, source.nbytes - nbytes)
         raise ShapeError(
             message(
-                f"opening packed bits of shape {dims} (bytes {packed}) in",
+                f"opening packed bits of shape {dims} (bytes {bytes_shape}) in",
                 source.name,
-                expected=f"{math.prod(packed)} bytes",
+                expected=f"{nbytes} bytes",
                 got=available,
                 hint=hint.replace("shape ", "bytes of shape "),
             )
@@ -200,7 +201,7 @@ def _packed(
         shape=dims,
         dtype=np.dtype(bool),
         chunk_shape=_packed_chunks(dims, axis, chunks),
-        storage=storage,
+        storage=packed(dims, source, offset, axis, order),
     )
 
 

@@ -2,9 +2,9 @@
 
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
 from packstore.storage.delegated import DelegatedManifest, SelectionReader
-from packstore.storage.grid import GridStorage, chunked, contiguous
+from packstore.storage.grid import GridStorage
 from packstore.storage.group import ManifestGroup
-from packstore.storage.packed import PackedManifest
+from packstore.storage.kinds import chunked, contiguous, packed, packed_mask
 from packstore.storage.places import MISSING
 from packstore.storage.regroup import regroup
 
@@ -15,11 +15,12 @@ __all__ = [
     "GridStorage",
     "ManifestArray",
     "ManifestGroup",
-    "PackedManifest",
     "SelectionReader",
     "Storage",
     "chunked",
     "contiguous",
     "missing_value",
+    "packed",
+    "packed_mask",
     "regroup",
 ]

@@ -19,7 +19,7 @@ from packstore.core.boxes import Box, box_shape
 from packstore.core.scratch import Scratch
 from packstore.core.typing import Array, Bytes
 from packstore.source.cache import CHUNKS
-from packstore.storage.serializers import PlainBytes
+from packstore.storage.plain import PlainBytes
 from packstore.storage.stored import MemoryBytes, Stored
 
 __all__ = ["Chain", "Convert", "Decoder", "Serializer"]
@@ -60,6 +60,10 @@ class Serializer(Protocol):
     @property
     def inner(self) -> Chain | None:
         """The codecs of inner chunks, where there are some."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What people call it, where there is more to say than that elements become bytes."""
 
     def cover(self, box: Box) -> tuple[int, int] | None:
         """The range of bytes, from and to, that covers the elements of `box`; None where all of them are needed."""

@@ -13,23 +13,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
 from packstore.core.scratch import Scratch
 from packstore.core.threads import run_all, thread_count
-from packstore.core.typing import U64, Array, Bytes
+from packstore.core.typing import Array, Bytes
 from packstore.errors import PackstoreError, message
 from packstore.source import ByteSpace, FileSource, InlineBytes
 from packstore.source.cache import CHUNKS
 from packstore.storage import plan
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
-from packstore.storage.chain import Chain, Convert
-from packstore.storage.filters import FilterDecoder
-from packstore.storage.places import OneRange, Places, TablePlaces
-from packstore.storage.serializers import PlainBytes
+from packstore.storage.bits import PackedBits
+from packstore.storage.chain import Chain
+from packstore.storage.places import OneRange, Places
+from packstore.storage.plain import PlainBytes
 from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
 
-__all__ = ["GridStorage", "chunked", "contiguous"]
+__all__ = ["GridStorage"]
 
 # Decoded bytes of a chunk without codecs in a file of its own, below which threads are in each other's way: to read,
 # and to count bits.
@@ -76,7 +75,8 @@ class GridStorage(Storage):
         is_reversed = chain.order == tuple(reversed(range(len(chunk_shape)))) and len(chunk_shape) > 1
         self.order: Literal["C", "F"] = "F" if is_reversed and not self.has_chunks else "C"
         # A view needs one chunk with nothing to decode. Whether its bytes are mapped, the source says at each read.
-        self.is_view = not self.has_chunks and chain.decoder is None and chain.convert is None
+        is_plain = isinstance(chain.serializer, PlainBytes) and chain.decoder is None and chain.convert is None
+        self.is_view = not self.has_chunks and is_plain
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -89,6 +89,9 @@ class GridStorage(Storage):
                 return found
         one = plan.one_chunk(box, self.chunk_shape)
         if one is not None:
+            kept = self._kept_part(*one)
+            if kept is not None:
+                return kept
             part = self._part(array, *one, None)
             if part is not None:
                 return part if part.dtype == array.dtype else part.astype(array.dtype)
@@ -142,6 +145,20 @@ class GridStorage(Storage):
             raise self._at(error, coords) from error
         finally:
             stored.close()
+
+    def _kept_part(self, coords: tuple[int, ...], inner: Box) -> Array | None:
+        """A copy of part of a decoded chunk that was kept; None where there is none."""
+        chain, space = self.chain, self.places.space
+        if space is None or chain.decoder is None or not chain.is_plain:
+            return None
+        data = CHUNKS.get(self._key(coords), chain)
+        if data is None:
+            return None
+        # This raises StaleFileError where the file changed since.
+        space.view()
+        elements: Array = np.ndarray(chain.shape, chain.serializer.dtype, data.data)
+        part: Array = elements[as_index(inner)].copy()
+        return part
 
     def _at(self, error: PackstoreError, coords: tuple[int, ...]) -> PackstoreError:
         """The error with the place of the chunk before its text."""
@@ -294,6 +311,10 @@ class GridStorage(Storage):
 
     def count_nonzero(self, array: ManifestArray, box: Box, axes: tuple[int, ...]) -> Array | None:
         # docstring inherited
+        serializer = self.chain.serializer
+        if isinstance(serializer, PackedBits) and not self.has_chunks:
+            stored = self.places.open(())
+            return None if stored is None else serializer.count_axes(stored, box, axes)
         keep = len(box) - len(axes)
         # Counts are made for each index of the leading axes.
         if not self._counts_packed or any(i < keep for i in axes):
@@ -338,7 +359,7 @@ class GridStorage(Storage):
         if known is not None:
             return known
         nbytes, missing = self.places.stored_nbytes()
-        names = () if self.chain.decoder is None else self.chain.decoder.names
+        names = self.chain.serializer.names if self.chain.decoder is None else self.chain.decoder.names
         order = " F" if self.order == "F" else ""
         space = self.places.space
         decoded_from = None if space is None else space.decoded_from()
@@ -367,67 +388,3 @@ def _cut(item: Touched, inner_shape: tuple[int, ...]) -> Iterator[Touched]:
         inner = (*item.inner[:axis], slice(at, stop, s.step), *item.inner[axis + 1 :])
         outer = slice(base + where[0].start, base + where[0].stop, 1)
         yield Touched(item.coords, inner, (*item.outer[:axis], outer, *item.outer[axis + 1 :]))
-
-
-def contiguous(
-    shape: tuple[int, ...],
-    space: ByteSpace,
-    offset: int,
-    stored: np.dtype[Any],
-    order: Literal["C", "F"] = "C",
-    convert: Convert | None = None,
-) -> GridStorage:
-    """All elements in one run of bytes: element (i, j, …) lies at ``offset + index·itemsize`` in C or F order.
-
-    Parameters
-    ----------
-    shape
-        Of the array.
-    space
-        The bytes.
-    offset
-        Where the first element starts, in bytes.
-    stored
-        The element type as it lies there.
-    order
-        "C": last axis fastest; "F": first axis fastest.
-    convert
-        Turns an array of `stored` into one of the array's dtype (same shape); None where they are the same.
-    """
-    axes = tuple(reversed(range(len(shape)))) if order == "F" and len(shape) > 1 else None
-    serializer = PlainBytes(shape[::-1] if axes else shape, stored, stored)
-    chain = Chain(shape, serializer, None, axes, convert)
-    return GridStorage(
-        tuple([max(n, 1) for n in shape]), OneRange(space, offset, serializer.nbytes), chain, "contiguous"
-    )
-
-
-def chunked(
-    space: ByteSpace,
-    chunk_shape: tuple[int, ...],
-    offsets: U64,
-    nbytes: U64,
-    filter_mask: Any,
-    filters: tuple[FilterSpec, ...],
-    stored: np.dtype[Any],
-    convert: Convert | None = None,
-) -> GridStorage:
-    """A byte range of one space for each chunk, behind a pipeline of HDF5 filters.
-
-    Parameters
-    ----------
-    chunk_shape
-        Elements a stored chunk.
-    space, offsets, nbytes, filter_mask
-        Where the chunks lie: see `packstore.storage.places.TablePlaces`.
-    filters
-        The pipeline in the order of writing.
-    stored
-        The element type of the decoded bytes, C order.
-    convert
-        As for `contiguous`.
-    """
-    serializer = PlainBytes(chunk_shape, stored, stored)
-    decoder = FilterDecoder(filters, serializer.nbytes) if filters else None
-    places = TablePlaces(space, offsets, nbytes, filter_mask)
-    return GridStorage(chunk_shape, places, Chain(chunk_shape, serializer, decoder, None, convert))

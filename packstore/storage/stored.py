@@ -50,6 +50,11 @@ class Stored:
     fresh: bool = False
     mapped: bool = False
 
+    @property
+    def gap_nbytes(self) -> int | None:
+        """Bytes between two rows from which on a read for each is cheaper than reading on; None: reads are views."""
+        return None
+
     def pread(self, offset: int, nbytes: int, out: Bytes | None = None) -> Bytes:
         """Exactly `nbytes` bytes at `offset`; in `out`, of that size, if there is one and they are not at hand."""
         raise NotImplementedError
@@ -204,6 +209,11 @@ class SpaceRange(Stored):
     def pread(self, offset: int, nbytes: int, out: Bytes | None = None) -> Bytes:
         # docstring inherited
         return np.frombuffer(self.space.pread(self.offset + offset, nbytes), np.uint8)
+
+    @property
+    def gap_nbytes(self) -> int:
+        # docstring inherited
+        return self.space.gap_nbytes
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[Any]:
         # docstring inherited

@@ -13,8 +13,7 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
-from packstore.source import InlineBytes
-from packstore.storage import PackedManifest, regroup
+from packstore.storage import packed_mask, regroup
 from packstore.writers.atomic import preallocate
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES
@@ -126,7 +125,7 @@ def write(
     if not -ndim <= packed_axis < ndim:
         raise OptionError(message("packing bits", expected=f"packed_axis within [-{ndim}, {ndim})", got=packed_axis))
     axis = packed_axis % ndim
-    byte_shape = PackedManifest(InlineBytes(b"", ""), 0, axis, bitorder).byte_shape(item.shape)
+    byte_shape = packed_mask(item.shape, axis, bitorder).byte_shape
     preallocate(target, math.prod(byte_shape))
     sink = PackedSink(RegionSink(os.fspath(target), 0, byte_shape, np.dtype(np.uint8)), axis, bitorder)
     block = list(regroup(item.shape, 1, nbytes=BLOCK_NBYTES))

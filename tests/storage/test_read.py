@@ -24,8 +24,8 @@ from packstore.source.cache import CHUNKS
 from packstore.storage import (
     MISSING,
     ManifestArray,
-    PackedManifest,
     grid,
+    packed_mask,
     plan,
 )
 from packstore.storage import (
@@ -35,6 +35,9 @@ from packstore.storage import (
     contiguous as contiguous_storage,
 )
 from packstore.storage import filters as filters_module
+from packstore.storage import (
+    packed as packed_storage,
+)
 from packstore.storage.grid import GridStorage
 from packstore.storage.places import TablePlaces
 from packstore.storage.read import read_box, read_chunk
@@ -141,7 +144,7 @@ def test_packed(mapped: bool, draw: st.DataObject, shape: tuple[int, ...], bitor
     axis = draw.draw(st.sampled_from([None, *range(len(shape))]))
     data = b"ab" + np.packbits(mask, axis=axis, bitorder=bitorder).tobytes()
     space: Any = InlineBytes(data, "bits") if mapped else Ranged(data, 8)
-    array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(space, 2, axis, bitorder))
+    array = ManifestArray(shape, np.dtype(bool), shape, packed_storage(shape, space, 2, axis, bitorder))
     box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     got = read_box(array, box)
     assert got.dtype == bool
@@ -153,9 +156,11 @@ def test_sparse_picks_do_not_unpack_everything(axis: int | None, shape: tuple[in
     import tracemalloc
 
     packed = np.random.default_rng(0).integers(0, 256, 4_000_000 * 3 // 8, np.uint8)
-    storage = PackedManifest(InlineBytes(packed, "bits"), 0, axis, "big")
+    storage = packed_storage(shape, InlineBytes(packed, "bits"), 0, axis, "big")
     array = ManifestArray(shape, np.dtype(bool), shape, storage)
-    reference = np.unpackbits(packed.reshape(storage.byte_shape(shape)), axis=axis).reshape(shape)
+    reference = np.unpackbits(
+        packed.reshape(packed_mask(shape, axis).byte_shape if axis is not None else -1), axis=axis
+    ).reshape(shape)
     long = shape.index(4_000_000)
     box = tuple(slice(5, 3_999_006, 1000) if i == long else slice(1, 2, 1) for i in range(2))
     tracemalloc.start()
@@ -368,7 +373,7 @@ def test_packed_in_pieces(piece_nbytes: int, draw: st.DataObject, shape: tuple[i
     mask = np.random.default_rng(len(shape)).random(shape) < 0.5
     axis = draw.draw(st.integers(0, len(shape) - 1))
     space = InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits")
-    array = ManifestArray(shape, np.dtype(bool), shape, PackedManifest(space, 0, axis, "big"))
+    array = ManifestArray(shape, np.dtype(bool), shape, packed_storage(shape, space, 0, axis, "big"))
     box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(large, "LARGE_NBYTES", 2)
@@ -386,7 +391,7 @@ def test_packed_pieces_of_single_rows(axis: int, start: int, monkeypatch: pytest
     monkeypatch.setattr(large, "SMALL_NBYTES", 0)
     monkeypatch.setattr(large, "PIECE_NBYTES", 1)
     mask = np.random.default_rng(start).random((30, 30)) < 0.5
-    storage = PackedManifest(InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits"), 0, axis, "big")
+    storage = packed_storage(mask.shape, InlineBytes(np.packbits(mask, axis=axis).tobytes(), "bits"), 0, axis, "big")
     array = ManifestArray(mask.shape, np.dtype(bool), mask.shape, storage)
     for stop in (start + 1, start + 5, 30):
         box = (slice(start, stop, 1), slice(0, 30, 1))

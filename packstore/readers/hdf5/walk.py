@@ -129,6 +129,25 @@ class _Walk:
                 self.unreadable[id(done)] = unreadable
         return done
 
+    def _children(
+        self, step: _Step, prefix: str, arrays: dict[str, ManifestArray], unsupported: dict[str, str]
+    ) -> list[_Step]:
+        """Name the arrays of one group, and give the steps into its groups."""
+        below = []
+        for name, child in self.groups[step.key].children.items():
+            at = prefix + name
+            if isinstance(child, ManifestArray):
+                arrays[at] = child
+                for attribute, why in self.unreadable.get(id(child), {}).items():
+                    unsupported[f"{at}@{attribute}"] = why
+            elif step.inside(child):
+                unsupported[at] = f"a link back to the group {self.groups[child].path or '/'!r}, which holds it"
+            elif step.depth >= MAX_DEPTH:
+                unsupported[at] = f"groups nested more than {MAX_DEPTH} deep"
+            else:
+                below.append(_Step(child, at, step, step.depth + 1))
+        return below
+
     def manifest(self, root: Target) -> ManifestGroup:
         """Name everything that was visited below `root`."""
         arrays: dict[str, ManifestArray] = {}
@@ -160,19 +179,7 @@ class _Walk:
             prefix = f"{step.path}/" if step.path else ""
             unsupported.update((prefix + name, why) for name, why in group.not_served.items())
             count += alias * (len(group.not_served) + len(group.children))
-            below = []
-            for name, child in group.children.items():
-                at = prefix + name
-                if isinstance(child, ManifestArray):
-                    arrays[at] = child
-                    for attribute, why in self.unreadable.get(id(child), {}).items():
-                        unsupported[f"{at}@{attribute}"] = why
-                elif step.inside(child):
-                    unsupported[at] = f"a link back to the group {self.groups[child].path or '/'!r}, which holds it"
-                elif step.depth >= MAX_DEPTH:
-                    unsupported[at] = f"groups nested more than {MAX_DEPTH} deep"
-                else:
-                    below.append(_Step(child, at, step, step.depth + 1))
+            below = self._children(step, prefix, arrays, unsupported)
             if alias:
                 for further in below:
                     number += 1

@@ -17,7 +17,8 @@ from packstore.core.boxes import Box, box_shape, touched
 from packstore.core.typing import Array
 from packstore.errors import CorruptDataError
 from packstore.readers.zarr.metadata import Layout
-from packstore.storage.serializers import PackedBits, PlainBytes, is_tight
+from packstore.storage.bits import PackedBits
+from packstore.storage.plain import PlainBytes, is_tight
 from packstore.storage.stored import OPEN_FLAGS, SMALL_NBYTES
 
 __all__ = ["Crops"]

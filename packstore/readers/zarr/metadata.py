@@ -16,9 +16,11 @@ import numpy as np
 from packstore.errors import CodecConfigError, DtypeError, PackstoreError
 from packstore.readers.zarr.byte_codecs import ByteCodec, byte_codec, numcodecs_codec
 from packstore.readers.zarr.decoder import ByteCodecs
+from packstore.readers.zarr.filtered import Filtered
 from packstore.readers.zarr.shards import Sharded
+from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain, Serializer
-from packstore.storage.serializers import Filtered, PackedBits, PlainBytes
+from packstore.storage.plain import PlainBytes
 
 __all__ = ["Layout", "NotDirectError", "parse_v2", "parse_v3"]
 

@@ -56,6 +56,7 @@ class Sharded:
     nested: ClassVar[bool] = True
     reads_parts: ClassVar[bool] = False
     counts_packed: ClassVar[bool] = False
+    names: ClassVar[tuple[str, ...]] = ()
 
     def cover(self, box: Box) -> None:
         """None: the index says where the inner chunks are."""

@@ -1,4 +1,4 @@
-"""Array-to-bytes codecs of the direct path: plain elements, packed bits, and the filters of zarr v2."""
+"""`PlainBytes`: the serializer of elements that lie as they are, one behind the other in C order."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from packstore.codecs.bits.boxes import BoxPlan, PackedArray, count_box, unpack_box
-from packstore.codecs.bits.kernels import BitOrder
-from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, bit_layout
 from packstore.codecs.decompress.limit import Limit
 from packstore.core.boxes import Box, as_index, box_shape, c_strides
+from packstore.core.typing import Array, Bytes
 from packstore.errors import CorruptDataError, message
 from packstore.storage.stored import MemoryBytes, Stored
 
-__all__ = ["Filtered", "PackedBits", "PlainBytes", "is_tight"]
-
-Array = npt.NDArray[Any]
-U8 = npt.NDArray[np.uint8]
+__all__ = ["PlainBytes", "is_tight", "wrong_size"]
 
 
-def _wrong_size(expected: int, got: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> CorruptDataError:
+def wrong_size(expected: int, got: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> CorruptDataError:
+    """The error for stored bytes that are not as many as the elements of a chunk take."""
     return CorruptDataError(
         message(
             "decoding",
@@ -66,6 +61,7 @@ class PlainBytes:
     reads_parts: ClassVar[bool] = True
     counts_packed: ClassVar[bool] = False
     inner: ClassVar[None] = None
+    names: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def nbytes(self) -> int:
@@ -107,12 +103,12 @@ class PlainBytes:
             strides.append(stride)
         return PlainPlan(offset, span, shape, strides)
 
-    def unpack(self, data: bytes | U8, plan: PlainPlan) -> Array:
+    def unpack(self, data: bytes | Bytes, plan: PlainPlan) -> Array:
         """The elements of the box, from those bytes."""
         part: Array = np.ndarray(plan.shape, self.stored, data, 0, plan.strides)
         return part if self.stored == self.dtype else part.astype(self.dtype)
 
-    def target(self, out: Array) -> U8 | None:
+    def target(self, out: Array) -> Bytes | None:
         """The memory of `out`, if the bytes of a whole chunk may be put there as they are."""
         if out.dtype != self.stored or not out.flags.c_contiguous or not out.size or out.dtype.hasobject:
             return None
@@ -126,7 +122,7 @@ class PlainBytes:
     def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
         """Elements of `box`, in `out` (of any strides) if there is one."""
         if stored.nbytes != self.nbytes:
-            raise _wrong_size(self.nbytes, stored.nbytes, self.shape, self.dtype)
+            raise wrong_size(self.nbytes, stored.nbytes, self.shape, self.dtype)
         if not self.nbytes or (not whole and 0 in box_shape(box)):
             return np.empty(box_shape(box), self.dtype) if out is None else out
         if type(stored) is MemoryBytes:
@@ -220,154 +216,3 @@ def _address(array: Array) -> int:
 def is_tight(part: Array) -> bool:
     """Whether the memory behind a view is hardly more than the view."""
     return part.base is None or part.nbytes * 2 >= getattr(part.base, "nbytes", 0)
-
-
-@dataclass(frozen=True, eq=False)
-class PackedBits:
-    """Elements of a fixed number of bits: `packstore.PackBitsCodec`, `packstore.BitPack`, numcodecs' packbits.
-
-    Parameters
-    ----------
-    packed
-        Where the bits of the elements are.
-    """
-
-    packed: PackedArray
-    nested: ClassVar[bool] = False
-    inner: ClassVar[None] = None
-
-    @property
-    def reads_parts(self) -> bool:
-        """Whether a part is checked as the whole: the count of padding bits is looked at with whole chunks only."""
-        return self.packed.padding_encoding == "none"
-
-    @property
-    def counts_packed(self) -> bool:
-        """Whether bits are counted without unpacking them."""
-        return self.layout.is_bool
-
-    def cover(self, box: Box) -> tuple[int, int] | None:
-        """The range of bytes, from and to, that covers the elements of `box`."""
-        plan = self.packed.plan(box)
-        return plan.offset, plan.offset + plan.nbytes
-
-    @classmethod
-    def of(
-        cls,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        padding_encoding: PaddingEncoding,
-        first_bit: int | None,
-        last_bit: int | None,
-        bitorder: BitOrder,
-    ) -> PackedBits:
-        """Build one from the options of the codecs."""
-        return cls(PackedArray(shape, bit_layout(dtype, first_bit, last_bit), padding_encoding, bitorder))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.packed.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.packed.layout.dtype
-
-    @property
-    def nbytes(self) -> int:
-        return self.packed.nbytes
-
-    @property
-    def layout(self) -> BitLayout:
-        return self.packed.layout
-
-    @property
-    def padding_encoding(self) -> PaddingEncoding | None:
-        return self.packed.padding_encoding
-
-    @cached_property
-    def limit(self) -> Limit:
-        return Limit(self.nbytes, True)
-
-    @cached_property
-    def packed_rows(self) -> PlainBytes | None:
-        """The packed bytes as an array, where rows are whole bytes of bits and no byte stands before them."""
-        shape = self.shape
-        if not self.layout.is_bool or not shape or shape[-1] % 8 or self.padding_encoding == "first_byte":
-            return None
-        u1 = np.dtype(np.uint8)
-        return PlainBytes((*shape[:-1], shape[-1] // 8), u1, u1)
-
-    def plan(self, box: Box) -> BoxPlan:
-        """The bytes of a chunk that hold a box."""
-        return self.packed.plan(box)
-
-    unpack = staticmethod(unpack_box)
-
-    def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
-        self._check_size(stored)
-        if whole:
-            values = self.packed.decode(stored.pread(0, self.nbytes), out)
-        else:
-            plan = self.packed.plan(box)
-            values = unpack_box(stored.pread(plan.offset, plan.nbytes), plan)
-            if out is not None:
-                out[...] = values
-        if out is not None:
-            return out
-        # Where every bit of an element is stored, the elements may be a view of the stored bytes.
-        return values.copy() if self.layout.is_plain and not stored.fresh else values
-
-    def _check_size(self, stored: Stored) -> None:
-        if stored.nbytes != self.nbytes:
-            raise _wrong_size(self.nbytes, stored.nbytes, self.shape, self.dtype)
-
-    def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
-        """Population count where the elements are bits: nothing is unpacked but ragged ends."""
-        self._check_size(stored)
-        if whole:
-            return self.packed.count_all(stored.pread(0, self.nbytes))
-        plan = self.packed.plan(box)
-        return int(count_box(stored.pread(plan.offset, plan.nbytes), plan))
-
-
-@dataclass(frozen=True, eq=False)
-class Filtered:
-    """Plain elements behind numcodecs filters of zarr v2, in the order of writing."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    filters: tuple[Any, ...]
-    nested: ClassVar[bool] = False
-    reads_parts: ClassVar[bool] = False
-    counts_packed: ClassVar[bool] = False
-    inner: ClassVar[None] = None
-
-    def cover(self, box: Box) -> None:
-        """None: the filters need all bytes."""
-        return None
-
-    @cached_property
-    def limit(self) -> Limit:
-        # No filter in use makes more of the elements than eight bytes each and a few more.
-        return Limit(math.prod(self.shape) * max(self.dtype.itemsize, 8) + 65536, False)
-
-    def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
-        data: Any = stored.pread(0, stored.nbytes)
-        try:
-            for codec in reversed(self.filters):
-                data = codec.decode(data)
-            values = np.asarray(data).reshape(-1).view(self.dtype)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise CorruptDataError(
-                message("undoing the filters", expected="bytes that decode", got=f"{type(error).__name__}: {error}")
-            ) from error
-        if values.size != math.prod(self.shape):
-            raise _wrong_size(math.prod(self.shape) * self.dtype.itemsize, values.nbytes, self.shape, self.dtype)
-        part = values.reshape(self.shape)[box]
-        if out is None:
-            return part.copy()
-        out[...] = part
-        return out
-
-    def count_nonzero(self, stored: Stored, box: Box, whole: bool) -> int:
-        return int(np.count_nonzero(self.read(stored, box, whole, None)))

@@ -1,0 +1,115 @@
+"""The kinds of grids that files hold: one run of elements, one run of packed bits, a table of filtered chunks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from packstore.codecs.bits.boxes import PackedArray
+from packstore.codecs.bits.kernels import BitOrder
+from packstore.codecs.bits.layout import bit_layout
+from packstore.codecs.hdf5 import FilterSpec
+from packstore.core.typing import U64
+from packstore.source import ByteSpace
+from packstore.storage.bits import PackedBits
+from packstore.storage.chain import Chain, Convert
+from packstore.storage.filters import FilterDecoder
+from packstore.storage.grid import GridStorage
+from packstore.storage.places import OneRange, TablePlaces
+from packstore.storage.plain import PlainBytes
+
+__all__ = ["chunked", "contiguous", "packed", "packed_mask"]
+
+
+def contiguous(
+    shape: tuple[int, ...],
+    space: ByteSpace,
+    offset: int,
+    stored: np.dtype[Any],
+    order: Literal["C", "F"] = "C",
+    convert: Convert | None = None,
+) -> GridStorage:
+    """All elements in one run of bytes: element (i, j, …) lies at ``offset + index·itemsize`` in C or F order.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    space
+        The bytes.
+    offset
+        Where the first element starts, in bytes.
+    stored
+        The element type as it lies there.
+    order
+        "C": last axis fastest; "F": first axis fastest.
+    convert
+        Turns an array of `stored` into one of the array's dtype (same shape); None where they are the same.
+    """
+    axes = tuple(reversed(range(len(shape)))) if order == "F" and len(shape) > 1 else None
+    serializer = PlainBytes(shape[::-1] if axes else shape, stored, stored)
+    chain = Chain(shape, serializer, None, axes, convert)
+    return GridStorage(
+        tuple([max(n, 1) for n in shape]), OneRange(space, offset, serializer.nbytes), chain, "contiguous"
+    )
+
+
+def chunked(
+    space: ByteSpace,
+    chunk_shape: tuple[int, ...],
+    offsets: U64,
+    nbytes: U64,
+    filter_mask: Any,
+    filters: tuple[FilterSpec, ...],
+    stored: np.dtype[Any],
+    convert: Convert | None = None,
+) -> GridStorage:
+    """A byte range of one space for each chunk, behind a pipeline of HDF5 filters.
+
+    Parameters
+    ----------
+    chunk_shape
+        Elements a stored chunk.
+    space, offsets, nbytes, filter_mask
+        Where the chunks lie: see `packstore.storage.places.TablePlaces`.
+    filters
+        The pipeline in the order of writing.
+    stored
+        The element type of the decoded bytes, C order.
+    convert
+        As for `contiguous`.
+    """
+    serializer = PlainBytes(chunk_shape, stored, stored)
+    decoder = FilterDecoder(filters, serializer.nbytes) if filters else None
+    places = TablePlaces(space, offsets, nbytes, filter_mask)
+    return GridStorage(chunk_shape, places, Chain(chunk_shape, serializer, decoder, None, convert))
+
+
+def packed_mask(shape: tuple[int, ...], axis: int | None, bitorder: BitOrder = "big") -> PackedArray:
+    """Where the bits of a mask are in the bytes of ``np.packbits(mask, axis=axis, bitorder=bitorder)``."""
+    return PackedArray(shape, bit_layout(np.dtype(np.bool_)), None, bitorder, axis)
+
+
+def packed(
+    shape: tuple[int, ...], space: ByteSpace, offset: int, axis: int | None, bitorder: BitOrder = "big"
+) -> GridStorage:
+    """The bytes of ``np.packbits(mask, axis=axis, bitorder=bitorder)`` in C order.
+
+    Parameters
+    ----------
+    shape
+        Of the mask.
+    space
+        The bytes.
+    offset
+        Where the packed ones start.
+    axis
+        The packed axis (never negative), each line along it padded to whole bytes; None: the flattened array.
+    bitorder
+        "big" (numpy's default) or "little".
+    """
+    label = f"packed bits ({'flat' if axis is None else f'axis {axis}'}, {bitorder})"
+    serializer = PackedBits(packed_mask(shape, axis, bitorder), (label,))
+    places = OneRange(space, offset, serializer.nbytes)
+    return GridStorage(tuple([max(n, 1) for n in shape]), places, Chain(shape, serializer), "packed bits")
