@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import packstore
+from packstore.cli import bench
 from packstore.cli.measure import Figures, Way, files_of, interleave, least, read_back, write_out
 
 CROP = 256
@@ -97,9 +98,9 @@ def ways(dtype: np.dtype) -> dict[str, tuple[Way, Way | None]]:
     def opened(component: str | None = None) -> Callable[[str, tuple[int, ...]], Any]:
         return lambda path, shape: packstore.open_array(path, component)
 
-    def raw(**options: Any) -> Callable[[str, tuple[int, ...]], Any]:
-        # Shape and type are in no header: the reader has to know them.
-        return lambda path, shape: packstore.open_array(path, format="raw", shape=shape, **options)
+    # Shape and type are in no header: the reader has to know them.
+    def raw(path: str, shape: tuple[int, ...]) -> Any:
+        return packstore.open_array(path, format="raw", shape=shape, dtype=dtype)
 
     def mapped(path: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.memmap(path, dtype, "r", shape=shape)
@@ -113,29 +114,23 @@ def ways(dtype: np.dtype) -> dict[str, tuple[Way, Way | None]]:
     ) -> tuple[Way, Way]:
         return Way(suffix, to_disk(write), read), Way(suffix, write, by_packstore)
 
-    def ours(suffix: str, **options: Any) -> tuple[Way, None]:
-        return Way(suffix, lambda path, array: packstore.save(path, array, overwrite=True, **options), opened()), None
-
     found: dict[str, tuple[Way, Way | None]] = {
         "np.save": theirs(".npy", np.save, lambda path, shape: np.load(path, mmap_mode="r"), opened()),
         "np.savez": theirs(".npz", lambda path, a: np.savez(path, data=a), from_npz, opened("data")),
         "np.savez_compressed": theirs(
             ".npz", lambda path, a: np.savez_compressed(path, data=a), from_npz, opened("data")
         ),
-        "tofile": theirs(".raw", lambda path, a: a.tofile(path), mapped, raw(dtype=dtype)),
+        "tofile": theirs(".raw", lambda path, a: a.tofile(path), mapped, raw),
         "pickle": theirs(".pkl", pickled, unpickled, opened()),
         "np.savetxt": theirs(".txt", as_text, text, text_by_packstore),
         "h5py gzip": theirs(".h5", saved_by_h5py, lambda path, shape: h5py.File(path, "r")["data"], opened("data")),
         "zarr default": theirs(".zarr", zarr.save_array, lambda path, shape: zarr.open_array(path, mode="r"), opened()),
-        "packstore npz": ours(".npz"),
-        "packstore h5": ours(".h5"),
-        "packstore zarr": ours(".zarr"),
     }
+    ours = {"npz": "npz compressed", "h5": "hdf5", "zarr": "zarr"}
     if dtype.kind == "b":
-        bits, _ = ours(".bits", packed_axis=-1)
-        found["packstore zarr, no zstd"] = ours(".zarr", compressor=None)
-        found["packstore bits"] = Way(bits.suffix, bits.write, raw(packed_axis=-1)), None
-    return found
+        ours |= {"zarr, no zstd": "zarr uncompressed", "bits": "packed bits"}
+    known = bench.ways(3, dtype)
+    return found | {OURS + name: (known[way], None) for name, way in ours.items()}
 
 
 def round_of(

@@ -34,6 +34,7 @@ from packstore.core.typing import Array
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.writers import save
+from packstore.writers.progress import shown_progress
 
 __all__ = ["Effort", "measure", "random_boxes", "ways"]
 
@@ -151,14 +152,16 @@ def measure(
     rows: dict[str, dict[str, Any]] = {}
     with (
         _workspace(path, folder, len(chosen) * sample.nbytes) as work,
-        _bar(progress, effort.rounds * len(chosen)) as step,
+        shown_progress(progress, "measuring", effort.rounds * len(chosen) * sample.nbytes) as shown,
     ):
         runs: dict[str, Callable[[], Figures]] = {}
         for label, way in chosen.items():
             rows[label] = _first(way, os.path.join(work, "first") + way.suffix, sample[tuple(slice(0, 1) for _ in box)])
             if "error" not in rows[label]:
                 runs[label] = _round(rows[label], way, os.path.join(work, label.replace(" ", "-")), sample, boxes)
-        figures, done = interleave(runs, effort.rounds, seconds=effort.seconds, after=step)
+        figures, done = interleave(
+            runs, effort.rounds, seconds=effort.seconds, after=lambda: shown.advance(sample.nbytes)
+        )
     for label, found in figures.items():
         if "error" not in rows[label]:
             rows[label] |= least(found)
@@ -266,16 +269,3 @@ def _workspace(path: str, folder: str | None, nbytes: int) -> Iterator[str]:
                 message("measuring in", work, expected=expected, got=human(free), hint="Use --folder or --max-size")
             )
         yield work
-
-
-@contextlib.contextmanager
-def _bar(show: bool, total: int) -> Iterator[Callable[[], None]]:
-    if not show:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("measuring", total=total)
-        yield lambda: bar.advance(task)

@@ -15,44 +15,33 @@ __all__ = ["reasons", "render"]
 
 Rows = Mapping[str, Mapping[str, Any]]
 
-# Why a format is as it is, for what it may be best at.
+# Why a format is as it is, for what it may be best at: size, reading, crops.
+_AS_IT_IS, _MAPPED = "compression gains nothing here", "mapped: nothing to decode"
+_TOUCHED, _KEPT = "only the crop's own bytes are touched", "only the chunks below a crop are decoded, and kept"
+_CHUNKS = "few bytes to read, chunks decoded in parallel"
 WHY = {
-    "size": {
-        "npy": "compression gains nothing here",
-        "raw": "compression gains nothing here, and there is no header",
-        "npz": "compression gains nothing here",
-        "npz compressed": "deflate",
-        "zarr": "zstd on each chunk (bool: on packed bits)",
-        "zarr uncompressed": "no compression (bool: packed bits)",
-        "zarr unpacked": "zstd on each chunk",
-        "hdf5": "shuffle and deflate on each chunk",
-        "hdf5 packed": "one bit an element, and deflate",
-        "packed bits": "one bit an element, and no header",
-    },
-    "reading": {
-        "npy": "mapped: nothing to decode",
-        "raw": "mapped: nothing to decode",
-        "npz": "stored, so mapped: nothing to decode",
-        "npz compressed": "few bytes to read, blocks inflated in parallel",
-        "zarr": "few bytes to read, chunks decoded in parallel",
-        "zarr uncompressed": "nothing to decompress, chunks in parallel",
-        "zarr unpacked": "few bytes to read, chunks decoded in parallel",
-        "hdf5": "few bytes to read, chunks decoded in parallel outside libhdf5's lock",
-        "hdf5 packed": "few bytes to read, chunks decoded in parallel outside libhdf5's lock",
-        "packed bits": "an eighth of the bytes, unpacked as fast as memory",
-    },
-    "crops": {
-        "npy": "mapped: only the crop's own bytes are touched",
-        "raw": "mapped: only the crop's own bytes are touched",
-        "npz": "stored, so mapped: only the crop's own bytes are touched",
-        "npz compressed": "only the blocks below a crop are inflated, and kept",
-        "zarr": "only the chunks below a crop are decoded, and kept",
-        "zarr uncompressed": "only the crop's own bytes of each chunk are read",
-        "zarr unpacked": "only the chunks below a crop are decoded, and kept",
-        "hdf5": "only the chunks below a crop are decoded, and kept",
-        "hdf5 packed": "only the chunks below a crop are decoded, and kept",
-        "packed bits": "only the crop's own bytes are read, an eighth of those of npy",
-    },
+    "npy": (_AS_IT_IS, _MAPPED, f"mapped: {_TOUCHED}"),
+    "raw": (f"{_AS_IT_IS}, and there is no header", _MAPPED, f"mapped: {_TOUCHED}"),
+    "npz": (_AS_IT_IS, f"stored, so {_MAPPED}", f"stored, so mapped: {_TOUCHED}"),
+    "npz compressed": (
+        "deflate",
+        "few bytes to read, blocks inflated in parallel",
+        "only the blocks below a crop are inflated, and kept",
+    ),
+    "zarr": ("zstd on each chunk (bool: on packed bits)", _CHUNKS, _KEPT),
+    "zarr uncompressed": (
+        "no compression (bool: packed bits)",
+        "nothing to decompress, chunks in parallel",
+        "only the crop's own bytes of each chunk are read",
+    ),
+    "zarr unpacked": ("zstd on each chunk", _CHUNKS, _KEPT),
+    "hdf5": ("shuffle and deflate on each chunk", f"{_CHUNKS} outside libhdf5's lock", _KEPT),
+    "hdf5 packed": ("one bit an element, and deflate", f"{_CHUNKS} outside libhdf5's lock", _KEPT),
+    "packed bits": (
+        "one bit an element, and no header",
+        "an eighth of the bytes, unpacked as fast as memory",
+        "only the crop's own bytes are read, an eighth of those of npy",
+    ),
 }
 
 KEYS = {"size": "stored_nbytes", "reading": "read_s", "crops": "crops_s"}
@@ -80,13 +69,13 @@ def reasons(rows: Rows, nbytes: int, crops: int) -> dict[str, dict[str, Any]]:
         "crops": lambda x: f"{x / max(crops, 1) * 1e6:.3g} µs a crop",
     }
     found = {}
-    for what, key in KEYS.items():
+    for i, (what, key) in enumerate(KEYS.items()):
         order = sorted(rows, key=lambda label: rows[label][key])
         best = order[0]
         value = rows[best][key]
         tie = 1.0 if what == "size" else TIE
         ties = [label for label in order[1:] if rows[label][key] <= value * tie]
-        text = f"{figures[what](value)}: {WHY[what].get(best, best)}"
+        text = f"{figures[what](value)}: {WHY[best][i]}"
         if ties:
             text += f"; as good: {', '.join(ties)}"
         rest = [label for label in order[1:] if label not in ties]

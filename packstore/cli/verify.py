@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,12 @@ from packstore.storage import ManifestGroup
 from packstore.views.dask.chunks import auto_chunks
 from packstore.views.lazy import LazyArray
 from packstore.writers.chunk_shapes import block_boxes
-from packstore.writers.progress import RichProgress
+from packstore.writers.progress import Progress, shown_progress
 
 __all__ = ["compare", "render"]
 
 # The most decoded bytes of a block that is made to suit the chunks of both files.
 MAX_BLOCK_NBYTES = 256 << 20
-Advance = Callable[[int], None]
 
 
 def compare(
@@ -81,9 +79,10 @@ def compare(
                 more = f" and {len(only) - 8} more" if len(only) > 8 else ""
                 notes.append(f"only in {label}: {', '.join(only[:8])}{more}")
     arrays = [(name_a, LazyArray(at, name_a), LazyArray(bt, name_b)) for name_a, name_b in pairs]
-    with _bar(progress, f"comparing {os.path.basename(path_a)}", sum(a.nbytes for _, a, _ in arrays)) as advance:
+    total = sum(a.nbytes for _, a, _ in arrays)
+    with shown_progress(progress, f"comparing {os.path.basename(path_a)}", total) as shown:
         for name, a, b in arrays:
-            difference = _difference(a, b, notes, name, advance)
+            difference = _difference(a, b, notes, name, shown)
             result["compared"] += 1
             if difference is not None:
                 result["equal"] = False
@@ -138,7 +137,7 @@ def _missing(manifest: ManifestGroup, notes: list[str], path: str) -> Iterator[t
         yield name, reason
 
 
-def _difference(a: LazyArray, b: LazyArray, notes: list[str], name: str, advance: Advance) -> dict[str, Any] | None:
+def _difference(a: LazyArray, b: LazyArray, notes: list[str], name: str, shown: Progress) -> dict[str, Any] | None:
     if a.shape != b.shape:
         return {"shapes": [list(a.shape), list(b.shape)]}
     if not comparable(a.dtype, b.dtype):
@@ -158,7 +157,7 @@ def _difference(a: LazyArray, b: LazyArray, notes: list[str], name: str, advance
             index = tuple(i + s for i, s in zip(inner, start, strict=True))
             if found is None or index < found[0]:
                 found = (index, _text(x[inner]), _text(y[inner]))
-        advance(x.nbytes)
+        shown.advance(x.nbytes)
     if found is None:
         return None
     chunk = [i // c for i, c in zip(found[0], a.chunks, strict=True)]
@@ -179,15 +178,6 @@ def _block(a: LazyArray, b: LazyArray) -> tuple[int, ...]:
         if math.prod(both) * itemsize <= MAX_BLOCK_NBYTES:
             unit = both
     return tuple(max(n, 1) for n in auto_chunks(a.shape, itemsize, unit))
-
-
-@contextlib.contextmanager
-def _bar(show: bool, title: str, total: int) -> Iterator[Advance]:
-    if not show:
-        yield lambda nbytes: None
-        return
-    with RichProgress(title, total) as bar:
-        yield bar.advance
 
 
 def render(console: Console, result: dict[str, Any]) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from packstore.errors import OptionError, message
 from packstore.writers.atomic import atomic_target, check_target
-from packstore.writers.items import Item, items_of
-from packstore.writers.progress import NoProgress, Progress, RichProgress
+from packstore.writers.items import items_of
+from packstore.writers.progress import shown_progress
 
 __all__ = ["WRITERS", "save"]
 
@@ -109,7 +107,7 @@ def save(
     items, single = items_of(data)
     with (
         atomic_target(text, overwrite=overwrite, folder=name == "zarr") as target,
-        _showing(progress, items, text) as shown,
+        shown_progress(progress, f"saving {os.path.basename(text)}", sum(i.nbytes for i in items)) as shown,
     ):
         module.write(target, items, single, shown, **options)
 
@@ -125,12 +123,3 @@ def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:
                     "writing", path, expected=f"options of this format ({', '.join(takes) or 'none'})", got=repr(name)
                 )
             )
-
-
-@contextlib.contextmanager
-def _showing(show: bool, items: list[Item], path: str) -> Iterator[Progress]:
-    if not show:
-        yield NoProgress()
-        return
-    with RichProgress(f"saving {os.path.basename(path)}", sum(i.nbytes for i in items)) as bar:
-        yield bar

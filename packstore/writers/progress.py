@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self
 
-__all__ = ["NoProgress", "Progress", "RichProgress"]
+__all__ = ["NoProgress", "Progress", "RichProgress", "shown_progress"]
 
 
 class Progress(Protocol):
@@ -54,3 +55,8 @@ class RichProgress:
     def advance(self, nbytes: int) -> None:
         """Add `nbytes` that were written."""
         self._bar.advance(self._task, nbytes)
+
+
+def shown_progress(show: bool, title: str, total: int) -> AbstractContextManager[Progress]:
+    """A bar on stderr over `total` bytes for a ``with`` block, or nothing."""
+    return RichProgress(title, total) if show else nullcontext(NoProgress())

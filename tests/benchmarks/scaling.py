@@ -17,6 +17,7 @@ from tests.benchmarks.data import crop_corners, take_crops
 from tests.benchmarks.memory import in_fresh_process, probe
 from tests.benchmarks.model import Data
 from tests.benchmarks.report import about_run, pyplot
+from tests.benchmarks.scenarios.figures import sparse_npy
 
 __all__ = ["growth", "run_scaling"]
 
@@ -76,16 +77,6 @@ def _hdf5_chunks(data: Data, count: int) -> Path:
     return data.path(f"chunks-{count}.h5", write)
 
 
-def _npy(data: Data, nbytes: int) -> Path:
-    def write(path: Path) -> None:
-        with open(path, "wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (nbytes // 4 // 512, 512)}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.truncate(file.tell() + nbytes)
-
-    return data.path(f"sparse-{nbytes}.npy", write)
-
-
 def _packed_raw(data: Data, nbytes: int) -> Path:
     """`nbytes` elements at one bit each."""
 
@@ -114,7 +105,7 @@ def _hdf5_contiguous(data: Data, nbytes: int) -> Path:
 SERIES: dict[str, tuple[str, Callable[[bool], list[int]], Callable[[Data, int], Path], Callable[[int], Row]]] = {
     "packed zarr": ("chunks", _counts, _packed_chunks, lambda n: {}),
     "HDF5 shuffle+gzip": ("chunks", _counts, _hdf5_chunks, lambda n: {"component": "x"}),
-    "npy": ("bytes", _sizes, _npy, lambda n: {}),
+    "npy": ("bytes", _sizes, lambda data, n: sparse_npy(data, (n // 2048, 512), f"sparse-{n}"), lambda n: {}),
     "HDF5 contiguous": ("bytes", _sizes, _hdf5_contiguous, lambda n: {"component": "x"}),
     "packed raw": (
         "bytes",

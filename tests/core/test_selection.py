@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def check(key: Any, data: np.ndarray[Any, Any]) -> None:
     selection = parse(key, data.shape)
     assert selection.shape == np.shape(expected), key
     assert selection.scalar == (not isinstance(expected, np.ndarray)), key
-    part = np.asarray(data[(*box, ...)])
+    part = np.asarray(data[box])
     got = part if after is None else part[after]
     assert type(got) is type(expected), key
     assert np.shape(got) == np.shape(expected), key
@@ -126,6 +127,10 @@ def test_errors_name_the_file() -> None:
         box_selection((0, 0), (3,), "x.npy")
 
 
+# What numpy takes for an index.
+KINDS_OF_INT: list[Callable[[int], Any]] = [int, np.int16, np.array]
+
+
 @st.composite
 def entries(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     """A key of every kind of entry; ints out of bounds and index arrays that do not broadcast are among them."""
@@ -136,7 +141,7 @@ def entries(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
         n = shape[axis]
         kind = draw(st.sampled_from(["int", "slice", "array", "mask", "none", "ellipsis", "bool", "end"]))
         if kind == "int" and n:
-            key.append(draw(st.sampled_from([int, np.int16, np.array]))(draw(st.integers(-n - 1, n))))
+            key.append(draw(st.sampled_from(KINDS_OF_INT))(draw(st.integers(-n - 1, n))))
         elif kind == "slice" or (kind == "int" and not n):
             key.append(draw(st.slices(n)))
         elif kind == "array":

@@ -16,8 +16,9 @@ from hypothesis import given
 
 from packstore import config
 from packstore.codecs.bits import large
-from packstore.codecs.hdf5 import FilterSpec
+from packstore.codecs.hdf5 import FilterSpec, decode_chunk
 from packstore.core.box_selection import box_selection
+from packstore.core.threads import run_all
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
 from packstore.source import FileSource, InlineBytes, RangeReads
 from packstore.source.cache import CHUNKS
@@ -200,7 +201,7 @@ def test_chunked(filters: Any, draw: st.DataObject, shape: tuple[int, ...]) -> N
     array = chunked(data, chunk, filters=filters)
     for _ in range(3):
         box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
-        np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
+        np.testing.assert_array_equal(read_box(array, box), data[box])
 
 
 @pytest.mark.parametrize("filters", [(), DEFLATE])
@@ -223,7 +224,7 @@ def test_chunks_that_cannot_be_mapped(filters: Any, draw: st.DataObject, shape: 
         space.reads.clear()
         CHUNKS.clear()
         box, _ = box_selection(draw.draw(basic_indices(shape)), shape)
-        np.testing.assert_array_equal(read_box(array, box), data[(*box, ...)])
+        np.testing.assert_array_equal(read_box(array, box), data[box])
         touches = math.prod(
             len({i // c for i in range(s.start, s.stop, s.step)}) for s, c in zip(box, chunk, strict=True)
         )
@@ -237,7 +238,7 @@ def test_crops_of_slow_chunks_use_threads_once(monkeypatch: pytest.MonkeyPatch) 
     data = np.random.default_rng(0).integers(0, 9, (1200, 1200), np.uint8)
     array = chunked(data, (600, 600), filters=DEFLATE)
     asked: list[bool] = []
-    real = grid.run_all
+    real = run_all
     monkeypatch.setattr(
         grid,
         "run_all",
@@ -274,7 +275,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
     names: set[str] = set()
-    real = filters_module.decode_chunk
+    real = decode_chunk
     meeting = threading.Barrier(2)
 
     def watch(*args: Any) -> Any:
@@ -380,7 +381,7 @@ def test_packed_in_pieces(piece_nbytes: int, draw: st.DataObject, shape: tuple[i
         patch.setattr(large, "MAX_SCRATCH", 0)
         patch.setattr(large, "SMALL_NBYTES", 0)
         patch.setattr(large, "PIECE_NBYTES", piece_nbytes)
-        np.testing.assert_array_equal(read_box(array, box), mask[(*box, ...)])
+        np.testing.assert_array_equal(read_box(array, box), mask[box])
 
 
 @pytest.mark.parametrize("axis", [0, 1])

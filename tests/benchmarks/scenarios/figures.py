@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from packstore.cli.measure import clocked
 from tests.benchmarks.data import mask, packed_zarr
 from tests.benchmarks.memory import probe
 from tests.benchmarks.model import Absolute, Data
+from tests.benchmarks.scenarios import hdf5
 
 __all__ = ["ABSOLUTES"]
 
@@ -50,24 +52,17 @@ def _scan_chunks(path: Path, component: str | None = None) -> float:
     return float(found["peak_anon_nbytes"] / chunk_nbytes / (os.cpu_count() or 1))
 
 
-def _npy_memory(data: Data) -> float:
-    return _scan_chunks(sparse_npy(data))
+def _memory(name: str, what: str, file: Callable[[Data], Path], component: str | None = None) -> Absolute:
+    def measure(data: Data) -> float:
+        return _scan_chunks(file(data), component)
 
-
-def _packed_memory(data: Data) -> float:
-    return _scan_chunks(packed_zarr(data, mask(data)))
-
-
-def _hdf5_memory(data: Data) -> float:
-    from tests.benchmarks.scenarios.hdf5 import _file
-
-    return _scan_chunks(_file(data, "shuffle+gzip"), "x")
+    return Absolute(f"memory-{name}", f"peak of a scan, {what}", "dask chunks a thread", 3, measure, fresh=True)
 
 
 ABSOLUTES = (
     Absolute("graph-build", "dask array over a 256 MB npy", "ms", 2, _build_ms),
     Absolute("graph-pickle", "its graph, pickled", "KB", 20, _pickle_kb),
-    Absolute("memory-npy", "peak of a scan, npy", "dask chunks a thread", 3, _npy_memory, fresh=True),
-    Absolute("memory-packed", "peak of a scan, packed zarr", "dask chunks a thread", 3, _packed_memory, fresh=True),
-    Absolute("memory-hdf5", "peak of a scan, HDF5 shuffle+gzip", "dask chunks a thread", 3, _hdf5_memory, fresh=True),
+    _memory("npy", "npy", sparse_npy),
+    _memory("packed", "packed zarr", lambda data: packed_zarr(data, mask(data))),
+    _memory("hdf5", "HDF5 shuffle+gzip", lambda data: hdf5.file(data, "shuffle+gzip"), "x"),
 )

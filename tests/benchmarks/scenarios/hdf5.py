@@ -13,7 +13,7 @@ import packstore
 from tests.benchmarks.data import crop_corners, floats, take_crops
 from tests.benchmarks.model import Case, Data, Missing, Peer, Scenario
 
-__all__ = ["SCENARIOS"]
+__all__ = ["SCENARIOS", "file"]
 
 Options = Callable[[], dict[str, Any]]
 
@@ -48,14 +48,14 @@ LAYOUTS: dict[str, tuple[Options, float | None]] = {
 }
 
 
-def _file(data: Data, layout: str) -> Path:
+def file(data: Data, layout: str) -> Path:
     def write(path: Path) -> None:
         import h5py
 
         array = floats(data)
-        with h5py.File(path, "w") as file:
+        with h5py.File(path, "w") as out:
             options = {"chunks": (512, 512), **LAYOUTS[layout][0]()}
-            file.create_dataset("x", data=array, **options)
+            out.create_dataset("x", data=array, **options)
 
     return data.path(f"{layout}.h5", write)
 
@@ -94,7 +94,7 @@ def _scan(layout: str) -> Callable[[Data], Case]:
     def build(data: Data) -> Case:
         import dask.array as da
 
-        path = _file(data, layout)
+        path = file(data, layout)
         # The same dask chunks on all sides.
         chunks = packstore.from_file(path, "x").chunks
 
@@ -120,7 +120,7 @@ def _scan(layout: str) -> Callable[[Data], Case]:
 
 def _crops(layout: str) -> Callable[[Data], Case]:
     def build(data: Data) -> Case:
-        path = _file(data, layout)
+        path = file(data, layout)
         array = _expected(data, layout)
         corners = crop_corners(array.shape, 64)
 
@@ -155,7 +155,7 @@ def _crops(layout: str) -> Callable[[Data], Case]:
 def _expected(data: Data, layout: str) -> np.ndarray[Any, Any]:
     if layout != "scaleoffset":
         return floats(data)
-    return np.asarray(data.keep("scaleoffset", lambda: _open_h5py(_file(data, layout))[...]))
+    return np.asarray(data.keep("scaleoffset", lambda: _open_h5py(file(data, layout))[...]))
 
 
 SCENARIOS = (

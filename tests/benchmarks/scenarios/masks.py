@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,44 +47,31 @@ def _numcodecs_packbits(data: Data) -> Path:
     return zarr_array(data, "packed-numcodecs", mask(data), filters=[PackBits()], compressors=None)
 
 
-def _crop_peers(data: Data, run: Any, floor: float) -> tuple[Peer, ...]:
-    return (
-        Peer("zarr numcodecs.packbits", lambda: run(_open(_numcodecs_packbits(data))), floor=floor),
-        Peer("zarr numcodecs.packbits, fused", lambda: run(_open(_numcodecs_packbits(data), FUSED))),
-    )
+def _crops(open_ours: Callable[[Path], Any], floor: float | None) -> Callable[[Data], Case]:
+    """200 crops of a packed mask; `floor` None: only zarr's fused pipeline is the peer."""
 
-
-def _crops(through: str) -> Any:
     def build(data: Data) -> Case:
         array = mask(data)
         corners = crop_corners(array.shape)
         path = packed_zarr(data, array)
 
-        def run(opened: Any) -> Any:
-            return crop_all(opened, corners)
+        def peer(codec_pipeline: str | None = None) -> Any:
+            return lambda: crop_all(_open(_numcodecs_packbits(data), codec_pipeline), corners)
 
-        if through == "open_array":
-            return Case(take_crops(array, corners), lambda: run(packstore.open_array(path)), _crop_peers(data, run, 20))
-        return Case(take_crops(array, corners), lambda: run(_open(path)), _crop_peers(data, run, 3))
+        peers = (
+            Peer("zarr numcodecs.packbits", peer(), floor=floor),
+            Peer("zarr numcodecs.packbits, fused", peer(FUSED)),
+        )
+        return Case(take_crops(array, corners), lambda: crop_all(open_ours(path), corners), peers[floor is None :])
 
     return build
 
 
-def _crops_fused(data: Data) -> Case:
-    array = mask(data)
-    corners = crop_corners(array.shape)
-    path = packed_zarr(data, array)
-
-    def run(opened: Any) -> Any:
-        return crop_all(opened, corners)
-
-    def ours() -> Any:
-        try:
-            return run(_open(path, FUSED))
-        except Missing:
-            return run(_open(path))
-
-    return Case(take_crops(array, corners), ours, _crop_peers(data, run, 3)[1:])
+def _open_fused(path: Path) -> Any:
+    try:
+        return _open(path, FUSED)
+    except Missing:
+        return _open(path)
 
 
 def _crops_zstd(data: Data) -> Case:
@@ -165,43 +152,41 @@ def _full(data: Data) -> Case:
     )
 
 
-def _count(data: Data) -> Case:
-    array = mask(data)
-    path = packed_zarr(data, array)
-    opened = packstore.open_array(path)
-    return Case(
-        np.count_nonzero(array),
-        lambda: lambda: opened.count_nonzero(),
-        (Peer("unpack, then np.count_nonzero", lambda: lambda: np.count_nonzero(opened[...]), floor=2),),
-    )
+def _count(axis: int | None, name: str, peer: Callable[[packstore.Array], Any]) -> Callable[[Data], Case]:
+    def build(data: Data) -> Case:
+        array = mask(data)
+        opened = packstore.open_array(packed_zarr(data, array))
+        return Case(
+            np.count_nonzero(array, axis=axis),
+            lambda: lambda: opened.count_nonzero(axis=axis),
+            (Peer(name, lambda: lambda: peer(opened), floor=2),),
+        )
+
+    return build
 
 
-def _count_dask(data: Data) -> Case:
+def _count_by_dask(opened: packstore.Array) -> Any:
     import dask.array as da
 
-    array = mask(data)
-    path = packed_zarr(data, array)
-    opened = packstore.open_array(path)
-    return Case(
-        np.count_nonzero(array, axis=1),
-        lambda: lambda: opened.count_nonzero(axis=1),
-        (
-            Peer(
-                "da.count_nonzero(from_file)",
-                lambda: lambda: da.count_nonzero(packstore.from_file(path), axis=1).compute(),
-                floor=2,
-            ),
-        ),
-    )
+    assert opened.lazy is not None
+    return da.count_nonzero(packstore.from_file(opened.lazy.location.path), axis=1).compute()
 
 
 SCENARIOS = (
-    Scenario("packed-crops", "packed zarr, 200 crops, open_array", _crops("open_array")),
-    Scenario("packed-crops-codec", "packed zarr, 200 crops, plain zarr + our codec", _crops("zarr")),
-    Scenario("packed-crops-codec-fused", "the same, zarr's fused pipeline", _crops_fused),
+    Scenario("packed-crops", "packed zarr, 200 crops, open_array", _crops(packstore.open_array, 20)),
+    Scenario("packed-crops-codec", "packed zarr, 200 crops, plain zarr + our codec", _crops(_open, 3)),
+    Scenario("packed-crops-codec-fused", "the same, zarr's fused pipeline", _crops(_open_fused, None)),
     Scenario("packed-zstd-crops", "packed + zstd zarr, 200 crops, open_array", _crops_zstd),
     Scenario("packed-any", "packed zarr, any() under dask", _any),
     Scenario("packed-full", "packed zarr, read whole", _full),
-    Scenario("packed-count", "packed zarr, count_nonzero()", _count),
-    Scenario("packed-count-axis", "packed zarr, count_nonzero(axis=1)", _count_dask),
+    Scenario(
+        "packed-count",
+        "packed zarr, count_nonzero()",
+        _count(None, "unpack, then np.count_nonzero", lambda z: np.count_nonzero(z[...])),
+    ),
+    Scenario(
+        "packed-count-axis",
+        "packed zarr, count_nonzero(axis=1)",
+        _count(1, "da.count_nonzero(from_file)", _count_by_dask),
+    ),
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from packstore.readers.hdf5 import attributes, describe, read
+from packstore.readers.hdf5.guard.elements import check_fill
 from packstore.source import FileSource
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_box
@@ -210,7 +211,7 @@ def test_siblings_are_not_described(folder: Path, monkeypatch: pytest.MonkeyPatc
         scales(f)
         plain_things(f)
     described: list[str] = []
-    original = describe.check_fill
+    original = check_fill
 
     def note(target: Any) -> None:
         described.append(target.name)

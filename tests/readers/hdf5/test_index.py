@@ -212,7 +212,7 @@ def info(at: tuple[int, ...], offset: Any, nbytes: Any = 24, mask: int = 0) -> A
 def test_each_check(entries: list[Any], why: str) -> None:
     table = Collector(_Session(), (2, 2), (2, 3), (), 24)  # type: ignore[arg-type]
     with pytest.raises(Damaged, match=why):
-        table.collect(_List(entries), 2, None)  # type: ignore[arg-type]
+        table.collect(_List(entries), 2, None)
 
 
 @pytest.mark.parametrize("by_library", [False, True])
@@ -299,6 +299,6 @@ def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.Mon
         dataset.chunk_iter(listed.append)
         swapped = [info(a.chunk_offset, b.byte_offset) for a, b in zip(listed, reversed(listed), strict=True)]
         table = Collector(session, (2, 2), (2, 3), (), 24)
-        table.collect(_List(swapped), 4, None)  # type: ignore[arg-type]
+        table.collect(_List(swapped), 4, None)
         with pytest.raises(Damaged, match="libhdf5 reads other bytes"):
             chunk_index._compare(session, dataset, table, table.sample(3))

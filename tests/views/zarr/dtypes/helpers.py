@@ -10,7 +10,7 @@ import numpy as np
 TEXT = h5py.string_dtype()
 PADDED = np.dtype({"names": ["a", "b"], "formats": [">i2", ("<f8", (2,))], "offsets": [20, 2], "itemsize": 30})
 # zarr can have these by packstore's own data types.
-FIXED = [
+FIXED: list[Any] = [
     *("g", "G", ">g", ">G"),
     [("a", "f4", (3,)), ("b", ">i2")],
     [("n", "?"), ("t", "M8[10us]", (2,)), ("s", "S3"), ("u", ">U2"), ("v", "V3"), ("c", ">c8")],

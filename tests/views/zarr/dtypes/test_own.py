@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -69,7 +70,10 @@ def test_json_stays_as_it_is() -> None:
 
 INNER = {"name": "n", "data_type": "<i2", "offset": 0}
 FORMAT = {63: "x87", 112: "binary128", 52: "binary64"}.get(np.finfo(np.longdouble).nmant, "double_double")
-LONG = {"name": "packstore.longdouble", "configuration": {"format": "x87", "item_size": 16, "endian": "little"}}
+LONG: dict[str, Any] = {
+    "name": "packstore.longdouble",
+    "configuration": {"format": "x87", "item_size": 16, "endian": "little"},
+}
 
 
 def in_struct(**field: Any) -> Any:
@@ -254,11 +258,12 @@ def test_zarr_chooses_as_it_did(dtype: Any) -> None:
 
 
 def test_only_names_in_v3_metadata_lead_here() -> None:
-    for attempt in (
+    attempts: list[Callable[[], Any]] = [
         lambda: OwnType.from_native_dtype(np.dtype("g")),
         lambda: OwnType.from_json("float32", zarr_format=3),
         lambda: OwnType.from_json({"name": "|V8", "object_codec_id": None}, zarr_format=2),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(ValueError, match=r"packstore\."):
             attempt()
 
