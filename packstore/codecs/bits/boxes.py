@@ -5,6 +5,7 @@ holds eight neighbours along the packed axis. *A run of bits*: the elements in C
 a byte. The plans of the first are `packstore.codecs.bits.planes.PlanesPlan`, those of the second
 `packstore.codecs.bits.runs.RunsPlan`.
 
+>>> from packstore.codecs.bits.layout import bit_layout
 >>> mask = np.arange(200).reshape(10, 20) % 3 == 0
 >>> packed = PackedArray((10, 20), bit_layout(np.dtype(bool)), bitorder="big")
 >>> box = (slice(2, 5, 1), slice(1, 20, 6))
