@@ -5,6 +5,7 @@ holds eight neighbours along the packed axis. *A run of bits*: the elements in C
 a byte. The plans of the first are `packstore.codecs.bits.planes.PlanesPlan`, those of the second
 `packstore.codecs.bits.runs.RunsPlan`.
 
+>>> from packstore.codecs.bits.layout import bit_layout
 >>> mask = np.arange(200).reshape(10, 20) % 3 == 0
 >>> packed = PackedArray((10, 20), bit_layout(np.dtype(bool)), bitorder="big")
 >>> box = (slice(2, 5, 1), slice(1, 20, 6))
@@ -96,10 +97,10 @@ class PackedArray:
     shape
         Of the array.
     layout
-        Bits of an element.
+        How many bits an element takes, and which.
     padding_encoding
-        Whether a byte before or behind the elements says how many bits of the last byte are padding, which must be
-        zeros; None: what `numpy.packbits` wrote, or anybody, whose padding bits are not looked at.
+        Whether a byte before or behind the elements says how many bits of the last byte are padding; those must be
+        zeros. None: a raw file, of which padding bits are not checked.
     bitorder
         Which end of a byte comes first.
     axis
@@ -191,6 +192,11 @@ class PackedArray:
         ----------
         box
             One slice an axis, with ``0 <= start <= stop <= n`` and ``step >= 1``.
+
+        Returns
+        -------
+        BoxPlan
+            One covering range of bytes; `packstore.codecs.bits.large.read_bits` splits boxes whose rows lie far apart.
         """
         if self.bytes_axis is None:
             return self._plan_runs(box)

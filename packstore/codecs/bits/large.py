@@ -23,7 +23,7 @@ __all__ = ["count_bits_of", "read_bits"]
 Fetch = Callable[[int, int], "Buffer | NDArray[Any]"]
 
 # Bytes of a box up to which nothing but its plan is looked at.
-SMALL_NBYTES = 1 << 16
+SMALL_NBYTES = 1 << 18
 # Unpacked bytes from which a box is unpacked in pieces, where they are that many times those of the result; in pieces
 # that fit the second-level cache. Others are unpacked at once: bits are unpacked faster than memory is given to several
 # threads.

@@ -41,14 +41,16 @@ def read(packed: Bytes, geometry: Geometry, selection: Selection) -> Bools:
             return gather(packed, geometry, selection)
         # Index arrays along other axes choose among the bytes; then bits are unpacked along one dimension.
         rising = value if value.step > 0 else value[::-1]
-        first, last = rising[0] & ~7, rising[-1]
-        found = packed[selection.key(axis, slice(first >> 3, (last >> 3) + 1))]
-        bits = unpack_axis(found, item.dim, geometry.bitorder, last + 1 - first)
-        chosen: Bools = bits[_along(item.dim, slice(rising[0] - first, None, rising.step))]
-        if value.step < 0:
-            chosen = chosen[_along(item.dim, slice(None, None, -1))]
-        # A stepped view would keep all the bits it left out.
-        return chosen.copy() if rising.step > 1 else chosen
+        first, last, step = rising[0] & ~7, rising[-1], rising.step
+        found = packed[selection.key(axis, slice(first >> 3, (last >> 3) + 1, max(step >> 3, 1)))]
+        if step >= 8:
+            bits: Bools = ((found >> np.uint8(geometry.shift(rising[0]))) & _ONE).view(np.bool_)
+        else:
+            bits = unpack_axis(found, item.dim, geometry.bitorder, last + 1 - first)
+            bits = bits[_along(item.dim, slice(rising[0] - first, None, step))]
+            # A stepped view would keep all the bits between.
+            bits = bits.copy() if step > 1 else bits
+        return bits if value.step > 0 else bits[_along(item.dim, slice(None, None, -1))]
     if isinstance(value, np.ndarray):
         found = packed[selection.key(axis, value >> 3)]
         shifted = found >> selection.fit(geometry.shifts(value))
@@ -78,7 +80,7 @@ def _read_box(packed: Bytes, geometry: Geometry, selection: Selection) -> Bools:
     flat = packed.reshape(-1)
     found: Bools = read_bits(geometry.packed, lambda offset, nbytes: flat[offset : offset + nbytes], tuple(box))
     if found.base is not None and found.base.nbytes > 2 * found.size + 64:
-        # A view would keep all the bits it left out.
+        # A view would keep all the bits between.
         found = found.copy()
     if flipped:
         values = [item.value for item in selection.items if item.axis >= 0]
