@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from packstore.core.box_selection import BoxSelection, box_selection, is_basic
+from packstore.core.boxes import as_index
 from packstore.core.selection import parse
 from packstore.errors import SelectionError
 
@@ -34,7 +35,7 @@ def check(key: Any, data: np.ndarray[Any, Any]) -> None:
     selection = parse(key, data.shape)
     assert selection.shape == np.shape(expected), key
     assert selection.scalar == (not isinstance(expected, np.ndarray)), key
-    part = np.asarray(data[(*box, ...)])
+    part = np.asarray(data[as_index(box)])
     got = part if after is None else part[after]
     assert type(got) is type(expected), key
     assert np.shape(got) == np.shape(expected), key
@@ -136,7 +137,8 @@ def entries(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
         n = shape[axis]
         kind = draw(st.sampled_from(["int", "slice", "array", "mask", "none", "ellipsis", "bool", "end"]))
         if kind == "int" and n:
-            key.append(draw(st.sampled_from([int, np.int16, np.array]))(draw(st.integers(-n - 1, n))))
+            kinds: list[Any] = [int, np.int16, np.array]
+            key.append(draw(st.sampled_from(kinds))(draw(st.integers(-n - 1, n))))
         elif kind == "slice" or (kind == "int" and not n):
             key.append(draw(st.slices(n)))
         elif kind == "array":
