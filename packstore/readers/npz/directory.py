@@ -20,8 +20,9 @@ from packstore.source import ByteSpace
 __all__ = ["BZIP2", "DEFLATED", "LZMA", "METHODS", "STORED", "ZipMember", "data_range", "read_directory"]
 
 STORED, DEFLATED, BZIP2, LZMA = 0, 8, 12, 14
-# The names of what others write and this package does not decode.
-METHODS = {1: "shrink", 6: "implode", 9: "deflate64", 93: "zstd", 95: "xz", 98: "PPMd", 99: "AES encryption"}
+# Names of the compression methods; the package decodes those of the first line.
+METHODS = {DEFLATED: "deflate", BZIP2: "bzip2", LZMA: "lzma"}
+METHODS |= {1: "shrink", 6: "implode", 9: "deflate64", 93: "zstd", 95: "xz", 98: "PPMd", 99: "AES encryption"}
 
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
