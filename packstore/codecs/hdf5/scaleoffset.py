@@ -7,7 +7,7 @@ fill value, where the dataset has one. Layout and arithmetic follow H5Zscaleoffs
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ __all__ = ["decode", "encoded", "unavailable"]
 
 _HEADER = 21
 _PARAMETERS = 20
+# Bytes of integers and of floats.
+_SIZES: dict[int, tuple[int, ...]] = {0: (1, 2, 4, 8), 1: (4, 8)}
 _BLOCK = 1 << 18  # values per step, a multiple of 8: temporaries stay in the cache
 
 unavailable = always_available
@@ -33,31 +35,61 @@ def encoded(spec: FilterSpec, limit: Limit) -> Limit:
     return Limit(limit.nbytes + _HEADER + 1, False)
 
 
+class _Parameters(NamedTuple):
+    """The filter's parameters that decoding needs.
+
+    Attributes
+    ----------
+    factor
+        Of integers, how many bits the writer asked for; of floats, how many decimal digits it kept.
+    length, size
+        The number of values in the chunk, and the bytes of each.
+    is_float, is_big_endian
+        The type of the values.
+    fill
+        The fill value's bits; None where the dataset has no fill value.
+    """
+
+    factor: int
+    length: int
+    size: int
+    is_float: bool
+    is_big_endian: bool
+    fill: int | None
+
+    @classmethod
+    def of(cls, spec: FilterSpec) -> _Parameters:
+        """Read the parameters and check that they describe a type that the filter takes."""
+        values = spec.client_values
+        if len(values) != _PARAMETERS:
+            corrupt(spec, f"{_PARAMETERS} parameters", len(values))
+        scale_type, factor, count, kind, size, sign, order, has_fill = values[:8]
+        # For floats HDF5 writes whatever lies in memory as the sign.
+        if size not in _SIZES.get(kind, ()) or (sign > 1 and kind == 0) or order > 1 or has_fill > 1:
+            corrupt(spec, "parameters of an integer or float type", values[:8])
+        if scale_type != (0 if kind else 2):
+            corrupt(spec, "scale type 0 (float, decimal) or 2 (integer)", scale_type)
+        factor = factor - (1 << 32) if factor >> 31 else factor
+        if kind == 0 and factor > 8 * size:
+            corrupt(spec, f"at most {8 * size} bits per value", factor)
+        fill = int.from_bytes(b"".join(v.to_bytes(4, "little") for v in values[8:10])[:size], "little")
+        return cls(factor, count, size, kind == 1, order == 1, fill if has_fill else None)
+
+
 def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     """Widen the values, put the minimum or the scale back, and the fill value."""
-    values = spec.client_values
-    if len(values) != _PARAMETERS:
-        corrupt(spec, f"{_PARAMETERS} parameters", len(values))
-    scale_type, factor, count, kind, size, sign, order, has_fill = values[:8]
-    factor = factor - (1 << 32) if factor >> 31 else factor
-    if kind == 1:
-        sign = 0  # HDF5 writes whatever lies in memory there for floats
-    if kind not in (0, 1) or size not in ((4, 8) if kind else (1, 2, 4, 8)) or sign > 1 or order > 1 or has_fill > 1:
-        corrupt(spec, "parameters of an integer or float type", values[:8])
-    if scale_type != (0 if kind else 2):
-        corrupt(spec, "scale type 0 (float, decimal) or 2 (integer)", scale_type)
-    if kind == 0 and factor >= 8 * size:
-        if factor > 8 * size:
-            corrupt(spec, f"at most {8 * size} bits per value", factor)
-        return data  # full width was asked for: the filter does nothing
-    nbytes = count * size
+    parameters = _Parameters.of(spec)
+    factor, length, size, is_float, is_big_endian, _ = parameters
+    if not is_float and factor == 8 * size:
+        return data  # the writer asked for the full width: the filter does nothing
+    nbytes = length * size
     limit.check(nbytes, spec)
     if data.size < _HEADER:
         corrupt(spec, f"at least {_HEADER} bytes", data.size)
     bits = int.from_bytes(data[:4].tobytes(), "little")
     if bits > 8 * size:
         corrupt(spec, f"at most {8 * size} bits per value", bits)
-    needed = _HEADER + (count * bits + 7) // 8
+    needed = _HEADER + (length * bits + 7) // 8
     if data.size < needed:
         corrupt(spec, f"at least {needed} bytes", data.size)
     result = out[:nbytes]
@@ -66,30 +98,35 @@ def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
         # Full width: the values themselves, in the byte order of the writing machine, which libhdf5 assumes to be
         # the reading one's. Files come from little-endian machines.
         result[:] = data[_HEADER : _HEADER + nbytes]
-        if order:
+        if is_big_endian:
             stored.byteswap(inplace=True)
         return result
     minimum = int.from_bytes(data[5 : 5 + min(8, int(data[4]))].tobytes(), "little")
-    fill = int.from_bytes(b"".join(v.to_bytes(4, "little") for v in values[8:10])[:size], "little")
-    stream = np.empty(needed - _HEADER + PADDING, np.uint8)
-    stream[:-PADDING] = data[_HEADER:needed]
+    _widen(data[_HEADER:needed], bits, minimum, parameters, stored)
+    return result
+
+
+def _widen(packed: Bytes, bits: int, minimum: int, parameters: _Parameters, stored: _Unsigned) -> None:
+    """Unpack values of `bits` bits into `stored` and undo the scaling."""
+    factor, length, size, is_float, is_big_endian, fill = parameters
+    stream = np.empty(packed.size + PADDING, np.uint8)
+    stream[:-PADDING] = packed
     stream[-PADDING:] = 0
-    for start in range(0, count, _BLOCK):
+    for start in range(0, length, _BLOCK):
         part = stored[start : start + _BLOCK]
         if bits:
             unpack_fields(stream, start * bits, [(part.size, bits)], bits, part)
         else:
             part[:] = 0
-        is_fill = part == part.dtype.type((1 << bits) - 1) if has_fill else None
-        if kind:
+        is_fill = None if fill is None else part == part.dtype.type((1 << bits) - 1)
+        if is_float:
             _unscale(part, minimum, factor)
         else:
             part += part.dtype.type(minimum & ((1 << 8 * size) - 1))
-        if is_fill is not None:
+        if fill is not None:
             part[is_fill] = part.dtype.type(fill)
-        if order:
+        if is_big_endian:
             part.byteswap(inplace=True)
-    return result
 
 
 def _unscale(part: _Unsigned, minimum: int, factor: int) -> None:
