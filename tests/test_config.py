@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +36,14 @@ def test_all_caches_together_keep_256_mib_at_most() -> None:
 
 def test_every_cache_has_a_budget() -> None:
     """No module makes a cache of a size that no setting bounds, and each setting has its cache."""
-    source = "".join(p.read_text() for p in Path(packstore.__file__).parent.rglob("*.py"))
-    for name in config.DEFAULTS["cache"]:
-        if name.endswith("_nbytes"):
-            assert f'LRU("{name.removesuffix("_nbytes")}")' in source, name
+    made = [
+        name
+        for p in Path(packstore.__file__).parent.rglob("*.py")
+        for name in re.findall(r"^\w+ = \w+LRU\((.*?)\)", p.read_text(), re.M)
+    ]
+    assert sorted(made) == sorted(
+        f'"{k.removesuffix("_nbytes")}"' for k in config.DEFAULTS["cache"] if k.endswith("_nbytes")
+    )
 
 
 def test_works_as_zarrs() -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.boxes import Box, box_shape
-from packstore.storage import Facts, ManifestArray, SelectionReader
+from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
 
 __all__ = ["Concatenated", "Transposed"]
 
 
-class Transposed(SelectionReader):
+class Transposed(BoxReader):
     """Reads an array with its axes permuted, as ``ndarray.transpose(axes)`` does."""
 
     def __init__(self, base: ManifestArray, axes: tuple[int, ...]) -> None:
@@ -31,7 +31,7 @@ class Transposed(SelectionReader):
         return read_box(self.base, tuple(box)).transpose(self.axes)
 
 
-class Concatenated(SelectionReader):
+class Concatenated(BoxReader):
     """Reads arrays that lie side by side along one axis; only those that the box touches.
 
     Parameters

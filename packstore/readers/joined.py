@@ -19,7 +19,7 @@ from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, locate
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import Fingerprint
-from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup
+from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage
 
 __all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all"]
 
@@ -164,7 +164,7 @@ class MultiLocation:
             shape=self.shape,
             dtype=self.dtype,
             chunk_shape=chunk,
-            storage=DelegatedManifest(self.reader()),
+            storage=ReaderStorage(self.reader()),
             fill_value=first.fill_value,
             attributes=first.attributes,
         )

@@ -18,7 +18,7 @@ from packstore.readers.pickle.arrays import Refused, dtype_of, plain_text
 from packstore.readers.pickle.machine import run
 from packstore.readers.pickle.values import Pairs
 from packstore.source import DirectorySource, FileSource, Source
-from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup, regroup
+from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage, regroup
 
 __all__ = ["read", "sniff"]
 
@@ -76,7 +76,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
                 shape=shape,
                 dtype=dtype,
                 chunk_shape=_chunk_shape(lengths, axis, dtype, chunks),
-                storage=DelegatedManifest(Concatenated(parts, starts, axis, dtype)),
+                storage=ReaderStorage(Concatenated(parts, starts, axis, dtype)),
             )
         }
     )

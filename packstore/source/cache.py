@@ -12,7 +12,7 @@ from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Array
 from packstore.source import Fingerprint
 
-__all__ = ["CHUNKS", "ByteLRU", "FileLRU"]
+__all__ = ["CHUNKS", "GZIP", "HEAPS", "MEMBERS", "PICKLES", "SHARDS", "TEXT", "ByteLRU", "FileLRU"]
 
 
 class _Arrays:
@@ -154,5 +154,11 @@ class FileLRU(_Arrays):
         return path
 
 
-# Decoded chunks that a crop only partly used, so that neighbouring crops do not decode them again.
-CHUNKS = ByteLRU("chunks")
+# All memory that packstore keeps; the budgets are those of `packstore.config`.
+CHUNKS = ByteLRU("chunks")  # decoded chunks of which a crop used a part, so that neighbouring crops do not decode them
+SHARDS = ByteLRU("shards")  # indexes of zarr shards
+HEAPS = ByteLRU("heaps")  # where the objects of collections of HDF5's global heap lie
+MEMBERS = FileLRU("members")  # inflated npz members, or blocks of them
+TEXT = FileLRU("text")  # parsed blocks of text files
+GZIP = FileLRU("gzip")  # inflated stretches of gzipped text
+PICKLES = FileLRU("pickle")  # arrays that pickles hold as text

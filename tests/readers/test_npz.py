@@ -31,9 +31,9 @@ from packstore.errors import (
 from packstore.readers import npz
 from packstore.readers.npz import blocks, inflate
 from packstore.readers.npz.blocks import BlockIndex, IndexedMember, StreamedMember
-from packstore.readers.npz.inflate import CACHE, DecodedMember
+from packstore.readers.npz.inflate import DecodedMember
 from packstore.source import FileSource, RemoteSource, open_source
-from packstore.source.cache import FileLRU
+from packstore.source.cache import MEMBERS
 from packstore.storage import ManifestArray, ManifestGroup
 from packstore.storage.read import read_box
 from packstore.testing.readers import ReaderTests, assert_same, example
@@ -41,9 +41,9 @@ from packstore.testing.readers import ReaderTests, assert_same, example
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
-    CACHE.clear()
+    MEMBERS.clear()
     yield
-    CACHE.clear()
+    MEMBERS.clear()
 
 
 class TestStored(ReaderTests):
@@ -488,7 +488,7 @@ def test_any_damage_is_an_error_of_ours_or_harmless(
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.sampled_from([0, 1, 255]) | st.integers(0, 255))
     path.write_bytes(raw[: data.draw(st.sampled_from([len(raw), len(raw) - 1, len(raw) // 2]))])
-    CACHE.clear()
+    MEMBERS.clear()
     try:
         group = manifest(path)
         for name in group.arrays:
@@ -574,7 +574,7 @@ def test_a_crop_decodes_only_its_blocks(tmp_path: Path, monkeypatch: pytest.Monk
     decoded: list[int] = []
     original = IndexedMember.decode_block
     monkeypatch.setattr(IndexedMember, "decode_block", lambda self, i: (decoded.append(i), original(self, i))[1])
-    CACHE.clear()
+    MEMBERS.clear()
     assert_same(array[20], ARRAY[20])  # bytes 4928 to 5168
     assert decoded == [4, 5]
 
@@ -612,7 +612,7 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("cached", [True, False])
 def test_large_members(tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not cached:
-        monkeypatch.setattr(blocks, "CACHE", FileLRU(0))
+        monkeypatch.setattr(blocks, "MEMBERS", FileLRU(0))
     array = np.repeat(ARRAY, 5, 0)
     np.savez_compressed(tmp_path / "x.npz", a=array)
     group = manifest(tmp_path / "x.npz")

@@ -16,7 +16,7 @@ import pytest
 import packstore
 from packstore.errors import ChecksumError, CorruptDataError, OptionError
 from packstore.readers.npz import blocks as member_blocks
-from packstore.readers.npz.inflate import CACHE
+from packstore.source.cache import MEMBERS
 from packstore.testing.readers import assert_same
 from packstore.writers import dask_blocks, npz, zip_file
 from packstore.writers.items import Item
@@ -24,7 +24,7 @@ from packstore.writers.items import Item
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
-    CACHE.clear()
+    MEMBERS.clear()
 
 
 def masks() -> np.ndarray:

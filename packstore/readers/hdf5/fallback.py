@@ -27,7 +27,7 @@ from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.types.stored import StoredType
 from packstore.source import Source
 from packstore.source.cache import CHUNKS
-from packstore.storage import Facts, ManifestArray, SelectionReader
+from packstore.storage import BoxReader, Facts, ManifestArray
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.guard import ElementCheck
@@ -85,7 +85,7 @@ def _entry(source: Source) -> _Entry:
     return found
 
 
-class H5Fallback(SelectionReader):
+class H5Fallback(BoxReader):
     """Boxes of one dataset, through h5py.
 
     Parameters

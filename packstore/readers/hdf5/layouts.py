@@ -17,7 +17,7 @@ from packstore.readers.hdf5.guard import ElementCheck, check_chunks
 from packstore.readers.hdf5.links import text
 from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.source import ByteSpace, FileSource, InlineBytes, Segments
-from packstore.storage import MISSING, DelegatedManifest, GridStorage, Storage, chunked, contiguous
+from packstore.storage import MISSING, GridStorage, ReaderStorage, Storage, chunked, contiguous
 
 __all__ = ["by_library", "external", "stored_as_is"]
 
@@ -53,7 +53,7 @@ def by_library(ds: Dataset, filters: tuple[FilterSpec, ...], elements: ElementCh
     kept = chunk if filters and ds.described.stored is not None else None
     reader = H5Fallback(ds.source, ds.target.path, ds.described, ds.dims, kept, plugins=plugins, elements=elements)
     chunk_shape = ds.chunks() if chunk is None else chunk + ds.described.extra_shape
-    return DelegatedManifest(reader), tuple(max(n, 1) for n in chunk_shape)
+    return ReaderStorage(reader), tuple(max(n, 1) for n in chunk_shape)
 
 
 def _compact(ds: Dataset) -> Stored:

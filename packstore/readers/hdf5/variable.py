@@ -21,7 +21,7 @@ from packstore.readers.hdf5.types import describe_type
 from packstore.readers.hdf5.types.disk import disk_type
 from packstore.readers.hdf5.types.stored import StoredType
 from packstore.readers.hdf5.vlen import FILL, Element, VlenReader
-from packstore.storage import DelegatedManifest, ManifestArray
+from packstore.storage import ManifestArray, ReaderStorage
 
 __all__ = ["describe_variable"]
 
@@ -56,7 +56,7 @@ def describe_variable(ds: Dataset, filters: tuple[FilterSpec, ...]) -> Stored:
         return by_library(ds, filters, ElementCheck(references, kind, session.heaps))
     missing = b"" if ds.fill is None else ds.fill
     reader = VlenReader(ds.name, references, session.heaps, element, missing)
-    return DelegatedManifest(reader), chunk_shape
+    return ReaderStorage(reader), chunk_shape
 
 
 def _element(tid: h5t.TypeID) -> Element | None:

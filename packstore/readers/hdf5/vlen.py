@@ -11,7 +11,7 @@ import numpy.typing as npt
 from packstore.errors import CorruptDataError, message
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.problems import Damaged
-from packstore.storage import Facts, ManifestArray, SelectionReader
+from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def texts(parts: list[bytes]) -> list[bytes]:
     return [p.partition(b"\0")[0] for p in parts] if b"\0" in b"".join(parts) else parts
 
 
-class VlenReader(SelectionReader):
+class VlenReader(BoxReader):
     """Boxes of a dataset of variable-length elements.
 
     Parameters

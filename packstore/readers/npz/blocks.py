@@ -30,8 +30,9 @@ from packstore.codecs.checksums import crc32
 from packstore.codecs.decompress import Limit, decode_deflate
 from packstore.errors import PackstoreError
 from packstore.readers.npz.directory import DEFLATED, ZipMember
-from packstore.readers.npz.inflate import CACHE, DecodedMember, check_crc, corrupt, feed_decoder
+from packstore.readers.npz.inflate import DecodedMember, check_crc, corrupt, feed_decoder
 from packstore.source import ByteSpace, Source
+from packstore.source.cache import MEMBERS
 
 __all__ = ["EXTRA_ID", "MAX_BLOCKS", "BlockIndex", "IndexedMember", "StreamedMember", "open_member"]
 
@@ -123,10 +124,10 @@ class _BlockedMember(DecodedMember):
 
     def block(self, i: int) -> U8:
         """Decoded block `i`, from the cache or the file."""
-        found = CACHE.get(self.source.fingerprint, (self.start, i))
+        found = MEMBERS.get(self.source.fingerprint, (self.start, i))
         if found is None:
             found = self.decode_block(i)
-            CACHE.put(self.source.fingerprint, (self.start, i), found)
+            MEMBERS.put(self.source.fingerprint, (self.start, i), found)
         return found
 
     def decode_block(self, i: int) -> U8:

@@ -25,9 +25,9 @@ from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipMember
 from packstore.source import ByteSpace, RangeReads, Source
-from packstore.source.cache import FileLRU
+from packstore.source.cache import MEMBERS
 
-__all__ = ["CACHE", "DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder"]
+__all__ = ["DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder"]
 
 U8 = npt.NDArray[np.uint8]
 FEED_NBYTES = 1 << 16
@@ -41,9 +41,6 @@ class Decompressor(Protocol):
 
     def decompress(self, data: Any, max_length: int, /) -> bytes:
         """At most `max_length` decoded bytes."""
-
-
-CACHE = FileLRU("members")
 
 
 class DecodedMember(RangeReads):
@@ -101,14 +98,14 @@ class DecodedMember(RangeReads):
 
     def view(self) -> U8:
         self.source.check()
-        found = CACHE.get(self.source.fingerprint, self.start)
+        found = MEMBERS.get(self.source.fingerprint, self.start)
         if found is not None:
             return found
         with self._lock:
-            found = CACHE.get(self.source.fingerprint, self.start)
+            found = MEMBERS.get(self.source.fingerprint, self.start)
             if found is None:
                 found = self._decode()
-                CACHE.put(self.source.fingerprint, self.start, found)
+                MEMBERS.put(self.source.fingerprint, self.start, found)
             return found
 
     def _decode(self) -> U8:

@@ -15,7 +15,7 @@ from packstore.readers.pickle.arrays import DecodedText, Elements, Refused, arra
 from packstore.readers.pickle.machine import parses, run
 from packstore.readers.pickle.values import Blob, Call, Global, Pairs
 from packstore.source import ByteSpace, DirectorySource, InlineBytes, Source
-from packstore.storage import DelegatedManifest, ManifestArray, ManifestGroup, contiguous, regroup
+from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage, contiguous, regroup
 
 __all__ = ["read", "sniff"]
 
@@ -239,7 +239,7 @@ class _Walker:
             shape=shape,
             dtype=found.dtype,
             chunk_shape=regroup(shape, found.dtype.itemsize, "C", chunks),
-            storage=DelegatedManifest(Transposed(self.contiguous(found, None), found.axes)),
+            storage=ReaderStorage(Transposed(self.contiguous(found, None), found.axes)),
         )
 
     def contiguous(self, found: Elements, chunks: Any) -> ManifestArray:

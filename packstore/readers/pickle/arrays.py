@@ -20,7 +20,7 @@ from packstore.readers.npy.header import check_shape, unsupported_dtype
 from packstore.readers.pickle.machine import run
 from packstore.readers.pickle.values import Blob, Call, Cursor, Global, Opaque, Pairs, text_blob
 from packstore.source import ByteSpace, RangeReads, Source
-from packstore.source.cache import FileLRU
+from packstore.source.cache import PICKLES
 
 __all__ = ["DecodedText", "Elements", "Refused", "array_of", "dtype_of", "follow_joblib", "plain_text", "what_is"]
 
@@ -39,7 +39,6 @@ _ARRAY_TYPES = {
 _JOBLIB = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _CODE = re.compile(r"[?bhilqpuBHILQPefdgFDGSaUVOMmcs][0-9]{0,9}\Z")
 _LATIN1 = ("latin1", "latin-1")
-CACHE = FileLRU("pickle")
 
 
 class Refused(Exception):
@@ -139,7 +138,7 @@ class DecodedText(RangeReads):
 
     def view(self) -> U8:
         self.source.check()
-        found = CACHE.get(self.source.fingerprint, self.blob)
+        found = PICKLES.get(self.source.fingerprint, self.blob)
         if found is None:
             try:
                 data = _decode(bytes(self.source.pread(self.blob.offset, self.blob.nbytes)), self.blob.coding)
@@ -152,7 +151,7 @@ class DecodedText(RangeReads):
                     message("decoding array data of", self.name, expected=f"{self.nbytes} bytes", got=len(data))
                 )
             found = np.frombuffer(data, np.uint8)
-            CACHE.put(self.source.fingerprint, self.blob, found)
+            PICKLES.put(self.source.fingerprint, self.blob, found)
         return found
 
 

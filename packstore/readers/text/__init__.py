@@ -14,15 +14,13 @@ from packstore.readers.npy.header import as_dtype
 from packstore.readers.text.gz import GZIP_MAGIC, GzipSpace, gunzip_head
 from packstore.readers.text.lines import RowIndex, first_row, index_rows
 from packstore.source import DirectorySource, Source
-from packstore.source.cache import FileLRU
-from packstore.storage import DelegatedManifest, Facts, ManifestArray, ManifestGroup, SelectionReader, regroup
+from packstore.source.cache import TEXT
+from packstore.storage import BoxReader, Facts, ManifestArray, ManifestGroup, ReaderStorage, regroup
 
 __all__ = ["TextReader", "read", "sniff"]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".dat", ".asc")
 PIECE_NBYTES = 4 << 20
-# Parsed blocks, so that neighbouring crops do not parse them again.
-CACHE = FileLRU("text")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f")) + b"\x7f"
 
 
@@ -129,7 +127,7 @@ def read(
     reader.axes = _kept_axes(shape, ndmin)
     shape = tuple(shape[axis] for axis in reader.axes)
     return ManifestGroup(
-        {"": ManifestArray(shape, element, regroup(shape, element.itemsize, "C", chunks), DelegatedManifest(reader))}
+        {"": ManifestArray(shape, element, regroup(shape, element.itemsize, "C", chunks), ReaderStorage(reader))}
     )
 
 
@@ -179,7 +177,7 @@ def _guess_delimiter(row: bytes, dtype: np.dtype[Any]) -> str | None:
     return "\t" if b"\t" in row and (dtype.kind in "SU" or dtype.names is not None) else None
 
 
-class TextReader(SelectionReader):
+class TextReader(BoxReader):
     """Parses the blocks that a selection touches."""
 
     columns = 1
@@ -223,12 +221,12 @@ class TextReader(SelectionReader):
         """Block `i` as (rows, columns)."""
         start, stop, rows, line = self.index.block(i)
         fingerprint, key = self.source.fingerprint, (self.key, start, stop)
-        found = CACHE.get(fingerprint, key)
+        found = TEXT.get(fingerprint, key)
         if found is None:
             # The index counts a line end that the last line may lack.
             raw = bytes(self.space.pread(start, min(stop, self.space.nbytes) - start))
             found = self.parse(raw, rows, line)
-            CACHE.put(fingerprint, key, found)
+            TEXT.put(fingerprint, key, found)
         return found
 
     def parse(self, raw: bytes, rows: int, line: int) -> npt.NDArray[Any]:

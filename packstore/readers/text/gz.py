@@ -14,15 +14,13 @@ from packstore.codecs.decompress import GzipStream
 from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, TruncatedFileError, message
 from packstore.source import RangeReads, Source
-from packstore.source.cache import FileLRU
+from packstore.source.cache import GZIP
 
 __all__ = ["GZIP_MAGIC", "GzipSpace", "gunzip_head"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 FEED_NBYTES = 1 << 14
 SPAN_NBYTES = 2 << 20
-# Keeps decoded spans, because a span holds several blocks of text.
-CACHE = FileLRU("gzip")
 
 
 class GzipSpace(RangeReads):
@@ -89,10 +87,10 @@ class GzipSpace(RangeReads):
         return data[at : at + nbytes]
 
     def _span(self, i: int) -> bytes:
-        found = CACHE.get(self.source.fingerprint, i)
+        found = GZIP.get(self.source.fingerprint, i)
         if found is None:
             found = np.frombuffer(self._read(self._states[i].copy()), np.uint8)
-            CACHE.put(self.source.fingerprint, i, found)
+            GZIP.put(self.source.fingerprint, i, found)
         return found.tobytes()
 
     def view(self) -> None:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from packstore.core.boxes import Box
 from packstore.readers.zarr.nodes import Node
 from packstore.readers.zarr.sizes import facts_of_node
-from packstore.storage import DelegatedManifest, Facts, ManifestArray, SelectionReader
+from packstore.storage import BoxReader, Facts, ManifestArray, ReaderStorage
 
 __all__ = ["ZarrReader", "describe"]
 
 
-class ZarrReader(SelectionReader):
+class ZarrReader(BoxReader):
     """Reads boxes through ``zarr.open_array``."""
 
     def __init__(self, node: Node) -> None:
@@ -67,7 +67,7 @@ def describe(node: Node) -> ManifestArray:
         tuple(array.shape),
         np.dtype(array.dtype),
         chunks,
-        DelegatedManifest(reader),
+        ReaderStorage(reader),
         fill_value=array.fill_value,
         attributes=dict(array.attrs),
         dimension_names=getattr(metadata, "dimension_names", None),

@@ -17,7 +17,7 @@ from packstore.codecs.decompress import Limit
 from packstore.core.boxes import Box, box_shape, touched
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.byte_codecs import BYTE_CODECS
-from packstore.source.cache import ByteLRU
+from packstore.source.cache import SHARDS
 from packstore.storage.stored import Stored
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ __all__ = ["Sharded"]
 
 Array = npt.NDArray[Any]
 
-INDEXES = ByteLRU("shards")
 _EMPTY = 2**64 - 1
 
 
@@ -137,7 +136,7 @@ class Sharded:
     def _index(self, stored: Stored) -> npt.NDArray[np.uint64]:
         key = stored.key
         if key is not None:
-            found = INDEXES.get(key, self)
+            found = SHARDS.get(key, self)
             if found is not None:
                 return found
         size = self.index_nbytes
@@ -159,7 +158,7 @@ class Sharded:
         entries = data.view(">u8" if self.index_big_endian else "<u8").astype(np.uint64)
         index = entries.reshape(*self.grid_shape, 2)
         if key is not None:
-            INDEXES.put(key, self, index)
+            SHARDS.put(key, self, index)
         return index
 
 

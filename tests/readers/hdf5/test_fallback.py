@@ -14,7 +14,7 @@ import pytest
 from packstore.errors import CorruptDataError, FormatError, StaleFileError
 from packstore.readers.hdf5 import fallback, read
 from packstore.source import FileSource, open_source
-from packstore.storage import DelegatedManifest, ManifestArray
+from packstore.storage import ManifestArray, ReaderStorage
 from packstore.storage.read import read_box
 
 
@@ -28,7 +28,7 @@ def text_file(path: Path, n: int = 50) -> Path:
 
 
 def read_text(array: ManifestArray, start: int, stop: int) -> list[bytes]:
-    assert isinstance(array.storage, DelegatedManifest)
+    assert isinstance(array.storage, ReaderStorage)
     assert isinstance(array.storage.reader, fallback.H5Fallback)
     return list(read_box(array, (slice(start, stop, 1),))["text"].tolist())
 
@@ -41,7 +41,7 @@ def test_a_filter_that_only_a_plugin_decodes(tmp_path: Path, check: Any) -> None
     with h5py.File(path, "w") as f:
         f.create_dataset("zfp", data=data, chunks=(3, 4), **hdf5plugin.Zfp(reversible=True))
     found = check(path)
-    assert isinstance(found.arrays["zfp"].storage, DelegatedManifest)
+    assert isinstance(found.arrays["zfp"].storage, ReaderStorage)
     assert found.arrays["zfp"].chunk_shape == (3, 4)
 
 

@@ -23,7 +23,7 @@ from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
 from packstore.readers.hdf5.guard import chunks as chunk_checks
 from packstore.readers.hdf5.problems import Damaged
 from packstore.source import FileSource
-from packstore.storage import DelegatedManifest
+from packstore.storage import ReaderStorage
 from packstore.storage.places import TablePlaces
 from packstore.storage.read import read_box
 
@@ -286,7 +286,7 @@ def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch
         raise Damaged("for the test")
 
     monkeypatch.setattr("packstore.readers.hdf5.layouts.chunk_table", bad)
-    assert isinstance(check(path).arrays["x"].storage, DelegatedManifest)
+    assert isinstance(check(path).arrays["x"].storage, ReaderStorage)
 
 
 def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from packstore.errors import CorruptDataError, StaleFileError, UnsupportedError
 from packstore.readers.hdf5 import read
 from packstore.readers.hdf5.virtual.reader import VirtualReader, converter
 from packstore.source import FileSource
-from packstore.storage import DelegatedManifest
+from packstore.storage import ReaderStorage
 from packstore.storage.read import read_box
 
 UNLIMITED = h5s.UNLIMITED
@@ -78,7 +78,7 @@ def test_tiles_gaps_strides_and_other_ranks(sources: Path, check: Any) -> None:
         virtual(f, "overlapping", (15,), overlapping)
     found = check(path, allow_external=True)
     assert len(found.arrays) == 9
-    assert all(isinstance(a.storage, DelegatedManifest) for a in found.arrays.values())
+    assert all(isinstance(a.storage, ReaderStorage) for a in found.arrays.values())
     assert found.arrays["rows"].chunk_shape == (1, 10)
 
 
@@ -303,6 +303,6 @@ def test_the_reader_says_what_it_reads(sources: Path) -> None:
     with h5py.File(path, "w", libver="latest") as f:
         virtual(f, "x", (10,), [(None, "s0.h5", "d", (10,), None)])
     storage = read(FileSource(path), allow_external=True).arrays["x"].storage
-    assert isinstance(storage, DelegatedManifest)
+    assert isinstance(storage, ReaderStorage)
     assert isinstance(storage.reader, VirtualReader)
     assert storage.reader.name == f"{path}[x]"

@@ -16,7 +16,7 @@ from packstore.readers.hdf5 import read
 from packstore.readers.hdf5.fallback import H5Fallback
 from packstore.readers.hdf5.vlen import VlenReader
 from packstore.source import FileSource, open_source
-from packstore.storage import DelegatedManifest, ManifestArray
+from packstore.storage import ManifestArray, ReaderStorage
 from packstore.storage.read import read_box
 
 WORDS = np.array([["", "a", "déjà"], ["vu" * 3000, "x" * 7, "x" * 8], ["1", "", "3"], ["4", "5", "6" * 90]], object)
@@ -30,7 +30,7 @@ def sequences(dtype: Any, n: int = 12) -> np.ndarray[Any, Any]:
 
 
 def reader_of(array: ManifestArray) -> Any:
-    assert isinstance(array.storage, DelegatedManifest)
+    assert isinstance(array.storage, ReaderStorage)
     return array.storage.reader
 
 

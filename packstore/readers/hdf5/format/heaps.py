@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from packstore.readers.hdf5.format.collection import HEADER_NBYTES, PREFIX, parse
 from packstore.readers.hdf5.problems import Damaged
-from packstore.source.cache import ByteLRU
+from packstore.source.cache import HEAPS
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.format.place import Place
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Heaps"]
 
-# The tables of the collections that were read last.
-_CACHE = ByteLRU("heaps")
 # Up to this many elements are looked up one by one; more are first looked for where they would lie in a row.
 _FEW = 32
 # Objects are read together with the bytes between them, as long as the latter are not many more than the objects' own.
@@ -85,7 +83,7 @@ class Heaps:
     def _table(self, address: int) -> I64:
         """Objects of the collection at `address`: places in the file."""
         key = (id(self), address)
-        found: I64 | None = _CACHE.get(key, self)
+        found: I64 | None = HEAPS.get(key, self)
         if found is None:
             start, nbytes = self._extent(address)
             try:
@@ -93,7 +91,7 @@ class Heaps:
             except Damaged as why:
                 raise Damaged(f"a damaged global heap at address {address}: {why}") from None
             found[found[:, 0] > 0] += start
-            _CACHE.put(key, self, found)
+            HEAPS.put(key, self, found)
         return found
 
     def _extent(self, address: int) -> tuple[int, int]:

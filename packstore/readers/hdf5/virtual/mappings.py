@@ -18,7 +18,7 @@ from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.types.empty import empty_element
 from packstore.readers.hdf5.virtual.reader import SourcePart, SourceRef, VirtualReader
 from packstore.readers.hdf5.virtual.selections import UNLIMITED, clip_elements, clip_extent, selection_of
-from packstore.storage import DelegatedManifest, ManifestArray, regroup
+from packstore.storage import ManifestArray, ReaderStorage, regroup
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context
@@ -96,7 +96,7 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
         chunk_shape = _chunk_shape(ds.shape, len(dims), ds.described.dtype, mappings)
     else:
         chunk_shape = ds.chunks()
-    return finish(ds, DelegatedManifest(reader), chunk_shape)
+    return finish(ds, ReaderStorage(reader), chunk_shape)
 
 
 def _name(name: Any) -> str:

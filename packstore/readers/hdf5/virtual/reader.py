@@ -18,7 +18,7 @@ from packstore.core.threads import ForkSafeLock, run_all
 from packstore.errors import CorruptDataError, UnsupportedError, message
 from packstore.readers.hdf5.virtual.selections import Picked, Points, Product, Run, cover, overlap, pick
 from packstore.source import FileSource
-from packstore.storage import Facts, ManifestArray, SelectionReader
+from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class SourcePart:
     ref: SourceRef
 
 
-class VirtualReader(SelectionReader):
+class VirtualReader(BoxReader):
     """Boxes of a virtual dataset.
 
     Notes

@@ -6,10 +6,10 @@ from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.storage.array import Facts, ManifestArray, Storage
 
-__all__ = ["DelegatedManifest", "SelectionReader"]
+__all__ = ["ReaderStorage", "BoxReader"]
 
 
-class SelectionReader:
+class BoxReader:
     """Reads boxes of one array. A subclass gives `read`, thread safe and safe across forks."""
 
     def read(self, selection: Box) -> Array:
@@ -28,7 +28,7 @@ class SelectionReader:
         return None
 
 
-class DelegatedManifest(Storage):
+class ReaderStorage(Storage):
     """A reader of boxes in the place of byte ranges.
 
     Parameters
@@ -37,7 +37,7 @@ class DelegatedManifest(Storage):
         Reads each box, and answers for the array.
     """
 
-    def __init__(self, reader: SelectionReader) -> None:
+    def __init__(self, reader: BoxReader) -> None:
         self.reader = reader
 
     def read(self, array: ManifestArray, box: Box) -> Array:
