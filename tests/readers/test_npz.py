@@ -33,7 +33,7 @@ from packstore.readers.npz import blocks, inflate
 from packstore.readers.npz.blocks import BlockIndex, IndexedMember, StreamedMember
 from packstore.readers.npz.inflate import DecodedMember
 from packstore.source import FileSource, RemoteSource, open_source
-from packstore.source.cache import MEMBERS
+from packstore.source.cache import MEMBERS, FileLRU
 from packstore.storage import ManifestArray, ManifestGroup
 from packstore.storage.read import read_box
 from packstore.testing.readers import ReaderTests, assert_same, example
