@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from packstore.core.typing import Array
+
 __all__ = ["comparable", "first_difference"]
 
-Array = npt.NDArray[Any]
 
 _TEXT = "SUTO"
 

@@ -6,12 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from packstore.core.typing import Bytes
 
-__all__ = ["U8", "ByteSpace", "Fingerprint", "RangeReads"]
-
-U8 = npt.NDArray[np.uint8]
+__all__ = ["ByteSpace", "Fingerprint", "RangeReads"]
 
 
 class Fingerprint(NamedTuple):
@@ -37,7 +34,7 @@ class RangeReads:
         """How the bytes are stored where that is not as they are: a layout, names of codecs, the stored bytes."""
         return None
 
-    def read_ranges(self: ByteSpace, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
+    def read_ranges(self: ByteSpace, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
         """The bytes of each ``(offset, nbytes)``, in that order."""
         return [self.pread(offset, nbytes) for offset, nbytes in ranges]
 
@@ -57,14 +54,14 @@ class ByteSpace(Protocol):
     def gap_nbytes(self) -> int:
         """Bytes that are worth reading over, to save a read."""
 
-    def pread(self, offset: int, nbytes: int) -> bytes | U8:
+    def pread(self, offset: int, nbytes: int) -> bytes | Bytes:
         """Exactly `nbytes` bytes at `offset`, as bytes or as a read-only uint8 array."""
 
     def decoded_from(self) -> tuple[str, tuple[str, ...], int] | None:
         """How the bytes are stored where that is not as they are: a layout, names of codecs, the stored bytes."""
 
-    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
         """The bytes of each ``(offset, nbytes)``, as `pread` gives them, in that order."""
 
-    def view(self) -> U8 | None:
+    def view(self) -> Bytes | None:
         """All bytes as a read-only uint8 array without a copy, or None where that is not possible."""

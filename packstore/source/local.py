@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.threads import ForkSafeLock
+from packstore.core.typing import Bytes
 from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import U8, Fingerprint, RangeReads
+from packstore.source.base import Fingerprint, RangeReads
 
 __all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle"]
 
@@ -47,7 +48,7 @@ class Handle:
     def __init__(self, path: str) -> None:
         # Set by each use, cleared when the handle is passed over for eviction once.
         self.used = False
-        self.array: U8 | None = None
+        self.array: Bytes | None = None
         # Shaped views of the mapping, kept by their users under a key of their own; they go when the handle goes.
         self.views: dict[object, npt.NDArray[Any]] = {}
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -230,7 +231,7 @@ class FileSource(RangeReads):
             data = b"".join(parts)
         return data
 
-    def view(self) -> U8:
+    def view(self) -> Bytes:
         """The whole file as a read-only uint8 array over a shared mapping; no copy, no read."""
         handle = self.check()
         array = handle.array

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from packstore.core.typing import Bytes
 from packstore.errors import TruncatedFileError, message
-from packstore.source.base import U8, ByteSpace, RangeReads
+from packstore.source.base import ByteSpace, RangeReads
 
 __all__ = ["InlineBytes", "Segments"]
 
@@ -15,7 +16,7 @@ class InlineBytes(RangeReads):
 
     __slots__ = ("array", "name")
 
-    def __init__(self, data: bytes | U8, name: str) -> None:
+    def __init__(self, data: bytes | Bytes, name: str) -> None:
         array = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
         if array.flags.writeable:
             array = array.view()
@@ -27,14 +28,14 @@ class InlineBytes(RangeReads):
     def nbytes(self) -> int:
         return int(self.array.nbytes)
 
-    def pread(self, offset: int, nbytes: int) -> U8:
+    def pread(self, offset: int, nbytes: int) -> Bytes:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise TruncatedFileError(
                 message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
             )
         return self.array[offset : offset + nbytes]
 
-    def view(self) -> U8:
+    def view(self) -> Bytes:
         return self.array
 
 
@@ -56,7 +57,7 @@ class Segments(RangeReads):
         self._starts = np.concatenate([[0], np.cumsum([n for _, _, n in pieces], dtype=np.int64)])
         self.nbytes = int(self._starts[-1])
 
-    def pread(self, offset: int, nbytes: int) -> U8:
+    def pread(self, offset: int, nbytes: int) -> Bytes:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise TruncatedFileError(
                 message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)

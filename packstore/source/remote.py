@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from packstore import config
+from packstore.core.typing import Bytes
 from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import U8, Fingerprint, RangeReads
+from packstore.source.base import Fingerprint, RangeReads
 
 __all__ = ["RemoteSource", "join_ranges"]
 
@@ -92,7 +93,7 @@ class RemoteSource(RangeReads):
             )
         return data
 
-    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | U8]:
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
         """The bytes of each ``(offset, nbytes)``, in that order.
 
         Raises
@@ -107,7 +108,7 @@ class RemoteSource(RangeReads):
         if len(ranges) < 2:
             return [self.pread(*each) for each in ranges]
         joined = join_ranges(ranges, int(config.get("remote.gap_nbytes")), self.MAX_REQUEST_NBYTES)
-        found: list[bytes | U8] = [b""] * len(ranges)
+        found: list[bytes | Bytes] = [b""] * len(ranges)
 
         def fetch(item: tuple[int, int, list[int]]) -> None:
             start, stop, members = item

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal
 
 import hypothesis.strategies as st
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 import packstore
+from packstore.core.typing import Array
 from packstore.errors import StaleFileError, UnsupportedError
 from packstore.readers import READERS
 from packstore.readers.find import locate
@@ -28,7 +28,6 @@ from packstore.views.zarr.dtypes import names
 
 __all__ = ["DTYPES", "SELECTIONS", "SHAPES", "ReaderTests", "assert_same", "example"]
 
-Array = npt.NDArray[Any]
 Order = Literal["C", "F"]
 
 NESTED = [("a", "<i2"), ("b", [("x", ">f4"), ("y", "S3")]), ("c", "u1", (2, 2))]

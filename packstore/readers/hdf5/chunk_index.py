@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.hdf5 import FilterSpec
+from packstore.core.typing import U64
 from packstore.readers.hdf5.chunk_list import Collector, spread
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.format.header import B_TREE_V1, EXTENSIBLE_ARRAY
@@ -27,7 +28,6 @@ from packstore.storage import MISSING
 
 __all__ = ["ChunkTable", "chunk_table"]
 
-U64 = npt.NDArray[np.uint64]
 # A grid may be this much larger than the number of stored chunks before a table of it would waste memory.
 _FREE_CELLS = 1 << 20
 _CELLS_PER_CHUNK = 64

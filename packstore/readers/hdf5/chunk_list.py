@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.hdf5 import FilterSpec
+from packstore.core.typing import U64
 from packstore.errors import CorruptDataError
 from packstore.readers.hdf5.guard import check_ranges
 from packstore.readers.hdf5.problems import Damaged
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Collector", "spread"]
 
-U64 = npt.NDArray[np.uint64]
 _BATCH = 4096
 
 

@@ -12,16 +12,16 @@ import contextlib
 import math
 import os
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 from h5py import h5d, h5o, h5s
 
 from packstore.codecs.hdf5.registry import FILTERS
 from packstore.core.boxes import box_shape, touched
 from packstore.core.threads import ForkSafeLock
+from packstore.core.typing import Array
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.types.stored import StoredType
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["H5Fallback"]
 
-Array = npt.NDArray[Any]
 MAX_OPEN = 8
 # A box out of at most this many chunks goes through the cache of decoded chunks.
 FEW_CHUNKS = 16

@@ -6,8 +6,8 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from packstore.core.typing import Array
 from packstore.errors import CorruptDataError, message
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.problems import Damaged
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FILL", "Element", "VlenReader", "texts"]
 
-Array = npt.NDArray[Any]
 # The number of elements that are resolved at once.
 BATCH = 1 << 16
 # The index in the reference of an element that was never written; the indices of objects have 16 bits.

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.codecs.checksums import crc32
 from packstore.codecs.decompress import Limit, decode_deflate
+from packstore.core.typing import Bytes
 from packstore.errors import PackstoreError
 from packstore.readers.npz.directory import DEFLATED, ZipMember
 from packstore.readers.npz.inflate import DecodedMember, check_crc, corrupt, feed_decoder
@@ -36,7 +36,6 @@ from packstore.source.cache import MEMBERS
 
 __all__ = ["EXTRA_ID", "MAX_BLOCKS", "BlockIndex", "IndexedMember", "StreamedMember", "open_member"]
 
-U8 = npt.NDArray[np.uint8]
 
 EXTRA_ID = 0x6B70
 _HEAD = struct.Struct("<4sLQL")
@@ -104,7 +103,7 @@ class _BlockedMember(DecodedMember):
 
     block_nbytes: int
 
-    def pread(self, offset: int, nbytes: int) -> U8:
+    def pread(self, offset: int, nbytes: int) -> Bytes:
         self.check_range(offset, nbytes)
         self.source.check()
         if nbytes == 0:
@@ -119,10 +118,10 @@ class _BlockedMember(DecodedMember):
             out[lo - offset : hi - offset] = self.block(i)[lo - i * size : hi - i * size]
         return out
 
-    def view(self) -> U8 | None:  # type: ignore[override]  # a ByteSpace may have no view; the whole member has one
+    def view(self) -> Bytes | None:  # type: ignore[override]  # a ByteSpace may have no view; the whole member has one
         return None
 
-    def block(self, i: int) -> U8:
+    def block(self, i: int) -> Bytes:
         """Decoded block `i`, from the cache or the file."""
         found = MEMBERS.get(self.source.fingerprint, (self.start, i))
         if found is None:
@@ -130,7 +129,7 @@ class _BlockedMember(DecodedMember):
             MEMBERS.put(self.source.fingerprint, (self.start, i), found)
         return found
 
-    def decode_block(self, i: int) -> U8:
+    def decode_block(self, i: int) -> Bytes:
         raise NotImplementedError
 
     def span(self, i: int) -> int:
@@ -158,7 +157,7 @@ class IndexedMember(_BlockedMember):
         # The first block's own checksum covers the header.
         return self
 
-    def decode_block(self, i: int) -> U8:
+    def decode_block(self, i: int) -> Bytes:
         # A final empty block ends the piece as a stream of its own, which libdeflate insists on.
         data = self.source.pread(self.start + int(self.offsets[i]), self.index.stored_nbytes[i]) + b"\x03\x00"
         out = decode_deflate(data, Limit(self.span(i), True), None, f"block {i} of {self.name}")
@@ -188,7 +187,7 @@ class StreamedMember(_BlockedMember):
         # State before each block that the front has passed: the decoder and how much it has been fed.
         self._states: list[tuple[Any, int]] = []
 
-    def decode_block(self, i: int) -> U8:
+    def decode_block(self, i: int) -> Bytes:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
@@ -201,7 +200,7 @@ class StreamedMember(_BlockedMember):
             decoder = decoder.copy()
         return self._run(decoder, at, self.span(i))[0]
 
-    def _advance(self) -> U8:
+    def _advance(self) -> Bytes:
         """Decode the next block and remember the state before it."""
         i = len(self._states)
         before = self._front.copy(), self._at
@@ -219,7 +218,7 @@ class StreamedMember(_BlockedMember):
         self._states.append(before)
         return out
 
-    def _run(self, decoder: Any, at: int, nbytes: int, *, exact: bool = True) -> tuple[U8, int]:
+    def _run(self, decoder: Any, at: int, nbytes: int, *, exact: bool = True) -> tuple[Bytes, int]:
         """The next `nbytes` bytes out of `decoder`, fed from stored byte `at` on; and the stored byte to feed next."""
         out = np.empty(nbytes, np.uint8)
         done = 0

@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.codecs import libraries
 from packstore.codecs.checksums import crc32
 from packstore.codecs.decompress import Limit, decode_deflate
 from packstore.config import cpu_count
 from packstore.core.threads import ForkSafeLock, may_use_threads
+from packstore.core.typing import Bytes
 from packstore.errors import ChecksumError, CorruptDataError, TruncatedFileError, message
 from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipMember
 from packstore.source import ByteSpace, RangeReads, Source
@@ -29,7 +29,6 @@ from packstore.source.cache import MEMBERS
 
 __all__ = ["DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder"]
 
-U8 = npt.NDArray[np.uint8]
 FEED_NBYTES = 1 << 16
 # Bytes into and out of one call of zlib, few enough for the processor's cache; bytes of one CRC-32.
 PIECE_FEED_NBYTES, PIECE_NBYTES, SUMMED_NBYTES = 1 << 18, 1 << 21, 1 << 20
@@ -85,7 +84,7 @@ class DecodedMember(RangeReads):
         method = self.member.method
         return "compressed member", (METHODS.get(method, f"zip method {method}"),), self.member.stored_nbytes
 
-    def pread(self, offset: int, nbytes: int) -> U8:
+    def pread(self, offset: int, nbytes: int) -> Bytes:
         self.check_range(offset, nbytes)
         return self.view()[offset : offset + nbytes]
 
@@ -96,7 +95,7 @@ class DecodedMember(RangeReads):
                 message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
             )
 
-    def view(self) -> U8:
+    def view(self) -> Bytes:
         self.source.check()
         found = MEMBERS.get(self.source.fingerprint, self.start)
         if found is not None:
@@ -108,7 +107,7 @@ class DecodedMember(RangeReads):
                 MEMBERS.put(self.source.fingerprint, self.start, found)
             return found
 
-    def _decode(self) -> U8:
+    def _decode(self) -> Bytes:
         raw = self.source.view()
         stored = self.member.stored_nbytes
         data = raw[self.start : self.start + stored] if raw is not None else self.source.pread(self.start, stored)
@@ -211,13 +210,13 @@ def feed_decoder(decoder: Decompressor, data: Any, max_length: int, space: Decod
         raise corrupt(space, "compressed bytes", str(error)) from None
 
 
-def _inflate(data: Any, space: DecodedMember) -> tuple[U8, int]:
+def _inflate(data: Any, space: DecodedMember) -> tuple[Bytes, int]:
     """All of a deflated member by libdeflate, and its CRC-32."""
     out = decode_deflate(data, Limit(space.nbytes, True), None, space.name)
     return out, crc32(out)
 
 
-def _inflate_in_pieces(data: Any, space: DecodedMember) -> tuple[U8, int]:
+def _inflate_in_pieces(data: Any, space: DecodedMember) -> tuple[Bytes, int]:
     """All of a deflated member by zlib, and its CRC-32, which another thread sums up meanwhile where there is one.
 
     In one call zlib's module would collect blocks and join them, and copy the input that is left with each limit.
@@ -254,7 +253,7 @@ def _inflate_in_pieces(data: Any, space: DecodedMember) -> tuple[U8, int]:
     return out, crc
 
 
-def _expand(data: Any, space: DecodedMember) -> U8:
+def _expand(data: Any, space: DecodedMember) -> Bytes:
     """All of the member by a decoder of the standard library, one byte more at most than declared."""
     decoder = decompressor(space)
     out = feed_decoder(decoder, data, space.nbytes + 1, space)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, FormatError, TruncatedFileError, message
 from packstore.readers.npy.header import check_shape, unsupported_dtype
 from packstore.readers.pickle.machine import run
@@ -24,7 +24,6 @@ from packstore.source.cache import PICKLES
 
 __all__ = ["DecodedText", "Elements", "Refused", "array_of", "dtype_of", "follow_joblib", "plain_text", "what_is"]
 
-U8 = npt.NDArray[np.uint8]
 
 _CORE = ("numpy.core.multiarray", "numpy._core.multiarray")
 _FUNCTIONS = {(m, n) for m in _CORE for n in ("_reconstruct", "scalar")} | {
@@ -129,14 +128,14 @@ class DecodedText(RangeReads):
         self.nbytes = nbytes
         self.name = source.name
 
-    def pread(self, offset: int, nbytes: int) -> U8:
+    def pread(self, offset: int, nbytes: int) -> Bytes:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.nbytes:
             raise TruncatedFileError(
                 message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=self.nbytes)
             )
         return self.view()[offset : offset + nbytes]
 
-    def view(self) -> U8:
+    def view(self) -> Bytes:
         self.source.check()
         found = PICKLES.get(self.source.fingerprint, self.blob)
         if found is None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from packstore.codecs.decompress import Limit
 from packstore.core.boxes import Box, box_shape, touched
+from packstore.core.typing import Array
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.byte_codecs import BYTE_CODECS
 from packstore.source.cache import SHARDS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Sharded"]
 
-Array = npt.NDArray[Any]
 
 _EMPTY = 2**64 - 1
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from packstore.core.typing import U64
 from packstore.readers.hdf5.format.collection import HEADER_NBYTES, PREFIX, parse
 from packstore.readers.hdf5.problems import Damaged
 from packstore.source.cache import HEAPS
@@ -23,7 +24,6 @@ _FEW = 32
 _SPARSE = 4
 _GAP_NBYTES = 1 << 16
 
-U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 

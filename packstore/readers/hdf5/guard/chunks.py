@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.hdf5 import FilterSpec
+from packstore.core.typing import U64
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
 from packstore.readers.hdf5.problems import Damaged
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_chunks", "check_ranges", "check_room", "layout_of"]
 
-U64 = npt.NDArray[np.uint64]
 _FLETCHER32, _CHECKSUM_NBYTES = 3, 4
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5t
 
+from packstore.core.typing import Array
+
 __all__ = ["BitRange", "Convert", "ConvertFields", "LibraryConvert", "NamedBool", "Tabulate", "TrimSpaces", "TrimTail"]
 
-Array = npt.NDArray[Any]
 Convert = Callable[[Array], Array]
 
 

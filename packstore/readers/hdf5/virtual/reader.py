@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from packstore.core.boxes import box_shape
 from packstore.core.threads import ForkSafeLock, run_all
+from packstore.core.typing import Array
 from packstore.errors import CorruptDataError, UnsupportedError, message
 from packstore.readers.hdf5.virtual.selections import Picked, Points, Product, Run, cover, overlap, pick
 from packstore.source import FileSource
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SourcePart", "SourceRef", "VirtualReader", "converter"]
 
-Array = npt.NDArray[Any]
 PARALLEL_NBYTES = 4 << 20
 MAX_CHAIN = 16
 
