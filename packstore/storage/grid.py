@@ -24,6 +24,7 @@ from packstore.storage import plan
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
 from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain
+from packstore.storage.crops import Crops
 from packstore.storage.places import OneRange, Places
 from packstore.storage.plain import PlainBytes
 from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
@@ -52,8 +53,6 @@ class GridStorage(Storage):
         How their bytes become elements.
     layout
         What `facts` calls it.
-    crops
-        Reads small boxes; None for a box that is not for it.
     """
 
     def __init__(
@@ -62,13 +61,12 @@ class GridStorage(Storage):
         places: Places,
         chain: Chain,
         layout: str = "chunked",
-        crops: Callable[[Box], Array | None] | None = None,
     ) -> None:
-        self.crops = crops
         self.chunk_shape = chunk_shape
         self.places = places
         self.chain = chain
         self.layout = layout
+        self._crops = Crops.of(chunk_shape, places, chain)
         # Chunks that share a file are small; those that are files of their own may be large.
         self.reads_parts = chain.reads_parts and places.space is None
         self.has_chunks = not isinstance(places, OneRange)
@@ -83,8 +81,8 @@ class GridStorage(Storage):
     def read(self, array: ManifestArray, box: Box) -> Array:
         # docstring inherited
         self.places.check()
-        if self.crops is not None:
-            found = self.crops(box)
+        if self._crops is not None:
+            found = self._crops.read(box, missing_value(array))
             if found is not None:
                 return found
         one = plan.one_chunk(box, self.chunk_shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,23 @@ class Places:
         What error messages call the object.
     verb
         What error messages say is done to a chunk that does not decode.
+    reads_ranges
+        Whether `read_range` gives single ranges of chunks.
     """
 
     name: str
     verb: str = "decoding"
+    reads_ranges: bool = False
 
     def check(self) -> None:
         """Raise StaleFileError where the array is no longer the one that was opened, as far as that must be asked."""
 
     def open(self, coords: tuple[int, ...]) -> Stored | None:
         """The stored bytes of chunk `coords`; None where there are none. Close them after use."""
+        raise NotImplementedError
+
+    def read_range(self, coords: Sequence[int], chunk_nbytes: int, offset: int, nbytes: int) -> bytes | None:
+        """Some bytes of chunk `coords`; none where it is not stored, None where it is not of `chunk_nbytes` bytes."""
         raise NotImplementedError
 
     def has(self, coords: tuple[int, ...]) -> bool:

@@ -285,7 +285,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
         names.add(threading.current_thread().name)
         return real(*args)
 
-    monkeypatch.setattr(filters_module, "decode_chunk", watch)
+    monkeypatch.setattr(filters_module, "run_steps", watch)
     np.testing.assert_array_equal(read_box(array, whole(array)), data)
     assert len(names) > 1
     names = {"none yet"}
@@ -306,7 +306,7 @@ def test_errors_in_threads_reach_the_caller(monkeypatch: pytest.MonkeyPatch, kin
         done.append(1)
         raise kind("chunk gone bad")
 
-    monkeypatch.setattr(filters_module, "decode_chunk", fail)
+    monkeypatch.setattr(filters_module, "run_steps", fail)
     with pytest.raises(kind, match="chunk gone bad"):
         read_box(array, whole(array))
     # The rest was cancelled.

@@ -117,7 +117,6 @@ def _mtime_ns(path: str) -> int | None:
 
 
 def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, Any]) -> ManifestArray:
-    from packstore.readers.zarr.crops import Crops
     from packstore.readers.zarr.metadata import NotDirectError, parse_v2, parse_v3
     from packstore.readers.zarr.places import FilePlaces
 
@@ -127,7 +126,6 @@ def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, 
         from packstore.readers.zarr.general import describe
 
         return describe(node)
-    crops = Crops.of(node.path, layout)
     sharded = layout.chunk_shape != layout.grid_chunk_shape
     return ManifestArray(
         layout.shape,
@@ -137,7 +135,6 @@ def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, 
             layout.grid_chunk_shape,
             FilePlaces(node, layout),
             layout.chain,
-            crops=None if crops is None else crops.read,
         ),
         fill_value=layout.fill_value,
         attributes=layout.attributes,

@@ -7,6 +7,7 @@ import math
 import os
 import stat as stat_module
 import time
+from collections.abc import Sequence
 
 from packstore.errors import CorruptDataError, message
 from packstore.readers.zarr.metadata import Layout
@@ -39,12 +40,15 @@ class FilePlaces(Places):
     """
 
     verb = "reading"
+    reads_ranges = True
 
     def __init__(self, node: Node, layout: Layout) -> None:
         self.node = node
         self.layout = layout
         self.name = node.path
         self._keeps = layout.chain.keeps
+        prefix, self._separator, _ = layout.key
+        self._prefix = f"{node.path}/{prefix}"
 
     def check(self) -> None:
         # docstring inherited
@@ -77,6 +81,23 @@ class FilePlaces(Places):
         except BaseException:  # an interrupt included: nobody else would close it
             os.close(fd)
             raise
+
+    def read_range(self, coords: Sequence[int], chunk_nbytes: int, offset: int, nbytes: int) -> bytes | None:
+        # docstring inherited
+        try:
+            fd = os.open(self._prefix + self._separator.join(map(str, coords)), OPEN_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+        try:
+            # A third of the time of os.fstat.
+            if os.lseek(fd, 0, os.SEEK_END) != chunk_nbytes:
+                return None
+            data = os.pread(fd, nbytes, offset)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return data if len(data) == nbytes else None
 
     def facts(self) -> Facts:
         # docstring inherited
