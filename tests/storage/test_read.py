@@ -16,7 +16,8 @@ from hypothesis import given
 
 from packstore import config
 from packstore.codecs.bits import large
-from packstore.codecs.hdf5 import FilterSpec, decode_chunk
+from packstore.codecs.hdf5 import FilterSpec
+from packstore.codecs.hdf5.pipeline import run_steps
 from packstore.core.box_selection import box_selection
 from packstore.core.threads import run_all
 from packstore.errors import CorruptDataError, StaleFileError, TruncatedFileError
@@ -275,7 +276,7 @@ def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.Monk
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)
     names: set[str] = set()
-    real = decode_chunk
+    real = run_steps
     meeting = threading.Barrier(2)
 
     def watch(*args: Any) -> Any:
