@@ -66,4 +66,4 @@ def test_metadata(wheel: zipfile.ZipFile) -> None:
     assert found["Name"] == "packstore" and found["Version"] == packstore.__version__
     assert found["Requires-Python"] == ">=3.11" and found["License-Expression"] == "MIT"
     required = {r.split(";")[0].strip() for r in found.get_all("Requires-Dist", []) if "extra ==" not in r}
-    assert {"numpy>=2", "zarr>=3.1", "typer>=0.12.4", "rich>=13"} <= required
+    assert {"numpy>=2", "zarr>=3.1.6", "typer>=0.18", "rich>=13"} <= required
