@@ -1,1 +1,1 @@
-"""Codecs that store each element in just the bits it needs: `PackBitsCodec` for Zarr v3, `BitPack` for numcodecs."""
+"""Bytes to elements and back, without files: packed bits, decompressors, checksums, HDF5 filters."""
