@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from packstore.errors import OptionError, message
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_box
 
-if TYPE_CHECKING:
-    from packstore.views.lazy import LazyArray
-
-__all__ = ["BlockCounts", "count_box", "count_nonzero", "reduced_axes"]
+__all__ = ["count_box", "count_nonzero", "reduced_axes"]
 
 # Elements are unpacked and counted in pieces of about this many bytes, by several threads.
 PIECE_NBYTES = 8 << 20
@@ -48,13 +45,14 @@ def reduced_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ..
     return tuple(found)
 
 
-def count_nonzero(lazy: LazyArray, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
+def count_nonzero(array: ManifestArray, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
     """As `numpy.count_nonzero` of the whole array: an int, or an int64 array where axes are left."""
-    axes = reduced_axes(axis, lazy.ndim)
-    counts = count_box(lazy.array, tuple(slice(0, n, 1) for n in lazy.shape), axes)
+    ndim = len(array.shape)
+    axes = reduced_axes(axis, ndim)
+    counts = count_box(array, tuple([slice(0, n, 1) for n in array.shape]), axes)
     if keepdims:
         return np.expand_dims(counts, axes)
-    return counts if len(axes) < lazy.ndim else int(counts)
+    return counts if len(axes) < ndim else int(counts)
 
 
 def count_box(array: ManifestArray, box: Box, axes: tuple[int, ...]) -> Counts:
@@ -89,39 +87,3 @@ def _count_pieces(array: ManifestArray, box: Box, axes: tuple[int, ...]) -> Coun
         return np.asarray(np.count_nonzero(read_box(array, piece), axis=axes), np.int64)
 
     return count_in_pieces(count, box, axes, cut, length, parallel=True)
-
-
-class BlockCounts:
-    """Counts of the blocks of an array, as an array: what dask slices, one index a block along the counted axes.
-
-    Parameters
-    ----------
-    lazy
-        The array.
-    chunks
-        dask's chunks of it.
-    axes
-        The axes that are counted away.
-    """
-
-    dtype = np.dtype(np.int64)
-
-    def __init__(self, lazy: LazyArray, chunks: tuple[tuple[int, ...], ...], axes: tuple[int, ...]) -> None:
-        self.lazy = lazy
-        self.axes = axes
-        self.edges = [np.concatenate([[0], np.cumsum(c)]) if i in axes else None for i, c in enumerate(chunks)]
-        self.shape = tuple(len(c) if i in axes else sum(c) for i, c in enumerate(chunks))
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, key: tuple[slice, ...]) -> Counts:
-        box = []
-        for s, n, edges in zip(key, self.shape, self.edges, strict=True):
-            start, stop, _ = s.indices(n)
-            box.append(slice(start, stop, 1) if edges is None else slice(int(edges[start]), int(edges[stop]), 1))
-        return np.expand_dims(count_box(self.lazy.array, tuple(box), self.axes), self.axes)
-
-    def __dask_tokenize__(self) -> object:
-        return ("packstore.BlockCounts", self.lazy.__dask_tokenize__(), self.axes, self.shape)

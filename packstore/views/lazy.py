@@ -148,7 +148,7 @@ class LazyArray:
         # Function-level, for import time: indexing does not need it.
         from packstore.storage.count import count_nonzero
 
-        return count_nonzero(self, axis, keepdims=keepdims)
+        return count_nonzero(self.array, axis, keepdims=keepdims)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         out = np.asarray(self[...])

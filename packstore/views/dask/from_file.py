@@ -164,7 +164,7 @@ def count_nonzero(
     Examples
     --------
     >>> import numpy as np, packstore, pathlib, tempfile
-    >>> from packstore.views.dask.from_file import count_nonzero
+    >>> from packstore import count_nonzero
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
     >>> np.save(path, np.eye(3))
     >>> count_nonzero(path, axis=0).compute()
@@ -174,7 +174,8 @@ def count_nonzero(
     import dask.array as da
     from dask.base import tokenize
 
-    from packstore.storage.count import BlockCounts, reduced_axes
+    from packstore.storage.count import reduced_axes
+    from packstore.views.dask.block_counts import BlockCounts
 
     lazy = getattr(array, "lazy", array)
     if not isinstance(lazy, LazyArray):
