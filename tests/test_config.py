@@ -104,7 +104,8 @@ def test_a_dask_worker_shares_its_memory_limit(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_limit_of_a_real_worker() -> None:
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with (
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, memory_limit="320MiB", dashboard_address=":0"
