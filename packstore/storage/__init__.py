@@ -1,6 +1,7 @@
 """The one model: an array is a grid of chunks; each chunk has a place, and all of them share one chain of codecs."""
 
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
+from packstore.storage.attributes import Attributes, typed_attributes
 from packstore.storage.grid import GridStorage
 from packstore.storage.group import ManifestGroup
 from packstore.storage.kinds import chunked, contiguous, packed, packed_mask
@@ -10,6 +11,7 @@ from packstore.storage.regroup import regroup
 
 __all__ = [
     "MISSING",
+    "Attributes",
     "ReaderStorage",
     "Facts",
     "GridStorage",
@@ -23,4 +25,5 @@ __all__ = [
     "packed",
     "packed_mask",
     "regroup",
+    "typed_attributes",
 ]

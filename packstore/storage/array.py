@@ -144,13 +144,15 @@ class ManifestArray:
     fill_value
         What missing chunks hold, as a scalar of `dtype`; None: the dtype's zero.
     attributes
-        JSON-able values.
+        JSON-able values; an `Attributes` also knows in which types they are stored.
     dimension_names
         One name (or None) an axis, or None.
     shard_shape
         The unit that is cheapest to read whole, where it is larger than a chunk.
     version
         What identifies the array's state besides the file's fingerprint (the time of a nested metadata file), or None.
+    max_shape
+        How far each axis may grow in the file, None for without end; None where no axis may.
     """
 
     shape: tuple[int, ...]
@@ -162,6 +164,7 @@ class ManifestArray:
     dimension_names: tuple[str | None, ...] | None = None
     shard_shape: tuple[int, ...] | None = None
     version: tuple[Any, ...] | None = None
+    max_shape: tuple[int | None, ...] | None = None
 
     @property
     def grid_shape(self) -> tuple[int, ...]:

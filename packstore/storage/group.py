@@ -24,6 +24,9 @@ class ManifestGroup:
         count as groups without attributes.
     unsupported
         Path to the reason why the object there is not served at all.
+    links
+        Path of a soft link to the path, in the same file, of the array or group that it leads to. What it leads to is
+        also in `arrays` and `groups` under the link's own path.
     fresh
         For trees of several files: whether an array or group (None: everything) is still as it was read. None: the
         fingerprint of the source tells.
@@ -32,4 +35,5 @@ class ManifestGroup:
     arrays: Mapping[str, ManifestArray]
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     fresh: Callable[[str | None], bool] | None = None
