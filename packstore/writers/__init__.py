@@ -8,12 +8,12 @@ from typing import Any
 
 from packstore.errors import OptionError, message
 from packstore.writers.atomic import atomic_target, check_target
-from packstore.writers.items import items_of
 from packstore.writers.progress import shown_progress
+from packstore.writers.tree import SaveReport, tree_of
 
-__all__ = ["WRITERS", "save"]
+__all__ = ["WRITERS", "SaveReport", "save"]
 
-# Format → module with ``write(target, items, single, progress, **options)``, and the suffixes that mean it.
+# Format → module with ``write(target, tree, progress, **options)``, and the suffixes that mean it.
 WRITERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "zarr": ("packstore.writers.zarr", (".zarr",)),
     "npy": ("packstore.writers.npy", (".npy",)),
@@ -53,7 +53,7 @@ def save(
     progress: bool = False,
     overwrite: bool = False,
     **options: Any,
-) -> None:
+) -> SaveReport:
     """Save arrays, in parallel and atomically.
 
     Parameters
@@ -73,6 +73,11 @@ def save(
         Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``pack=``, ``zarr_format=``. npz:
         ``compressed=``, ``level=``. hdf5: ``chunks=``, ``level=``, ``shuffle=``, ``pack=``, ``compressor=``. raw:
         ``packed_axis=``, ``bitorder=``, ``order=``.
+
+    Returns
+    -------
+    SaveReport
+        Says in ``lost``, a line each, what the target cannot hold.
 
     Raises
     ------
@@ -104,12 +109,13 @@ def save(
     _check_options(module, text, options)
     # Before anything is computed or converted: a target that is in the way.
     check_target(text, overwrite=overwrite, folder=name == "zarr")
-    items, single = items_of(data)
+    tree = tree_of(data)
     with (
         atomic_target(text, overwrite=overwrite, folder=name == "zarr") as target,
-        shown_progress(progress, f"saving {os.path.basename(text)}", sum(i.nbytes for i in items)) as shown,
+        shown_progress(progress, f"saving {os.path.basename(text)}", tree.nbytes) as shown,
     ):
-        module.write(target, items, single, shown, **options)
+        module.write(target, tree, shown, **options)
+    return SaveReport(text, name, tuple(i.name for i in tree.items), tuple(tree.lost))
 
 
 def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:

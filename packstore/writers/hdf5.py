@@ -25,6 +25,7 @@ from packstore.writers.hdf5_chunks import ChunkEncoder
 from packstore.writers.items import Item
 from packstore.writers.progress import Progress
 from packstore.writers.raw import RegionSink
+from packstore.writers.tree import Tree
 
 __all__ = ["SINGLE_NAME", "write"]
 
@@ -39,8 +40,7 @@ _MAX_CHUNK_NBYTES = (1 << 32) - 1
 
 def write(
     target: Path,
-    items: list[Item],
-    single: bool,
+    tree: Tree,
     progress: Progress,
     *,
     chunks: Any = None,
@@ -82,7 +82,9 @@ def write(
     if isinstance(level, bool) or level not in range(1, 10):
         hint = "compressor=None turns compression off"
         raise OptionError(message("writing", target, expected="level 1 to 9", got=repr(level), hint=hint))
-    plans = [_Plan(target, item, single, chunks, level if compressor else None, shuffle, pack) for item in items]
+    plans = [
+        _Plan(target, item, tree.single, chunks, level if compressor else None, shuffle, pack) for item in tree.items
+    ]
     with _h5py_errors(target):
         import h5py
 

@@ -13,7 +13,7 @@ from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, ShapeError, message
 
-__all__ = ["Item", "Put", "as_declared", "items_of"]
+__all__ = ["Item", "Put", "as_declared", "item_of", "plain_name"]
 
 # Writes the elements of one box; what it returns is for the caller of `write_blocks`.
 Put = Callable[[Box, Array], Any]
@@ -29,6 +29,14 @@ class Item:
         "" for a file that is one array.
     data
         Anything with ``shape``, ``dtype`` and basic slicing.
+    attributes
+        In the types in which they are to be stored, as far as the format has them.
+    dimension_names
+        One name (or None) an axis, or None.
+    fill_value
+        What elements that are never written hold; None: zero.
+    chunk_shape, max_shape
+        The source's own chunks, and how far its axes may grow (None for without end); None where it has none.
     """
 
     name: str
@@ -36,6 +44,10 @@ class Item:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    dimension_names: tuple[str | None, ...] | None = None
+    fill_value: Any = None
+    chunk_shape: tuple[int, ...] | None = None
+    max_shape: tuple[int | None, ...] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -90,36 +102,8 @@ def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name:
     return array
 
 
-def items_of(data: Any) -> tuple[list[Item], bool]:
-    """The arrays in `data` and whether it was one array.
-
-    Raises
-    ------
-    DtypeError
-        Object arrays (they would need pickle), or something that is no array.
-    OptionError
-        Names that are no strings, no plain relative paths, or that clash.
-    ShapeError
-        A dask array whose chunk sizes are not known.
-    """
-    if isinstance(data, Mapping):
-        items = [_item(_name(name), value) for name, value in data.items()]
-    elif isinstance(data, (list, tuple)) and any(hasattr(x, "dtype") and getattr(x, "ndim", 0) for x in data):
-        # np.savez's names for arrays without one.
-        items = [_item(f"arr_{i}", value) for i, value in enumerate(data)]
-    else:
-        return [_item("", data)], True
-    names = {i.name for i in items}
-    for name in names:
-        parts = name.split("/")
-        for i in range(1, len(parts)):
-            parent = "/".join(parts[:i])
-            if parent in names:
-                raise OptionError(message("saving", expected="names that do not nest", got=f"{parent!r} and {name!r}"))
-    return items, False
-
-
-def _name(name: Any) -> str:
+def plain_name(name: Any) -> str:
+    """`name`, which is a relative path of plain parts; raises OptionError for any other."""
     if not isinstance(name, str):
         raise OptionError(message("saving", expected="names to be str", got=repr(name)))
     if "\\" in name or "\0" in name or any(part.strip(".") == "" for part in name.split("/")):
@@ -131,7 +115,8 @@ def _name(name: Any) -> str:
     return name
 
 
-def _item(name: str, value: Any) -> Item:
+def item_of(name: str, value: Any) -> Item:
+    """One array-like as an `Item`; raises DtypeError or ShapeError for what cannot be saved."""
     attributes = getattr(value, "attrs", None)
     plain = dict(attributes) if attributes is not None and hasattr(attributes, "keys") else {}
     value = _array_like(name, value)

@@ -15,6 +15,7 @@ from packstore.errors import OptionError, message
 from packstore.writers.items import Item
 from packstore.writers.progress import Progress
 from packstore.writers.raw import write_region
+from packstore.writers.tree import Tree
 
 __all__ = ["npy_header", "write"]
 
@@ -48,7 +49,7 @@ def _with_shape(empty: bytes, item: Item, order: str) -> bytes:
     return empty[:8] + len(padded).to_bytes(4, "little") + padded
 
 
-def write(target: Path, items: list[Item], single: bool, progress: Progress) -> None:
+def write(target: Path, tree: Tree, progress: Progress) -> None:
     """Write one array as ``np.save`` does, byte for byte.
 
     Raises
@@ -56,10 +57,10 @@ def write(target: Path, items: list[Item], single: bool, progress: Progress) -> 
     OptionError
         Several arrays.
     """
-    if not single or len(items) != 1:
+    if not tree.single:
         raise OptionError(
-            message("writing", target, expected="one array for .npy", got=f"{len(items)} arrays", hint="Use .npz")
+            message("writing", target, expected="one array for .npy", got=f"{len(tree.items)} arrays", hint="Use .npz")
         )
-    item = items[0]
+    item = tree.items[0]
     order: Literal["C", "F"] = "F" if item.fortran else "C"
     write_region(target, npy_header(item, order), item, order, progress)

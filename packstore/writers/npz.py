@@ -33,6 +33,7 @@ from packstore.writers.npy import npy_header
 from packstore.writers.parallel import map_ordered
 from packstore.writers.progress import NoProgress, Progress
 from packstore.writers.raw import RegionSink
+from packstore.writers.tree import Tree
 from packstore.writers.zip_file import Entry, directory, end_records
 
 __all__ = ["write"]
@@ -77,8 +78,7 @@ class _Member:
 
 def write(
     target: Path,
-    items: list[Item],
-    single: bool,
+    tree: Tree,
     progress: Progress,
     *,
     compressed: bool = True,
@@ -108,9 +108,9 @@ def write(
         hint = "compressed=False stores members as they are"
         raise OptionError(message("writing", target, expected="level 1 to 9", got=repr(level), hint=hint))
     members = []
-    for item in items:
+    for item in tree.items:
         header = npy_header(item, "F" if item.fortran else "C")
-        entry = Entry(f"{'arr_0' if single else item.name}.npy", nbytes=len(header) + item.nbytes)
+        entry = Entry(f"{'arr_0' if tree.single else item.name}.npy", nbytes=len(header) + item.nbytes)
         members.append(_Member(entry, item, header))
     if compressed:
         _write_compressed(target, members, progress, level)

@@ -19,6 +19,7 @@ from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES
 from packstore.writers.items import Item
 from packstore.writers.progress import Progress
+from packstore.writers.tree import Tree
 
 __all__ = ["PackedSink", "RegionSink", "write"]
 
@@ -92,8 +93,7 @@ class PackedSink:
 
 def write(
     target: Path,
-    items: list[Item],
-    single: bool,
+    tree: Tree,
     progress: Progress,
     *,
     packed_axis: int | None = None,
@@ -109,9 +109,11 @@ def write(
     DtypeError
         `packed_axis` with an array that is not bool.
     """
-    if not single or len(items) != 1:
-        raise OptionError(message("writing", target, expected="one array for a raw file", got=f"{len(items)} arrays"))
-    item = items[0]
+    if not tree.single:
+        raise OptionError(
+            message("writing", target, expected="one array for a raw file", got=f"{len(tree.items)} arrays")
+        )
+    item = tree.items[0]
     if order not in ("C", "F"):
         raise OptionError(message("writing", target, expected='order "C" or "F"', got=repr(order)))
     if packed_axis is None:

@@ -18,6 +18,7 @@ from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
 from packstore.writers.items import Item
 from packstore.writers.progress import Progress
+from packstore.writers.tree import Tree
 
 __all__ = ["ZarrSink", "default_chunks", "write"]
 
@@ -57,8 +58,7 @@ _open: dict[tuple[str, str], Any] = {}
 
 def write(
     target: Path,
-    items: list[Item],
-    single: bool,
+    tree: Tree,
     progress: Progress,
     *,
     zarr_format: Literal[2, 3] = 3,
@@ -91,16 +91,16 @@ def write(
         raise OptionError(message("writing", target, expected="zarr_format 2 or 3", got=repr(zarr_format)))
     if zarr_format == 2 and shards is not None:
         raise OptionError(message("writing", target, expected="no shards in zarr_format 2", got=repr(shards)))
-    for item in items:
+    for item in tree.items:
         # Not the data types of packstore alone: what is written must open without it.
         reason = names.portable_reason(item.dtype)
         if reason is not None:
             raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
     sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
     try:
-        if not single:
+        if not tree.single:
             _create_group(target, zarr_format)
-        for item in items:
+        for item in tree.items:
             chunk, shard = _grid(target, item, chunks, shards)
             _create_array(target, item, zarr_format, chunk, shard, _codecs(item, zarr_format, pack, compressor))
             sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))

@@ -20,8 +20,8 @@ from packstore.errors import DtypeError, OptionError, ShapeError, TargetExistsEr
 from packstore.testing.readers import assert_same
 from packstore.testing.strategies import arrays_st
 from packstore.writers.chunk_shapes import block_boxes, fitting_chunks, grown
-from packstore.writers.items import items_of
 from packstore.writers.parallel import map_ordered
+from packstore.writers.tree import tree_of
 
 SUFFIXES = ["npy", "npz", "h5", "zarr", "raw"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -327,7 +327,7 @@ def test_grown_is_a_multiple() -> None:
 
 def test_chunks_that_divide_dasks_own() -> None:
     def fit(chunks: Any, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        (item,), _ = items_of(da.zeros((3000, 2100), chunks=chunks))
+        (item,) = tree_of(da.zeros((3000, 2100), chunks=chunks)).items
         return fitting_chunks(item, wanted)
 
     assert fit((1000, 700), (512, 512)) == (500, 350)
