@@ -1,7 +1,11 @@
-"""What the tests share: a profile for hypothesis."""
+"""What the tests share: a profile for hypothesis, and processes that can be interrupted."""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Examples read files, so their time says nothing; fixtures that are directories may be shared by examples.
@@ -9,3 +13,14 @@ settings.register_profile(
     "packstore", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("packstore")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that the test starts take SIGINT, also where this one ignores it, as a background job of a shell does.
+
+    A process inherits what its parent ignores; what the parent handles is the system's default again.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

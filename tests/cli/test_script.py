@@ -95,6 +95,7 @@ def slow_source(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("suffix", "number"),
     [
