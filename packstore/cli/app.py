@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from packstore.cli import options as given
-from packstore.cli.show import emit, one_line
+from packstore.cli.files import each, expanded, is_pattern
+from packstore.cli.show import emit, error_line, one_line
 from packstore.errors import PackstoreError
 
 __all__ = ["app", "run"]
@@ -60,16 +61,28 @@ def _main(
 @app.command()
 @given.with_reader_options
 def info(
-    file: given.File,
+    files: given.Files,
     component: given.Component = None,
     *,
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """What is in FILE: the tree, shapes, dtypes, chunks, filters, ratio, and what is not supported and why."""
-    from packstore.cli import info as command
+    """What is in FILES: the tree, shapes, dtypes, chunks, filters, attributes, and what is not supported and why.
 
-    emit(command.describe(file, component, options), as_json, command.render)
+    With --json one file is one object; several files, or a pattern, are a list of such under "files".
+    """
+    from packstore.cli import info as command
+    from packstore.cli import info_report
+
+    def describe(file: str) -> dict[str, Any]:
+        return command.describe(file, component, options)
+
+    if len(files) == 1 and not is_pattern(files[0]):
+        emit(describe(files[0]), as_json, info_report.render)
+        return
+    results = each(expanded(files), describe, as_json, info_report.render)
+    if any("error" in result for result in results):
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()
@@ -229,9 +242,7 @@ def _failure(arguments: list[str], error: BaseException | None) -> int:
         return _unread()
     if isinstance(error, KeyboardInterrupt):
         return _interrupted()
-    # An OSError of ours would show its number before the sentence.
-    text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
-    return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
+    return _report(arguments, type(error).__name__, error_line(error), BAD_INPUT)
 
 
 def _fault(arguments: list[str], error: Exception) -> int:

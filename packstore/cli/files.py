@@ -1,0 +1,105 @@
+"""The files that a command line names: quoted patterns expanded, several files one after the other, names of copies."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from rich.console import Console
+
+from packstore.cli.show import Result, emit, error_line
+from packstore.errors import MissingFileError, OptionError, PackstoreError, message
+
+__all__ = ["each", "expanded", "is_pattern", "stem", "stems"]
+
+
+def is_pattern(path: str) -> bool:
+    """Whether `path` stands for files that match it: it has wildcards, and nothing is called so."""
+    return glob.has_magic(path) and "://" not in path and not os.path.lexists(path)
+
+
+def expanded(paths: Iterable[str]) -> list[str]:
+    """The paths, with the files that match in the place of each pattern, in the order of their names.
+
+    Raises
+    ------
+    MissingFileError
+        A pattern that nothing matches.
+
+    Examples
+    --------
+    >>> expanded(["a.npy", "memory://x/*.npy"])
+    ['a.npy', 'memory://x/*.npy']
+    """
+    found: list[str] = []
+    for path in paths:
+        if not is_pattern(path):
+            found.append(path)
+            continue
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise MissingFileError(message("finding files", path, expected="some that match", got="none"))
+        found += matches
+    return found
+
+
+def each(
+    files: Iterable[str],
+    command: Callable[[str], Result],
+    as_json: bool,
+    render: Callable[[Console, Result], None],
+) -> list[Result]:
+    """Run `command` for each file and print what it gives; a file that fails hides no other.
+
+    The error of a file is one line on stderr; in the JSON object, whose ``files`` are the results, its place takes
+    ``path``, ``error`` and ``message``.
+    """
+    results = []
+    for file in files:
+        try:
+            results.append(command(file))
+        except (BrokenPipeError, MemoryError):
+            raise
+        except (PackstoreError, OSError) as error:
+            text = error_line(error)
+            print(f"packstore: {text}", file=sys.stderr)
+            results.append({"path": file, "error": type(error).__name__, "message": text})
+        else:
+            if not as_json:
+                emit(results[-1], False, render)
+    if as_json:
+        emit({"files": results}, True, render)
+    return results
+
+
+def stem(path: str) -> str:
+    """The name of a file without its folders and its suffix.
+
+    Examples
+    --------
+    >>> stem("data/a.b.npy"), stem("s3://bucket/x.zarr/"), stem(".hidden")
+    ('a.b', 'x', '.hidden')
+    """
+    parts = path.replace("\\", "/") if os.sep == "\\" else path
+    return os.path.splitext(parts.rstrip("/").rpartition("/")[2])[0]
+
+
+def stems(paths: Sequence[str]) -> dict[str, str]:
+    """Path by stem.
+
+    Raises
+    ------
+    OptionError
+        Two of one stem, or one without.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        name = stem(path)
+        if not name.strip("."):
+            raise OptionError(message("naming the copy of", path, expected="a file with a name", got=repr(name)))
+        if name in found:
+            expected = "names that differ before the suffix"
+            raise OptionError(message("naming copies", expected=expected, got=f"{found[name]} and {path}"))
+        found[name] = path
+    return found
