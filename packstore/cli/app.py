@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from packstore.cli import options as given
-from packstore.cli.files import each, expanded, is_pattern
+from packstore.cli.files import each, expanded, is_folder, is_pattern, same_stem, stems
 from packstore.cli.show import emit, error_line, one_line
 from packstore.errors import PackstoreError
 
@@ -133,36 +134,57 @@ def convert(
 @app.command()
 @given.with_reader_options
 def verify(
-    a: Annotated[str, typer.Argument(metavar="A", help="Any readable file.", show_default=False)],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A... B",
+            help="Two readable files; or several, or quoted patterns, and the folder with a file of the same name "
+            "(whatever its suffix) for each.",
+            show_default=False,
+        ),
+    ],
     component: given.Component = None,
     component_b: Annotated[
         str | None, typer.Option("--component-b", help="The array in B, where it has another name.")
     ] = None,
+    values_only: Annotated[bool, typer.Option("--values-only", help="Compare the elements of arrays only.")] = False,
     quiet: given.Quiet = False,
     *,
     options: given.ReaderOptions,
     options_b: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """Whether A and B hold equal values, chunk by chunk; the first difference is located (exit code 1).
+    """Whether A and B are equal; the first differences are named (exit code 1).
 
-    NaN equals NaN. Dtypes may differ where values can be equal, which a note says. --format, --dtype and the like are
-    for A; where B is raw bytes too and has none of its own, they count for both.
+    Compared are the values of arrays, chunk by chunk, and groups, attributes, dimension names, fill values and links as
+    far as both formats have a place for them; notes say what only one can hold. NaN equals NaN. Dtypes may differ where
+    values can be equal, which a note says. --format, --dtype and the like are for A; where B is raw bytes too and has
+    none of its own, they count for both.
     """
     from packstore.cli import verify as command
 
-    result = command.compare(
-        a,
-        b,
-        component,
-        component_b,
-        options,
-        options_b,
-        progress=_progress(quiet),
-    )
-    emit(result, as_json, command.render)
-    if not result["equal"]:
+    def compare(a: str, b: str) -> dict[str, Any]:
+        return command.compare(
+            a,
+            b,
+            options,
+            options_b,
+            components=(component, component_b),
+            values_only=values_only,
+            progress=_progress(quiet),
+        )
+
+    *sources, other = _at_least_two(files, "B")
+    if len(sources) == 1 and not is_pattern(sources[0]) and not (other.endswith("/") and is_folder(other)):
+        results = [compare(sources[0], other)]
+        emit(results[0], as_json, command.render)
+    else:
+        by_stem = stems(expanded(sources))
+        render = functools.partial(command.render, named=True)
+        results = each(by_stem.values(), lambda a: compare(a, same_stem(a, other)), as_json, render)
+    if any("error" in result for result in results):
+        raise typer.Exit(BAD_INPUT)
+    if not all(result["equal"] for result in results):
         raise typer.Exit(DIFFERENT)
 
 
@@ -203,6 +225,13 @@ def bench(
         progress=_progress(quiet),
     )
     emit(result, as_json, bench_report.render)
+
+
+def _at_least_two(files: list[str], last: str) -> list[str]:
+    """The files; the usage error of a missing argument where there is one alone."""
+    if len(files) < 2:
+        raise typer.BadParameter(f"Missing argument '{last}'.")
+    return files
 
 
 def _progress(quiet: bool) -> bool:

@@ -6,12 +6,14 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+
 from rich.console import Console
 
 from packstore.cli.show import Result, emit, error_line
 from packstore.errors import MissingFileError, OptionError, PackstoreError, message
+from packstore.readers.zarr.nodes import find_node
 
-__all__ = ["each", "expanded", "is_pattern", "stem", "stems"]
+__all__ = ["each", "expanded", "is_folder", "is_pattern", "same_stem", "stem", "stems"]
 
 
 def is_pattern(path: str) -> bool:
@@ -71,6 +73,31 @@ def each(
     if as_json:
         emit({"files": results}, True, render)
     return results
+
+
+def is_folder(path: str) -> bool:
+    """Whether it is a folder in which files lie, and not a zarr store."""
+    return os.path.isdir(path) and find_node(path, "") is None
+
+
+def same_stem(path: str, folder: str) -> str:
+    """The file in `folder` that is called as `path` is, whatever its suffix.
+
+    Raises
+    ------
+    OptionError
+        `folder` is none.
+    MissingFileError
+        None or several are called so.
+    """
+    if not is_folder(folder):
+        raise OptionError(message("comparing several files", expected="a folder as the last name", got=repr(folder)))
+    wanted = stem(path)
+    names = sorted(name for name in os.listdir(folder) if stem(name) == wanted)
+    if len(names) != 1:
+        got = "none" if not names else " and ".join(names)
+        raise MissingFileError(message(f"finding {wanted} in", folder, expected="one file of that name", got=got))
+    return os.path.join(folder, names[0])
 
 
 def stem(path: str) -> str:
