@@ -35,10 +35,10 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Saved arrays as zarr stores and dask arrays. Exit codes: 0 done, 1 different, 2 bad input, 3 a fault of "
     "packstore's own, 130 interrupted.",
+    epilog="Names of commands and options complete in the shell after: packstore --install-completion",
 )
 
 
@@ -89,9 +89,14 @@ def info(
 @app.command()
 @given.with_reader_options
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Any readable file.", show_default=False)],
-    target: Annotated[
-        str, typer.Argument(metavar="DST", help="A new .zarr, .npy, .npz, .h5, .raw or .bits.", show_default=False)
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SRC... DST",
+            help="Readable files or quoted patterns; then a new .zarr, .npy, .npz, .h5, .raw or .bits, or a folder for "
+            "a copy of each.",
+            show_default=False,
+        ),
     ],
     component: Annotated[
         list[str] | None, typer.Option("--component", "-c", help="An array or group in SRC; may be given again.")
@@ -106,29 +111,58 @@ def convert(
     chunks: Annotated[
         str | None, typer.Option("--chunks", help="Chunk shape of DST, as 1,512,512; -1: the whole axis.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST, once all is written.")] = False,
+    shards: Annotated[str | None, typer.Option("--shards", help="zarr: shard shape, as --chunks.")] = None,
+    compressor: Annotated[
+        str | None, typer.Option("--compressor", help="zarr and HDF5: zstd, gzip, blosc …, or none.")
+    ] = None,
+    level: Annotated[int | None, typer.Option("--level", help="How hard the compressor tries.")] = None,
+    zarr_format: Annotated[int | None, typer.Option("--zarr-format", help="3, or 2.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace DST, once all is written; with --append arrays in it.")
+    ] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to an existing .zarr, .npz or .h5.")] = False,
     skip: Annotated[bool, typer.Option("--skip-unsupported", help="Leave out what cannot be converted.")] = False,
     quiet: given.Quiet = False,
     *,
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again."""
+    """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again.
+
+    What DST cannot hold is listed. Several SRC go into one DST each under its name without suffix; into a folder
+    (an existing one, or DST/) as one file each, in the format that --to names.
+    """
     from packstore.cli import convert as command
 
-    result = command.convert(
-        source,
-        target,
-        component or [],
-        options,
+    writer = {"compressor": compressor, "level": level, "zarr_format": zarr_format}
+    how = command.How(
         to=to,
         pack=pack,
         chunks=None if chunks is None else given.lengths(chunks),
+        shards=None if shards is None else given.lengths(shards),
+        writer={k: None if v == "none" else v for k, v in writer.items() if v is not None},
         overwrite=overwrite,
+        append=append,
         skip=skip,
         progress=_progress(quiet),
     )
-    emit(result, as_json, command.render)
+    *patterns, target = _at_least_two(files, "DST")
+    sources, several = expanded(patterns), len(patterns) > 1 or is_pattern(patterns[0])
+    if target.endswith(".zarr/"):
+        target = target.rstrip("/")
+    if not (target.endswith("/") or is_folder(target)):
+        result = command.convert(sources, target, component or [], options, how, by_stem=several)
+        emit(result, as_json, command.render)
+        return
+    copies = {source: command.copy_name(source, target, to) for source in stems(sources).values()}
+    os.makedirs(target, exist_ok=True)
+
+    def copy(source: str) -> dict[str, Any]:
+        return command.convert([source], copies[source], component or [], options, how)
+
+    results = each(copies, copy, as_json, command.render)
+    if any("error" in result for result in results):
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()

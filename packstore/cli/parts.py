@@ -179,7 +179,7 @@ def same_value(a: Any, b: Any) -> bool:
 
 def _is_json_of(text: str, value: Any) -> bool:
     try:
-        return jsonable(json.loads(text)) == jsonable(value)
+        return bool(jsonable(json.loads(text)) == jsonable(value))
     except ValueError:
         return False
 

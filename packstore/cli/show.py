@@ -112,7 +112,7 @@ def shortened(value: Any) -> str:
 
 # How the library's hints read on a command line.
 _OPTIONS = re.compile(
-    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|allow_external|delimiter|encoding)=(\"(\w+)\")?"
+    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|shards|compressor|level|zarr_format|allow_external|delimiter|encoding)=(\"(\w+)\")?"
 )
 
 # The name under which a target is written until it is whole.
@@ -134,7 +134,7 @@ def one_line(text: str) -> str:
             return f"--option {name}=" + (value or "...")
         return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
-    text = " ".join(text.split()).replace("overwrite=True", "--overwrite")
+    text = " ".join(text.split()).replace("overwrite=True", "--overwrite").replace('mode="a"', "--append")
     text = _TEMPORARY.sub(r"\1", text)
     return plain(_OPTIONS.sub(option, text))
 
