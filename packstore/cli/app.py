@@ -68,7 +68,7 @@ def info(
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """What is in FILES: the tree, shapes, dtypes, chunks, filters, attributes, and what is not supported and why.
+    """What is in each FILE: the tree, shapes, dtypes, chunks, filters, attributes, and what is not supported and why.
 
     With --json one file is one object; several files, or a pattern, are a list of such under "files".
     """
@@ -129,8 +129,9 @@ def convert(
 ) -> None:
     """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again.
 
-    What DST cannot hold is listed. Several SRC go into one DST each under its name without suffix; into a folder
-    (an existing one, or DST/) as one file each, in the format that --to names.
+    What DST cannot hold is listed. Several SRC go into one DST, each under its
+    name without suffix; into a folder (an existing one, or DST/) as one file
+    each, in the format that --to names.
     """
     from packstore.cli import convert as command
 
@@ -190,10 +191,12 @@ def verify(
 ) -> None:
     """Whether A and B are equal; the first differences are named (exit code 1).
 
-    Compared are the values of arrays, chunk by chunk, and groups, attributes, dimension names, fill values and links as
-    far as both formats have a place for them; notes say what only one can hold. NaN equals NaN. Dtypes may differ where
-    values can be equal, which a note says. --format, --dtype and the like are for A; where B is raw bytes too and has
-    none of its own, they count for both.
+    Compared are the values of arrays, chunk by chunk, and groups, attributes,
+    dimension names, fill values and links as far as both formats have a place
+    for them; notes say what only one can hold. NaN equals NaN. Dtypes may
+    differ where values can be equal, which a note says. --format, --dtype and
+    the like are for A; where B is raw bytes too and has none of its own, they
+    count for both.
     """
     from packstore.cli import verify as command
 

@@ -23,7 +23,7 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="Any readable file, di
 Files = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE...",
+        metavar="FILE",
         help='Any readable files, directories, URLs, or quoted patterns: "data/*.h5".',
         show_default=False,
     ),
