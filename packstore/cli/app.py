@@ -151,7 +151,7 @@ def convert(
     sources, several = expanded(patterns), len(patterns) > 1 or is_pattern(patterns[0])
     if target.endswith(".zarr/"):
         target = target.rstrip("/")
-    if not (target.endswith("/") or is_folder(target)):
+    if not (target.endswith(("/", os.sep)) or is_folder(target)):
         result = command.convert(sources, target, component or [], options, how, by_stem=several)
         emit(result, as_json, command.render)
         return
@@ -212,7 +212,7 @@ def verify(
         )
 
     *sources, other = _at_least_two(files, "B")
-    if len(sources) == 1 and not is_pattern(sources[0]) and not (other.endswith("/") and is_folder(other)):
+    if len(sources) == 1 and not is_pattern(sources[0]) and (is_folder(sources[0]) or not is_folder(other)):
         results = [compare(sources[0], other)]
         emit(results[0], as_json, command.render)
     else:

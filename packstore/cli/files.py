@@ -10,19 +10,24 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 
 from packstore.cli.show import Result, emit, error_line
-from packstore.errors import MissingFileError, OptionError, PackstoreError, message
-from packstore.readers.zarr.nodes import find_node
+from packstore.errors import FormatError, MissingFileError, OptionError, PackstoreError, message
+from packstore.readers.find import sniff
+from packstore.readers.joined import expand_paths
+from packstore.source import open_source
 
 __all__ = ["each", "expanded", "is_folder", "is_pattern", "same_stem", "stem", "stems"]
 
 
 def is_pattern(path: str) -> bool:
     """Whether `path` stands for files that match it: it has wildcards, and nothing is called so."""
-    return glob.has_magic(path) and "://" not in path and not os.path.lexists(path)
+    if "://" in path:
+        # A question mark begins the query of a URL.
+        return "*" in path
+    return glob.has_magic(path) and not os.path.lexists(path)
 
 
 def expanded(paths: Iterable[str]) -> list[str]:
-    """The paths, with the files that match in the place of each pattern, in the order of their names.
+    """The paths, with the files that match in the place of each pattern.
 
     Raises
     ------
@@ -31,19 +36,10 @@ def expanded(paths: Iterable[str]) -> list[str]:
 
     Examples
     --------
-    >>> expanded(["a.npy", "memory://x/*.npy"])
-    ['a.npy', 'memory://x/*.npy']
+    >>> expanded(["b.npy", "a.npy"])
+    ['b.npy', 'a.npy']
     """
-    found: list[str] = []
-    for path in paths:
-        if not is_pattern(path):
-            found.append(path)
-            continue
-        matches = sorted(glob.glob(path, recursive=True))
-        if not matches:
-            raise MissingFileError(message("finding files", path, expected="some that match", got="none"))
-        found += matches
-    return found
+    return [file for path in paths for file in (expand_paths(path) if is_pattern(path) else [path])]
 
 
 def each(
@@ -76,8 +72,13 @@ def each(
 
 
 def is_folder(path: str) -> bool:
-    """Whether it is a folder in which files lie, and not a zarr store."""
-    return os.path.isdir(path) and find_node(path, "") is None
+    """Whether it is a folder in which files lie, and not an array or a zarr store itself."""
+    if not os.path.isdir(path):
+        return False
+    try:
+        return sniff(open_source(path)) == "folder"
+    except FormatError:  # nothing is in it
+        return True
 
 
 def same_stem(path: str, folder: str) -> str:

@@ -279,7 +279,12 @@ def test_several_files_and_patterns(cli: Cli, fails: Fails, tmp_path: Path, monk
     # What the object looks like depends on how it was asked for, not on what is there.
     assert cli("info", "[x].npy", "--json").json["path"] == "[x].npy"
     assert len(cli("info", "a1*.npy", "--json").json["files"]) == 1
-    assert "some that match" in fails("info", "b*.npy")
+    assert "no match" in fails("info", "b*.npy")
+    # In the order that people count in, and also where a URL says it.
+    np.save("a10.npy", np.arange(10))
+    assert [f["path"] for f in cli("info", "a*.npy", "--json").json["files"]][-1] == "a10.npy"
+    urls = cli("info", f"file://{tmp_path}/a1*.npy", "--json").json["files"]
+    assert [len(f["arrays"][""]["shape"]) for f in urls] == [1, 1]
 
 
 def test_a_bad_file_hides_no_good_one(cli: Cli, tmp_path: Path) -> None:

@@ -387,7 +387,9 @@ def test_pairs_by_stem(cli: Cli, fails: Fails, tmp_path: Path) -> None:
         zarr.create_array(folder / f"{name}.zarr", data=np.arange(5) + n)
     result = cli("verify", tmp_path / "*.npy", folder)
     assert result.code == 0 and result.out.count(": equal: 1 array\n") == 3
-    assert cli("verify", tmp_path / "a.npy", f"{folder}/").code == 0
+    assert cli("verify", tmp_path / "a.npy", f"{folder}/").code == 0 == cli("verify", tmp_path / "a.npy", folder).code
+    # Two folders are two trees.
+    assert cli("verify", folder, folder).out == "equal: 3 arrays\n"
     zarr.open_array(folder / "c.zarr", mode="r+")[2] = 9
     result = cli("verify", tmp_path / "a.npy", tmp_path / "b.x.npy", tmp_path / "c.npy", folder, "--json")
     assert result.code == 1 and [f["equal"] for f in result.json["files"]] == [True, True, False]
