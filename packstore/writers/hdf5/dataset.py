@@ -177,11 +177,10 @@ class Plan:
 
     def _unfiltered(self, why: object) -> OptionError:
         expected = f"a type and chunks that the filters take ({self.filters.name})"
-        return OptionError(
-            message(
-                "writing", None, self.name, expected=expected, got=f"{self.item.dtype}, chunks {self.chunk} ({why})"
-            )
-        )
+        got = f"{self.item.dtype}, chunks {self.chunk} ({why})"
+        # A plugin that was loaded after netCDF4 finds that package's libhdf5 instead of h5py's.
+        hint = "Import hdf5plugin before netCDF4" if "user callback" in str(why) else None
+        return OptionError(message("writing", None, self.name, expected=expected, got=got, hint=hint))
 
     def _creation_list(self, tree: Tree) -> h5p.PropDCID:
         plist = h5p.create(h5p.DATASET_CREATE)
@@ -199,14 +198,20 @@ class Plan:
                 self.filters.put(plist, self.item.dtype, packed=self.packed)
         if self.fill_value is not None:
             try:
-                plist.set_fill_value(self.fill_value if self.variable else self.fill_value.view(self._fill_dtype()))
+                plist.set_fill_value(self._fill_for_h5py())
             except (TypeError, ValueError, OSError) as error:
                 tree.lose(self.name, f"the fill value {self.item.fill_value!r} is not kept ({error})")
                 self.fill_value = None
         return plist
 
-    def _fill_dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.uint8) if self.packed else self.stored
+    def _fill_for_h5py(self) -> Any:
+        if self.variable:
+            return self.fill_value
+        if self.item.dtype.kind == "S":
+            # h5py takes the fill value of any text for one of variable length.
+            found = h5py.check_string_dtype(self.stored)
+            return np.array(self.fill_value[()], h5py.string_dtype("ascii" if found is None else found.encoding))
+        return self.fill_value.view(np.uint8 if self.packed else self.stored)
 
     # --- the elements -----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -25,7 +25,7 @@ __all__ = ["Dimensions", "attach_again", "is_placeholder", "unlink"]
 
 _PREFIX = "_nc4_non_coord_"
 # NetCDF's own words: by them its libraries tell a dimension from a variable.
-_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable. %10d"
+_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable.%10d"
 _NUMBER, _NUMBERS = "_Netcdf4Dimid", "_Netcdf4Coordinates"
 
 
@@ -49,7 +49,6 @@ class _Dimension:
     number: int = -1
 
 
-@dataclass
 class Dimensions:
     """The dimensions of one tree.
 
@@ -59,80 +58,79 @@ class Dimensions:
         The open file, with the tree's groups.
     tree
         Gets a line in ``lost`` for each array whose names cannot be dimensions.
-    names
-        Paths of the tree's arrays to those of their datasets.
+    paths
+        Names of the tree's arrays to the paths of their datasets; changed for arrays that are in a dimension's way.
     """
 
-    file: Any
-    tree: Tree
-    paths: dict[str, str]
-    _found: dict[str, _Dimension] = field(default_factory=dict)
-    # Of each array: its dimensions, or the labels of its axes.
-    _of: dict[str, list[_Dimension]] = field(default_factory=dict)
-    _labels: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        items = {self.paths[i.name]: i for i in self.tree.items}
-        named = sorted((p for p, i in items.items() if i.dimension_names and i.shape), key=lambda p: p.count("/"))
-        whole = [path for path in named if self._is_whole(items[path])]
-        for path in whole:
-            item = items[path]
-            if item.dimension_names and item.dimension_names[0] == path.rpartition("/")[2]:
+    def __init__(self, file: Any, tree: Tree, paths: dict[str, str]) -> None:
+        self.file, self.tree, self.paths = file, tree, paths
+        self._items = {paths[item.name]: item for item in tree.items}
+        # By the path of its scale.
+        self._found: dict[str, _Dimension] = {}
+        # By the name of the array: its dimensions, or the labels of its axes.
+        self._of: dict[str, list[_Dimension]] = {}
+        self._labels: dict[str, tuple[str | None, ...]] = {}
+        named = sorted((i for i in tree.items if i.shape and any(_names(i))), key=lambda i: i.name.count("/"))
+        whole = [item for item in named if all(_is_name(name) for name in _names(item))]
+        for item in whole:
+            path = paths[item.name]
+            if _names(item)[0] == path.rpartition("/")[2]:
                 self._found[path] = _Dimension(path, item.shape[0], True, _grows(item, 0))
-        for path in named:
-            item, names = items[path], items[path].dimension_names or ()
-            found = [self._resolve(path, items, item, i) for i in range(len(names))] if path in whole else [None]
-            if None not in found:
-                self._of[path] = [d for d in found if d is not None]
-            elif any(names):
-                self._labels[path] = names
-                if path in whole:
-                    lost = [f"{n!r} ({m})" for n, m, d in zip(names, item.shape, found, strict=True) if d is None]
-                    why = f"{', '.join(lost)} cannot be a dimension of its group, where the name or another length is"
-                    self.tree.lose(item.name, f"dimension names are kept as labels: {why}")
+        for item in named:
+            if item in whole:
+                self._settle(item)
+            else:
+                self._labels[item.name] = _names(item)
 
-    def _is_whole(self, item: Item) -> bool:
-        return all(n and "/" not in n and "\0" not in n and n != "." for n in item.dimension_names or ())
+    def _settle(self, item: Item) -> None:
+        """Find the dimensions of one array; where it has not all of them, its names become labels."""
+        names = _names(item)
+        found = [self._resolve(item, axis) for axis in range(len(names))]
+        if None in found:
+            self._labels[item.name] = names
+            lost = [f"{n!r} ({m})" for n, m, d in zip(names, item.shape, found, strict=True) if d is None]
+            why = f"{', '.join(lost)} cannot be a dimension of its group, where the name or another length is"
+            self.tree.lose(item.name, f"dimension names are kept as labels: {why}")
+            return
+        self._of[item.name] = [d for d in found if d is not None]
+        if item.dtype.char in "eg" or (item.dtype.kind in "mMV" and item.dtype.names is None):
+            why = f"NetCDF has no type {item.dtype}: h5py reads it, NetCDF's libraries do not"
+            self.tree.lose(item.name, why)
 
-    def _resolve(self, path: str, items: dict[str, Item], item: Item, axis: int) -> _Dimension | None:
+    def _resolve(self, item: Item, axis: int) -> _Dimension | None:
         """The dimension of one axis: the nearest one of that name and length, or a new one in the array's own group."""
-        assert item.dimension_names is not None
-        name, length = str(item.dimension_names[axis]), item.shape[axis]
-        group = path.rpartition("/")[0]
+        name, length = str(_names(item)[axis]), item.shape[axis]
+        group = item.name.rpartition("/")[0]
         for above in _upwards(group):
-            place = f"{above}/{name}" if above else name
+            place = _join(above, name)
             found = self._found.get(place) or self._existing(place)
             if found is not None and found.length == length:
                 found.unlimited |= not found.is_variable and _grows(item, axis)
                 return found
-        place = f"{group}/{name}" if group else name
-        if place in self._found or not self._is_free(place, items, length):
+        place = _join(group, name)
+        if place in self._found or not self._is_free(place, length):
             return None
-        other = items.get(place)
-        self._found[place] = _Dimension(place, length, other is not None, _grows(other or item, 0 if other else axis))
+        other = self._items.get(place)
+        self._found[place] = _Dimension(
+            place, length, other is not None, _grows(*((item, axis) if other is None else (other, 0)))
+        )
         if other is not None:
-            self._of[place] = [self._found[place]]
+            self._of[other.name] = [self._found[place]]
         return self._found[place]
 
-    def _is_free(self, place: str, items: dict[str, Item], length: int) -> bool:
+    def _is_free(self, place: str, length: int) -> bool:
         """Whether a dimension can have its scale at `place`; an array in the way gets another name."""
-        group, _, name = place.rpartition("/")
         if place in self.tree.groups or place in self.tree.links or place in self.file:
             return False
-        if any(other.startswith(f"{place}/") for other in items):
-            return False
-        other = items.get(place)
+        other = self._items.get(place)
         if other is None or (other.dimension_names is None and other.shape == (length,)):
             return True
-        moved = f"{group}/{_PREFIX}{name}" if group else _PREFIX + name
-        if moved in items or moved in self.file:
+        group, _, name = place.rpartition("/")
+        moved = _join(group, _PREFIX + name)
+        if moved in self._items or moved in self.file:
             return False
         self.paths[other.name] = moved
-        if place in self._of:
-            self._of[moved] = self._of.pop(place)
-        if place in self._labels:
-            self._labels[moved] = self._labels.pop(place)
-        items[moved] = items.pop(place)
+        self._items[moved] = self._items.pop(place)
         return True
 
     def _existing(self, place: str) -> _Dimension | None:
@@ -159,17 +157,17 @@ class Dimensions:
                 number += 1
                 dimension.number = number
                 self.file[dimension.path].attrs[_NUMBER] = np.int32(number)
-        for path, dimensions in self._of.items():
-            dataset = self.file[path]
-            if path not in self._found:
+        for name, dimensions in self._of.items():
+            dataset = self.file[self.paths[name]]
+            if self.paths[name] not in self._found:
                 for axis, dimension in enumerate(dimensions):
                     h5ds.attach_scale(dataset.id, self.file[dimension.path].id, axis)
             elif len(dimensions) > 1:
                 dataset.attrs[_NUMBERS] = np.array([d.number for d in dimensions], np.int32)
-        for path, labels in self._labels.items():
+        for name, labels in self._labels.items():
             for axis, label in enumerate(labels):
                 if label and "\0" not in label:
-                    h5ds.set_label(self.file[path].id, axis, label.encode())
+                    h5ds.set_label(self.file[self.paths[name]].id, axis, label.encode())
 
     def _create(self, dimension: _Dimension) -> None:
         limit = (None,) if dimension.unlimited else None
@@ -189,6 +187,19 @@ class Dimensions:
         return max(numbers)
 
 
+def _names(item: Item) -> tuple[str | None, ...]:
+    return item.dimension_names or ()
+
+
+def _is_name(name: str | None) -> bool:
+    """Whether a dimension of that name can be in a file."""
+    return bool(name) and name != "." and not {"/", "\0"} & set(name or "")
+
+
+def _join(group: str, name: str) -> str:
+    return f"{group}/{name}" if group else name
+
+
 def _grows(item: Item, axis: int) -> bool:
     return item.max_shape is not None and item.max_shape[axis] is None
 
@@ -206,7 +217,7 @@ def _is_scale(node: Any) -> bool:
 
 def is_placeholder(node: Any) -> bool:
     """Whether it is a dimension without a variable, which an array of its name takes the place of."""
-    return _is_scale(node) and bytes(h5ds.get_scale_name(node.id)).startswith(_NO_VARIABLE[:-5])
+    return _is_scale(node) and bytes(h5ds.get_scale_name(node.id)).startswith(_NO_VARIABLE[:-4])
 
 
 def unlink(file: Any, path: str) -> list[tuple[str, int]]:

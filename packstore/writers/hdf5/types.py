@@ -117,8 +117,14 @@ def is_reference(dtype: DType) -> bool:
         return any(is_reference(dtype[name]) for name in dtype.names)
     if dtype.subdtype is not None:
         return is_reference(dtype.base)
-    base = h5py.check_vlen_dtype(dtype)
-    return is_reference(base) if isinstance(base, np.dtype) else h5py.check_ref_dtype(dtype) is not None
+    base = _sequence_base(dtype)
+    return h5py.check_ref_dtype(dtype) is not None if base is None else is_reference(base)
+
+
+def _sequence_base(dtype: DType) -> DType | None:
+    """The type of the elements of a type of sequences; None for others."""
+    found = h5py.check_vlen_dtype(dtype)
+    return None if found is None or h5py.check_string_dtype(dtype) is not None else np.dtype(found)
 
 
 def as_objects(values: Array, stored: DType) -> Array:
@@ -136,12 +142,11 @@ def as_objects(values: Array, stored: DType) -> Array:
         return out
     if stored.kind != "O":
         return values
-    base = h5py.check_vlen_dtype(stored)
-    text = not isinstance(base, np.dtype)
+    base = _sequence_base(stored)
     out = np.empty(values.shape, stored)
     flat = out.reshape(-1)
     for i, value in enumerate(values.astype(object).reshape(-1)):
-        flat[i] = _text(value) if text else _sequence(value, base)
+        flat[i] = _text(value) if base is None else _sequence(value, base)
     return out
 
 
