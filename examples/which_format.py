@@ -223,6 +223,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="interleaved rounds; the best counts")
     parser.add_argument("--out", type=Path, help="where the plot goes; default: a new temporary folder")
     args = parser.parse_args()
+    try:
+        # Now: nobody waits for the figures to learn that the plot cannot be drawn.
+        import matplotlib  # noqa: F401
+    except ImportError:
+        parser.error("the plot needs matplotlib: pip install matplotlib")
     console = Console(highlight=False)
     out: Path = args.out or Path(tempfile.mkdtemp(prefix="which-format-"))
     out.mkdir(parents=True, exist_ok=True)

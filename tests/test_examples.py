@@ -63,6 +63,20 @@ def test_plot_and_answers(tmp_path: Path) -> None:
         assert f"│ {name} " in out
 
 
+def test_asks_for_matplotlib_before_it_measures(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "which_format.py"), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        timeout=60,
+    )
+    assert done.returncode == 2 and "pip install matplotlib" in done.stderr and done.stdout == ""
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("name", ["batch_folder.py", "ragged.py"])
 def test_files_can_be_kept(name: str, tmp_path: Path) -> None:
     run(name, *SMALL[name], "--keep", str(tmp_path / "kept"))

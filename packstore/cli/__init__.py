@@ -15,7 +15,8 @@ Exit codes
 141
     Whoever read the output went away (``| head``).
 
-Errors are one line on stderr; with ``--json`` also an object with ``error`` and ``message`` on stdout.
+Errors are one line on stderr; with ``--json`` also an object with ``error`` and ``message`` on stdout. Of several files
+each that fails has its line (and its object in ``files``), the others are done, and 2 outweighs 1.
 """
 
 from __future__ import annotations

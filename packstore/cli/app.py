@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -11,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from packstore.cli import options as given
-from packstore.cli.show import emit, one_line
+from packstore.cli.files import each, expanded, is_folder, is_pattern, same_stem, stems
+from packstore.cli.show import emit, error_line, one_line
 from packstore.errors import PackstoreError
 
 __all__ = ["app", "run"]
@@ -33,10 +35,10 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Saved arrays as zarr stores and dask arrays. Exit codes: 0 done, 1 different, 2 bad input, 3 a fault of "
     "packstore's own, 130 interrupted.",
+    epilog="Names of commands and options complete in the shell after: packstore --install-completion",
 )
 
 
@@ -60,24 +62,41 @@ def _main(
 @app.command()
 @given.with_reader_options
 def info(
-    file: given.File,
+    files: given.Files,
     component: given.Component = None,
     *,
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """What is in FILE: the tree, shapes, dtypes, chunks, filters, ratio, and what is not supported and why."""
-    from packstore.cli import info as command
+    """What is in each FILE: the tree, shapes, dtypes, chunks, filters, attributes, and what is not supported and why.
 
-    emit(command.describe(file, component, options), as_json, command.render)
+    With --json one file is one object; several files, or a pattern, are a list of such under "files".
+    """
+    from packstore.cli import info as command
+    from packstore.cli import info_report
+
+    def describe(file: str) -> dict[str, Any]:
+        return command.describe(file, component, options)
+
+    if len(files) == 1 and not is_pattern(files[0]):
+        emit(describe(files[0]), as_json, info_report.render)
+        return
+    results = each(expanded(files), describe, as_json, info_report.render)
+    if any("error" in result for result in results):
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()
 @given.with_reader_options
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Any readable file.", show_default=False)],
-    target: Annotated[
-        str, typer.Argument(metavar="DST", help="A new .zarr, .npy, .npz, .h5, .raw or .bits.", show_default=False)
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SRC... DST",
+            help="Readable files or quoted patterns; then a new .zarr, .npy, .npz, .h5, .raw or .bits, or a folder for "
+            "a copy of each.",
+            show_default=False,
+        ),
     ],
     component: Annotated[
         list[str] | None, typer.Option("--component", "-c", help="An array or group in SRC; may be given again.")
@@ -92,64 +111,117 @@ def convert(
     chunks: Annotated[
         str | None, typer.Option("--chunks", help="Chunk shape of DST, as 1,512,512; -1: the whole axis.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST, once all is written.")] = False,
+    shards: Annotated[str | None, typer.Option("--shards", help="zarr: shard shape, as --chunks.")] = None,
+    compressor: Annotated[
+        str | None, typer.Option("--compressor", help="zarr and HDF5: zstd, gzip, blosc …, or none.")
+    ] = None,
+    level: Annotated[int | None, typer.Option("--level", help="How hard the compressor tries.")] = None,
+    zarr_format: Annotated[int | None, typer.Option("--zarr-format", help="3, or 2.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace DST, once all is written; with --append arrays in it.")
+    ] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to an existing .zarr, .npz or .h5.")] = False,
     skip: Annotated[bool, typer.Option("--skip-unsupported", help="Leave out what cannot be converted.")] = False,
     quiet: given.Quiet = False,
     *,
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again."""
+    """Copy SRC to DST in another format, block by block. An interrupted run leaves nothing: start it again.
+
+    What DST cannot hold is listed. Several SRC go into one DST, each under its
+    name without suffix; into a folder (an existing one, or DST/) as one file
+    each, in the format that --to names.
+    """
     from packstore.cli import convert as command
 
-    result = command.convert(
-        source,
-        target,
-        component or [],
-        options,
+    writer = {"compressor": compressor, "level": level, "zarr_format": zarr_format}
+    how = command.How(
         to=to,
         pack=pack,
         chunks=None if chunks is None else given.lengths(chunks),
+        shards=None if shards is None else given.lengths(shards),
+        writer={k: None if v == "none" else v for k, v in writer.items() if v is not None},
         overwrite=overwrite,
+        append=append,
         skip=skip,
         progress=_progress(quiet),
     )
-    emit(result, as_json, command.render)
+    *patterns, target = _at_least_two(files, "DST")
+    sources, several = expanded(patterns), len(patterns) > 1 or is_pattern(patterns[0])
+    if target.endswith(".zarr/"):
+        target = target.rstrip("/")
+    if not (target.endswith(("/", os.sep)) or is_folder(target)):
+        result = command.convert(sources, target, component or [], options, how, by_stem=several)
+        emit(result, as_json, command.render)
+        return
+    copies = {source: command.copy_name(source, target, to) for source in stems(sources).values()}
+    os.makedirs(target, exist_ok=True)
+
+    def copy(source: str) -> dict[str, Any]:
+        return command.convert([source], copies[source], component or [], options, how)
+
+    results = each(copies, copy, as_json, command.render)
+    if any("error" in result for result in results):
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()
 @given.with_reader_options
 def verify(
-    a: Annotated[str, typer.Argument(metavar="A", help="Any readable file.", show_default=False)],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A... B",
+            help="Two readable files; or several, or quoted patterns, and the folder with a file of the same name "
+            "(whatever its suffix) for each.",
+            show_default=False,
+        ),
+    ],
     component: given.Component = None,
     component_b: Annotated[
         str | None, typer.Option("--component-b", help="The array in B, where it has another name.")
     ] = None,
+    values_only: Annotated[bool, typer.Option("--values-only", help="Compare the elements of arrays only.")] = False,
     quiet: given.Quiet = False,
     *,
     options: given.ReaderOptions,
     options_b: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """Whether A and B hold equal values, chunk by chunk; the first difference is located (exit code 1).
+    """Whether A and B are equal; the first differences are named (exit code 1).
 
-    NaN equals NaN. Dtypes may differ where values can be equal, which a note says. --format, --dtype and the like are
-    for A; where B is raw bytes too and has none of its own, they count for both.
+    Compared are the values of arrays, chunk by chunk, and groups, attributes,
+    dimension names, fill values and links as far as both formats have a place
+    for them; notes say what only one can hold. NaN equals NaN. Dtypes may
+    differ where values can be equal, which a note says. --format, --dtype and
+    the like are for A; where B is raw bytes too and has none of its own, they
+    count for both.
     """
     from packstore.cli import verify as command
 
-    result = command.compare(
-        a,
-        b,
-        component,
-        component_b,
-        options,
-        options_b,
-        progress=_progress(quiet),
-    )
-    emit(result, as_json, command.render)
-    if not result["equal"]:
+    def compare(a: str, b: str) -> dict[str, Any]:
+        return command.compare(
+            a,
+            b,
+            options,
+            options_b,
+            components=(component, component_b),
+            values_only=values_only,
+            progress=_progress(quiet),
+        )
+
+    *sources, other = _at_least_two(files, "B")
+    if len(sources) == 1 and not is_pattern(sources[0]) and (is_folder(sources[0]) or not is_folder(other)):
+        results = [compare(sources[0], other)]
+        emit(results[0], as_json, command.render)
+    else:
+        by_stem = stems(expanded(sources))
+        render = functools.partial(command.render, named=True)
+        results = each(by_stem.values(), lambda a: compare(a, same_stem(a, other)), as_json, render)
+    if any("error" in result for result in results):
+        raise typer.Exit(BAD_INPUT)
+    if not all(result["equal"] for result in results):
         raise typer.Exit(DIFFERENT)
 
 
@@ -192,6 +264,13 @@ def bench(
     emit(result, as_json, bench_report.render)
 
 
+def _at_least_two(files: list[str], last: str) -> list[str]:
+    """The files; the usage error of a missing argument where there is one alone."""
+    if len(files) < 2:
+        raise typer.BadParameter(f"Missing argument '{last}'.")
+    return files
+
+
 def _progress(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
@@ -229,9 +308,7 @@ def _failure(arguments: list[str], error: BaseException | None) -> int:
         return _unread()
     if isinstance(error, KeyboardInterrupt):
         return _interrupted()
-    # An OSError of ours would show its number before the sentence.
-    text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
-    return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
+    return _report(arguments, type(error).__name__, error_line(error), BAD_INPUT)
 
 
 def _fault(arguments: list[str], error: Exception) -> int:

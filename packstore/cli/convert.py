@@ -1,165 +1,172 @@
-"""``packstore convert``: any readable file into any writable format."""
+"""``packstore convert``: any readable files into any writable format."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from packstore.cli.files import stem, stems
 from packstore.cli.show import human, plain
-from packstore.errors import ComponentNotFoundError, OptionError, UnsupportedError, message
-from packstore.readers.find import find_array, locate
-from packstore.readers.location import Location
+from packstore.cli.sources import tree_of_location
+from packstore.errors import OptionError, message
+from packstore.readers.find import locate
 from packstore.source.sizes import size_on_disk
-from packstore.storage import ManifestGroup
-from packstore.views.lazy import LazyArray
-from packstore.views.zarr.metadata import array_reason
-from packstore.writers import format_of, save
+from packstore.writers import WRITERS, format_of, save
+from packstore.writers.items import Item
+from packstore.writers.tree import Tree
 
-__all__ = ["convert", "render"]
+__all__ = ["How", "convert", "copy_name", "render"]
 
-# Formats of one array without a name, those that cut it into chunks, and those that keep attributes.
-SINGLE, CHUNKED, WITH_ATTRIBUTES = ("npy", "raw"), ("zarr", "hdf5"), ("zarr", "hdf5")
+# Formats of one array without a name, and those that cut arrays into chunks.
+SINGLE, CHUNKED = ("npy", "raw"), ("zarr", "hdf5")
 
 
-def convert(
-    source: str,
-    target: str,
-    components: Sequence[str],
-    options: dict[str, Any],
-    *,
-    to: str | None = None,
-    pack: bool | None = None,
-    chunks: tuple[int, ...] | None = None,
-    overwrite: bool = False,
-    skip: bool = False,
-    progress: bool = False,
-) -> dict[str, Any]:
-    """Write the arrays of `source` to `target` and say what was written.
+@dataclass(frozen=True)
+class How:
+    """How copies are written, as the options of the command say.
 
     Parameters
     ----------
-    components
-        The arrays or groups that are wanted; none: all.
     to
         The target's format, where its suffix does not tell.
     pack
         Whether bool arrays take one bit an element; None: in zarr and in .bits files.
-    chunks
-        Chunk shape for the arrays with as many axes.
+    chunks, shards
+        Chunk (shard) shape for the arrays with as many axes.
+    writer
+        Options of the format that are passed on as they are: ``compressor``, ``level``, ``zarr_format``.
+    overwrite
+        Replace an existing target, or what it has of the same names where `append` is set.
+    append
+        Add to an existing target.
     skip
         Leave out what cannot be read or written, and say so, instead of refusing.
+    """
+
+    to: str | None = None
+    pack: bool | None = None
+    chunks: tuple[int, ...] | None = None
+    shards: tuple[int, ...] | None = None
+    writer: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+    append: bool = False
+    skip: bool = False
+    progress: bool = False
+
+
+def convert(
+    sources: Sequence[str],
+    target: str,
+    components: Sequence[str],
+    options: dict[str, Any],
+    how: How,
+    *,
+    by_stem: bool = False,
+) -> dict[str, Any]:
+    """Write the arrays of `sources` to `target` and say what was written and what was not kept.
+
+    Parameters
+    ----------
+    components
+        The arrays or groups of each source that are wanted; none: all.
+    options
+        How to open the sources.
+    by_stem
+        Put what each source has under the source's name without suffix: an array, or a group of arrays.
 
     Raises
     ------
     UnsupportedError
         Something that is wanted cannot be read, or not be written to this format.
     OptionError
-        Options that do not fit the format or the arrays.
+        Options that do not fit the format or the arrays, or sources of one name.
     """
     try:
-        format = format_of(target, to)
+        format = format_of(target, how.to)
     except OptionError as error:
         raise OptionError(str(error).replace("Pass format=", "Pass --to")) from None
-    location = locate(source, **options)
-    notes: list[str] = []
-    arrays = _arrays(location, components, format, skip, notes)
-    whole = len(arrays) == 1 and (format in SINGLE or "" in arrays or (format == "zarr" and len(components) == 1))
-    if format in SINGLE and not whole:
-        hint = "Name one with --component, or write an .npz, .h5 or .zarr"
-        raise OptionError(message("converting", source, expected=f"one array for {format}", got=len(arrays), hint=hint))
-    extra = _writer_options(target, format, arrays, pack, chunks)
-    if format not in WITH_ATTRIBUTES and any(a.attrs for a in arrays.values()):
-        notes.append(f"attributes are left behind: {format} has no place for them")
-    if not components and any(location.manifest().groups.values()):
-        notes.append("attributes of groups are left behind: only those of arrays are written")
     start = time.perf_counter()
-    data = next(iter(arrays.values())) if whole else arrays
-    save(target, data, format=format, progress=progress, overwrite=overwrite, **extra)
-    seconds = time.perf_counter() - start
-    result = {
-        "source": source,
+    trees = {}
+    for name, source in (stems(sources) if by_stem else dict.fromkeys(("",), sources[0])).items():
+        trees[name] = tree_of_location(locate(source, **options), components, format, how.skip)
+    tree = joined(trees) if by_stem else trees[""]
+    whole = len(tree.items) == 1 and (format in SINGLE or (format == "zarr" and len(components) == 1 and not by_stem))
+    if format in SINGLE and not whole:
+        hint = "Name one with --component, write an .npz, .h5 or .zarr, or copies into a folder: DST/"
+        expected = f"one array for {format}"
+        raise OptionError(message("converting", sources[0], expected=expected, got=len(tree.items), hint=hint))
+    if whole:
+        tree = Tree([dataclasses.replace(tree.items[0], name="")], single=True, lost=tree.lost)
+    extra = _writer_options(target, format, tree.items, how)
+    names = [item.name for item in tree.items]
+    report = save(target, tree, format=format, progress=how.progress, overwrite=how.overwrite, **extra)
+    result: dict[str, Any] = {
+        "source": sources[0] if len(sources) == 1 and not by_stem else list(sources),
         "target": target,
         "format": format,
-        "arrays": list(arrays),
-        "nbytes": sum(a.nbytes for a in arrays.values()),
+        "arrays": names,
+        "nbytes": tree.nbytes,
         "stored_nbytes": size_on_disk(target),
-        "seconds": round(seconds, 3),
-        "notes": notes,
+        "seconds": round(time.perf_counter() - start, 3),
+        "lost": list(report.lost),
+        "notes": [],
     }
     if format == "raw":
-        result["read_with"] = _read_with(next(iter(arrays.values())), extra)
+        result["read_with"] = _read_with(tree.items[0], extra)
+        given = {**result["read_with"], "shape": ",".join(map(str, tree.items[0].shape))}
+        text = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in given.items())
+        result["notes"].append(f"it has no header; read it with {text}")
     return result
 
 
-def _arrays(
-    location: Location, components: Sequence[str], format: str, skip: bool, notes: list[str]
-) -> dict[str, LazyArray]:
-    """The arrays that are wanted, by name."""
-    manifest = location.manifest()
-    names: dict[str, None] = {}
-    refused: dict[str, str] = {}
-    for wanted in components or [""]:
-        _expand(location, manifest, wanted.strip("/"), bool(components), names, refused)
-    found = {}
-    for name in names:
-        array = find_array(location, name)[1]
-        reason = None
-        if array.dtype.hasobject:
-            reason = "its elements have no fixed size, and no target format holds such"
-        elif format == "zarr":
-            reason = array_reason(array)
-        if reason is None:
-            found[name] = LazyArray(location, name, array)
-        else:
-            refused[name] = reason
-    for name, reason in refused.items():
-        if not skip:
-            hint = "Leave it out with --skip-unsupported, or name what is wanted with --component"
-            raise UnsupportedError(message("converting", location.path, name or None, got=reason, hint=hint))
-        notes.append(f"[{name}] is left out: {reason}")
-    if not found:
-        got = "none that can be written"
-        raise UnsupportedError(message("converting", location.path, expected="an array", got=got))
-    return found
+def copy_name(source: str, folder: str, to: str | None) -> str:
+    """The path of the copy of `source` in `folder`, in the format `to`.
+
+    Raises
+    ------
+    OptionError
+        No such format, or none: a folder's name does not tell.
+    """
+    if to is None:
+        raise OptionError(message("converting into the folder", folder, expected="--to FORMAT", got="none"))
+    return os.path.join(folder, stem(source) + WRITERS[format_of(folder, to)][1][0])
 
 
-def _expand(
-    location: Location,
-    manifest: ManifestGroup,
-    wanted: str,
-    named: bool,
-    names: dict[str, None],
-    refused: dict[str, str],
-) -> None:
-    """Add the arrays that one --component means, or all."""
-    if named and wanted:
-        if wanted in manifest.arrays:
-            names[wanted] = None
-            return
-        below = f"{wanted}/"
-        inside = [n for n in manifest.arrays if n.startswith(below)]
-        bad = {n: r for n, r in manifest.unsupported.items() if n == wanted or n.startswith((below, f"{wanted}@"))}
-        if not inside and not bad:
-            # Reached by a link, or an error that names what there is.
-            names[find_array(location, wanted)[0]] = None
-            return
-    else:
-        inside, bad = sorted(manifest.arrays), dict(manifest.unsupported)
-    if named and not wanted and not inside:
-        raise ComponentNotFoundError(message("converting", location.path, got="no arrays"))
-    names.update(dict.fromkeys(inside))
-    refused.update(bad)
+def joined(trees: Mapping[str, Tree]) -> Tree:
+    """Each tree under its name: one array as an array, others as a group."""
+    whole = Tree()
+    for name, tree in trees.items():
+
+        def below(path: str, name: str = name) -> str:
+            return f"{name}/{path}" if path else name
+
+        whole.items += [dataclasses.replace(item, name=below(item.name)) for item in tree.items]
+        whole.groups.update({below(path): attributes for path, attributes in tree.groups.items()})
+        whole.links.update({below(path): below(link) for path, link in tree.links.items()})
+        whole.lost += [f"[{name}] {line}" for line in tree.lost]
+    return whole
 
 
-def _writer_options(
-    target: str, format: str, arrays: dict[str, LazyArray], pack: bool | None, chunks: tuple[int, ...] | None
-) -> dict[str, Any]:
+def _writer_options(target: str, format: str, items: Sequence[Item], how: How) -> dict[str, Any]:
     """What `save` is told besides the data."""
-    extra: dict[str, Any] = {}
+    takes = inspect.signature(importlib.import_module(WRITERS[format][0]).write).parameters
+    for name in how.writer:
+        if name not in takes:
+            option = f"--{name.replace('_', '-')}"
+            raise OptionError(message("converting to", target, expected=f"no {option} for this format", got=option))
+    extra = dict(how.writer)
+    pack = how.pack
+    if how.append:
+        extra["mode"] = "a"
     if format == "zarr":
         extra["pack"] = pack is not False
     elif format == "hdf5":
@@ -168,28 +175,33 @@ def _writer_options(
         extra["packed_axis"] = -1
     elif pack:
         raise OptionError(message("converting to", target, expected="no --pack for this format", got="--pack"))
-    if pack and not any(a.dtype == np.bool_ for a in arrays.values()):
+    if pack and not any(item.dtype == np.bool_ for item in items):
         raise OptionError(message("converting to", target, expected="a bool array for --pack", got="none"))
-    if chunks is None:
-        return extra
-    if format not in CHUNKED:
-        raise OptionError(message("converting to", target, expected="no --chunks for this format", got=chunks))
-    if any(c == 0 or c < -1 for c in chunks):
-        raise OptionError(message("converting to", target, expected="--chunks above 0, or -1 for all", got=chunks))
-    fitting = {name: chunks for name, a in arrays.items() if a.ndim == len(chunks)}
-    if not fitting:
-        ndims = sorted({a.ndim for a in arrays.values()})
-        expected = f"--chunks of {' or '.join(map(str, ndims))} lengths"
-        raise OptionError(message("converting to", target, expected=expected, got=chunks))
-    extra["chunks"] = fitting
+    for option in ("chunks", "shards"):
+        lengths = getattr(how, option)
+        if lengths is not None:
+            extra[option] = _fitting(target, format, items, option, lengths)
     return extra
 
 
-def _read_with(array: LazyArray, extra: dict[str, Any]) -> dict[str, Any]:
+def _fitting(target: str, format: str, items: Sequence[Item], option: str, wanted: tuple[int, ...]) -> dict[str, Any]:
+    """The lengths for each array that has as many axes."""
+    if format not in CHUNKED:
+        raise OptionError(message("converting to", target, expected=f"no --{option} for this format", got=wanted))
+    if any(c == 0 or c < -1 for c in wanted):
+        raise OptionError(message("converting to", target, expected=f"--{option} above 0, or -1 for all", got=wanted))
+    fitting = {item.name: wanted for item in items if len(item.shape) == len(wanted)}
+    if not fitting:
+        expected = f"--{option} of {' or '.join(map(str, sorted({len(item.shape) for item in items})))} lengths"
+        raise OptionError(message("converting to", target, expected=expected, got=wanted))
+    return fitting
+
+
+def _read_with(array: Item, extra: dict[str, Any]) -> dict[str, Any]:
     """The options that open a raw target: it has no header that would tell."""
     found: dict[str, Any] = {"format": "raw", "shape": list(array.shape)}
     if "packed_axis" in extra:
-        return {**found, "packed_axis": array.ndim - 1}
+        return {**found, "packed_axis": len(array.shape) - 1}
     return {**found, "dtype": array.dtype.str if array.dtype.names is None else str(array.dtype)}
 
 
@@ -202,10 +214,7 @@ def render(console: Console, result: dict[str, Any]) -> None:
         f"({result['format']}), {result['seconds']} s",
         soft_wrap=True,
     )
+    for line in result["lost"]:
+        console.print(f"not kept: {plain(line)}", soft_wrap=True)
     for note in result["notes"]:
         console.print(f"note: {plain(note)}", soft_wrap=True)
-    if "read_with" in result:
-        given = dict(result["read_with"])
-        given["shape"] = ",".join(map(str, given["shape"]))
-        text = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in given.items())
-        console.print(f"note: it has no header; read it with {plain(text)}", soft_wrap=True)

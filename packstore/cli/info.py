@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-from rich.tree import Tree
+import numpy as np
 
-from packstore.cli.show import human, plain
 from packstore.readers.find import find_array, locate
 from packstore.readers.location import Location
 from packstore.source import DirectorySource
 from packstore.source.sizes import size_on_disk
 from packstore.storage import ManifestArray, ManifestGroup
+from packstore.storage.attributes import Attributes
 from packstore.views.zarr.dtypes.names import is_text
 from packstore.views.zarr.metadata import node_reason
 
-__all__ = ["describe", "describe_array", "render"]
+__all__ = ["describe", "describe_array"]
 
 
 def describe_array(array: ManifestArray, reason: str | None) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def describe_array(array: ManifestArray, reason: str | None) -> dict[str, Any]:
     how = array.storage.facts(array)
     return {
         "shape": list(array.shape),
-        "dtype": _dtype(array),
+        "dtype": _dtype(array.dtype),
         "chunks": list(array.chunk_shape),
         "shards": None if array.shard_shape is None else list(array.shard_shape),
         "layout": how.layout,
@@ -36,15 +35,27 @@ def describe_array(array: ManifestArray, reason: str | None) -> dict[str, Any]:
         "ratio": _ratio(array, how.nbytes),
         "chunk_count": math.prod(array.grid_shape),
         "missing_chunks": how.missing,
-        "fill_value": None if array.fill_value is None else str(array.fill_value),
+        "fill_value": array.fill_value,
+        "max_shape": None if array.max_shape is None else list(array.max_shape),
         "dimension_names": None if array.dimension_names is None else list(array.dimension_names),
         "attributes": dict(array.attributes),
+        "attribute_types": _types(array.attributes),
         "zarr_reason": reason,
     }
 
 
-def _dtype(array: ManifestArray) -> str:
-    dtype = array.dtype
+def _types(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """The stored types of those attributes whose JSON values do not tell them."""
+    typed = attributes.typed if isinstance(attributes, Attributes) else {}
+    return {name: _type(value) for name, value in typed.items()}
+
+
+def _type(value: Any) -> str:
+    found = getattr(value, "dtype", None)
+    return type(value).__name__ if found is None else _dtype(np.dtype(found))
+
+
+def _dtype(dtype: np.dtype[Any]) -> str:
     if is_text(dtype):
         return "variable-length string"
     if dtype.kind == "O" and dtype.metadata is not None and "vlen" in dtype.metadata:
@@ -84,6 +95,10 @@ def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[
         "nbytes": nbytes,
         "arrays": arrays,
         "groups": {name: dict(attributes) for name, attributes in sorted(found.groups.items())},
+        "group_attribute_types": {
+            name: types for name in sorted(found.groups) if (types := _types(found.groups[name]))
+        },
+        "links": dict(sorted(found.links.items())),
         "unsupported": dict(sorted(found.unsupported.items())),
     }
 
@@ -99,69 +114,9 @@ def _below(location: Location, component: str | None) -> ManifestGroup:
         inside = (f"{wanted}/", f"{wanted}@")
         return {name: value for name, value in found.items() if name == wanted or name.startswith(inside)}
 
-    kept = ManifestGroup(part(whole.arrays), part(whole.groups), part(whole.unsupported))
+    kept = ManifestGroup(part(whole.arrays), part(whole.groups), part(whole.unsupported), part(whole.links))
     if kept.arrays or kept.groups or kept.unsupported:
         return kept
     # Reached by another name (a link), or not at all.
     name, array = find_array(location, wanted)
     return ManifestGroup({name: array})
-
-
-def render(console: Console, result: dict[str, Any]) -> None:
-    """The tree."""
-    size = "" if result["nbytes"] is None else f", {human(result['nbytes'])}"
-    tree = Tree(Text.assemble((plain(result["path"]), "bold"), f" {result['format']}{size}"))
-    nodes = {"": tree}
-
-    def group(path: str) -> Tree:
-        missing = []
-        while path not in nodes:
-            missing.append(path)
-            path = path.rpartition("/")[0]
-        for name in reversed(missing):
-            label = Text.assemble((plain(name.rpartition("/")[2]), "bold"), "/")
-            count = len(result["groups"].get(name, ()))
-            label.append(f" {_count(count, 'attribute')}" if count else "")
-            nodes[name] = nodes[name.rpartition("/")[0]].add(label)
-        return nodes[path if not missing else missing[0]]
-
-    for name in result["groups"]:
-        if name:
-            group(name)
-    for name, found in result["arrays"].items():
-        parent, _, leaf = name.rpartition("/")
-        label = Text.assemble((plain(leaf) or "(the array)", "cyan"), " ", ", ".join(_parts(found)))
-        if found["zarr_reason"]:
-            label.append(f", not as zarr: {plain(found['zarr_reason'])}", "yellow")
-        group(parent).add(label)
-    for name, reason in result["unsupported"].items():
-        parent, _, leaf = name.rpartition("/")
-        group(parent).add(Text.assemble((plain(leaf) or "(the array)", "red"), f" not supported: {plain(reason)}"))
-    if not (result["arrays"] or result["unsupported"]):
-        tree.add(Text("no arrays"))
-    console.print(tree, soft_wrap=True)
-
-
-def _parts(found: dict[str, Any]) -> list[str]:
-    """What is said of an array, in order."""
-    parts = [f"{tuple(found['shape'])} {plain(found['dtype'])}"]
-    if found["chunk_count"] > 1 or found["layout"] == "chunked":
-        shards = "" if found["shards"] is None else f" in shards {tuple(found['shards'])}"
-        parts.append(f"chunks {tuple(found['chunks'])}{shards}")
-    if found["filters"]:
-        parts.append(" + ".join(plain(f) for f in found["filters"]))
-    else:
-        parts.append(found["layout"])
-    if found["nbytes"] is not None:
-        parts.append(human(found["nbytes"]))
-    if found["ratio"]:
-        parts.append(f"ratio {found['ratio']:g}")
-    if found["missing_chunks"]:
-        parts.append(f"{found['missing_chunks']} of {found['chunk_count']} chunks never written")
-    if found["attributes"]:
-        parts.append(_count(len(found["attributes"]), "attribute"))
-    return parts
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -20,6 +20,14 @@ ReaderOptions: TypeAlias = dict[str, Any]
 _RAW = "Raw files"
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="Any readable file, directory or URL.", show_default=False)]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE",
+        help='Any readable files, directories, URLs, or quoted patterns: "data/*.h5".',
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Component = Annotated[str | None, typer.Option("--component", "-c", help="The array (or group) in the file.")]

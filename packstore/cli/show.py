@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-__all__ = ["emit", "human", "jsonable", "one_line", "plain"]
+from packstore.errors import PackstoreError
+
+__all__ = ["Result", "emit", "error_line", "human", "jsonable", "one_line", "plain", "shortened"]
 
 Result = dict[str, Any]
 
-# Columns for tables where nobody says how wide the output is.
-PIPE_WIDTH = 160
+# Columns where nobody says how wide the output is: a line in a pipe is for programs, and as long as what it says.
+PIPE_WIDTH = 1 << 20
 
 
 def plain(text: object) -> str:
@@ -57,23 +59,60 @@ def jsonable(value: Any) -> Any:
 
     Examples
     --------
-    >>> jsonable({"a": float("nan"), "b": (1, 2.5)})
-    {'a': 'NaN', 'b': [1, 2.5]}
+    >>> jsonable({"a": float("nan"), "b": (1, 2.5), "c": 1j, "d": b"x", "e": np.datetime64("2020-01-01")})
+    {'a': 'NaN', 'b': [1, 2.5], 'c': [0.0, 1.0], 'd': 'x', 'e': '2020-01-01'}
     """
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [jsonable(v) for v in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return jsonable(value.tolist())
+        # As ISO 8601: Python's dates have fewer years and digits.
+        return jsonable(value.astype(str).tolist() if value.dtype.kind == "M" else value.tolist())
+    if isinstance(value, complex):
+        return jsonable([value.real, value.imag])
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
+# Characters of an attribute's value that a line shows.
+VALUE_WIDTH = 72
+
+
+def shortened(value: Any) -> str:
+    """A JSON-able value on one line for people, its middle left out where it is long.
+
+    Examples
+    --------
+    >>> shortened({"a": [1, "x"]}), shortened("x" * 100)[-20:], shortened(range(1000))[-24:]
+    ('{"a": [1, "x"]}', 'x"… (100 characters)', ' 18, 19, … (1000 values)')
+    """
+    if isinstance(value, str):
+        shown, kept = json.dumps(value[:VALUE_WIDTH], ensure_ascii=False), len(value) <= VALUE_WIDTH
+        return plain(shown) if kept else f"{plain(shown)}… ({len(value)} characters)"
+    if isinstance(value, (float, np.floating)):
+        # As numpy shows its own type: 0.1 for a float32, not 0.10000000149011612.
+        return str(value) if np.isfinite(value) else str(jsonable(float(value)))
+    if not isinstance(value, (list, tuple, range, np.ndarray)):
+        text = plain(json.dumps(jsonable(value), ensure_ascii=False))
+        return text if len(text) <= VALUE_WIDTH else f"{text[:VALUE_WIDTH]}…"
+    # A long list is never written out whole to be cut.
+    text, end = "[", "]"
+    for index, element in enumerate(value):
+        part = (", " if index else "") + shortened(element)
+        if len(text) + len(part) > VALUE_WIDTH:
+            end = f"{', ' if index else ''}… ({len(value)} values)"
+            break
+        text += part
+    return text + end
+
+
 # How the library's hints read on a command line.
 _OPTIONS = re.compile(
-    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|allow_external|delimiter|encoding)=(\"(\w+)\")?"
+    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|shards|compressor|level|zarr_format|allow_external|delimiter|encoding)=(\"(\w+)\")?"
 )
 
 # The name under which a target is written until it is whole.
@@ -95,9 +134,16 @@ def one_line(text: str) -> str:
             return f"--option {name}=" + (value or "...")
         return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
-    text = " ".join(text.split()).replace("overwrite=True", "--overwrite")
+    text = " ".join(text.split()).replace("overwrite=True", "--overwrite").replace('mode="a"', "--append")
     text = _TEMPORARY.sub(r"\1", text)
     return plain(_OPTIONS.sub(option, text))
+
+
+def error_line(error: BaseException | None) -> str:
+    """What a command says on stderr of an error."""
+    # An OSError of ours would show its number before the sentence.
+    text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
+    return one_line(text or str(error) or "out of memory")
 
 
 def emit(result: Result, as_json: bool, render: Callable[[Console, Result], None]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from rich.console import Console
 
 from packstore.cli.compare import comparable, first_difference
-from packstore.cli.show import plain
+from packstore.cli.parts import Difference, Side, compare_arrays, compare_trees, not_held
+from packstore.cli.show import plain, shortened
 from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers.find import find_array, locate
 from packstore.readers.location import Location
@@ -25,31 +26,36 @@ __all__ = ["compare", "render"]
 
 # The most decoded bytes of a block that is made to suit the chunks of both files.
 MAX_BLOCK_NBYTES = 256 << 20
+# Differences that are printed.
+MAX_LINES = 10
 
 
 def compare(
     path_a: str,
     path_b: str,
-    component_a: str | None,
-    component_b: str | None,
     options_a: dict[str, Any],
     options_b: dict[str, Any],
     *,
+    components: tuple[str | None, str | None] = (None, None),
+    values_only: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Compare one array, or all arrays of two files by name.
+    """Compare one array, or all of two files by name.
 
     Parameters
     ----------
-    component_a, component_b
-        One array of each; where only one is given it counts for both, or for the one that holds several.
     options_a, options_b
         How to open them.
+    components
+        One array of each; where only one is given it counts for both, or for the one that holds several.
+    values_only
+        Compare the elements of arrays and nothing else.
 
     Returns
     -------
     dict
-        ``equal``, ``compared`` (arrays), ``notes``, and the first ``difference``.
+        ``equal``, ``compared`` (arrays), ``notes``, the first ``difference`` of elements, and all ``differences`` in
+        groups, attributes, dimension names, fill values and links.
 
     Raises
     ------
@@ -59,47 +65,54 @@ def compare(
     at = locate(path_a, **options_a)
     bt = _locate_b(path_a, path_b, options_a, options_b)
     result: dict[str, Any] = {"a": path_a, "b": path_b, "equal": True, "compared": 0, "notes": [], "difference": None}
-    notes: list[str] = result["notes"]
-    unread: list[tuple[Location, str, str]] = []
-    if component_a is not None or component_b is not None or _is_one(at.manifest()) or _is_one(bt.manifest()):
-        if component_b is None and _is_one(at.manifest()) and not _is_one(bt.manifest()):
-            # A has no names: it is B's that is meant.
-            component_a, component_b = None, component_a
-        pairs = [(_name(at, component_a, component_b), _name(bt, component_b, component_a))]
-    else:
-        names_a, names_b = at.manifest().arrays, bt.manifest().arrays
-        pairs = [(n, n) for n in sorted(names_a) if n in names_b]
-        for where in (at, bt):
-            unread += [(where, name, reason) for name, reason in _missing(where.manifest(), notes, where.path)]
-        known = {name for _, name, _ in unread}
-        for label, here, there in (("A", names_a, names_b), ("B", names_b, names_a)):
-            only = sorted(n for n in here if n not in there and n not in known)
-            if only:
-                result["equal"] = False
-                more = f" and {len(only) - 8} more" if len(only) > 8 else ""
-                notes.append(f"only in {label}: {', '.join(only[:8])}{more}")
+    a, b = Side.of(at), Side.of(bt)
+    whole = components == (None, None) and not (_is_one(a.manifest) or _is_one(b.manifest))
+    unread: list[tuple[str, str, str]] = []
+    pairs = _common(a, b, result, unread) if whole else [_named(at, bt, *components)]
+    if not values_only:
+        found = compare_trees(a, b) if whole else []
+        for name_a, name_b in pairs:
+            found += compare_arrays(a, b, name_a, name_b)
+        result["differences"] = found
+        result["equal"] = result["equal"] and not found
+        result["notes"] += not_held(a, b, [n for n, _ in pairs], [n for _, n in pairs], groups=whole)
     arrays = [(name_a, LazyArray(at, name_a), LazyArray(bt, name_b)) for name_a, name_b in pairs]
-    total = sum(a.nbytes for _, a, _ in arrays)
+    total = sum(x.nbytes for _, x, _ in arrays)
     with shown_progress(progress, f"comparing {os.path.basename(path_a)}", total) as shown:
-        for name, a, b in arrays:
-            difference = _difference(a, b, notes, name, shown)
+        for name, x, y in arrays:
+            difference = _difference(x, y, result["notes"], name, shown)
             result["compared"] += 1
             if difference is not None:
-                result["equal"] = False
-                result["difference"] = {"component": name, **difference}
+                result.update(equal=False, difference={"component": name, **difference})
                 break
     if result["equal"] and unread:
-        where, name, reason = unread[0]
-        raise UnsupportedError(
-            message(
-                f"{result['compared']} arrays are equal, but not all can be read: comparing",
-                where.path,
-                name,
-                got=reason,
-                hint="Name one array with --component",
-            )
-        )
+        path, name, reason = unread[0]
+        what = f"{result['compared']} arrays are equal, but not all can be read: comparing"
+        raise UnsupportedError(message(what, path, name, got=reason, hint="Name one array with --component"))
     return result
+
+
+def _named(at: Location, bt: Location, component_a: str | None, component_b: str | None) -> tuple[str, str]:
+    """The names of the one array of each file that is meant."""
+    if component_b is None and _is_one(at.manifest()) and not _is_one(bt.manifest()):
+        # A has no names: it is B's that is meant.
+        component_a, component_b = None, component_a
+    return _name(at, component_a, component_b), _name(bt, component_b, component_a)
+
+
+def _common(a: Side, b: Side, result: dict[str, Any], unread: list[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """The arrays that both have; notes say what one lacks, and `unread` gets what cannot be read."""
+    hidden = a.linked(b) | b.linked(a)
+    names_a, names_b = ({n for n in side.manifest.arrays if n not in hidden} for side in (a, b))
+    for side in (a, b):
+        unread += [(side.path, *found) for found in _missing(side.manifest, result["notes"], side.path)]
+    known = {name for _, name, _ in unread}
+    for label, only in (("A", names_a - names_b - known), ("B", names_b - names_a - known)):
+        if only:
+            result["equal"] = False
+            more = f" and {len(only) - 8} more" if len(only) > 8 else ""
+            result["notes"].append(f"only in {label}: {', '.join(sorted(only)[:8])}{more}")
+    return [(n, n) for n in sorted(names_a & names_b)]
 
 
 def _locate_b(path_a: str, path_b: str, options_a: dict[str, Any], options_b: dict[str, Any]) -> Location:
@@ -128,13 +141,12 @@ def _name(where: Location, component: str | None, other: str | None) -> str:
 
 
 def _missing(manifest: ManifestGroup, notes: list[str], path: str) -> Iterator[tuple[str, str]]:
-    """What cannot be compared. Attributes are not: only values are compared."""
+    """Note what cannot be read; give those that are no attributes."""
     for name, reason in manifest.unsupported.items():
-        owner = name.rpartition("@")[0]
-        if "@" in name and (owner in manifest.arrays or owner in manifest.groups or not owner):
-            continue
         notes.append(f"{path}[{name}] cannot be read: {reason}")
-        yield name, reason
+        owner = name.rpartition("@")[0]
+        if not ("@" in name and (owner in manifest.arrays or owner in manifest.groups or not owner)):
+            yield name, reason
 
 
 def _difference(a: LazyArray, b: LazyArray, notes: list[str], name: str, shown: Progress) -> dict[str, Any] | None:
@@ -180,23 +192,42 @@ def _block(a: LazyArray, b: LazyArray) -> tuple[int, ...]:
     return tuple(max(n, 1) for n in auto_chunks(a.shape, itemsize, unit))
 
 
-def render(console: Console, result: dict[str, Any]) -> None:
-    """Equal, or the first difference."""
+def render(console: Console, result: dict[str, Any], *, named: bool = False) -> None:
+    """Equal, or the first differences; `named`: of which files."""
+    files = f"{plain(result['a'])} and {plain(result['b'])}: " if named else ""
     for note in result["notes"]:
-        console.print(f"note: {plain(note)}", soft_wrap=True)
+        console.print(f"{files}note: {plain(note)}", soft_wrap=True)
     count = f"{result['compared']} array{'' if result['compared'] == 1 else 's'}"
     if result["equal"]:
-        console.print(f"equal: {count}", soft_wrap=True)
+        console.print(f"{files}equal: {count}", soft_wrap=True)
         return
-    found = result["difference"] or {}
+    lines = [] if result["difference"] is None else [_value_line(result["difference"])]
+    lines += map(_line, result.get("differences", ()))
+    for line in lines[:MAX_LINES] or [f"not the same arrays; equal where in both ({count})"]:
+        console.print(f"{files}different: {plain(line)}", soft_wrap=True)
+    if len(lines) > MAX_LINES:
+        console.print(f"{files}different: {len(lines) - MAX_LINES} more, which --json lists", soft_wrap=True)
+
+
+def _value_line(found: dict[str, Any]) -> str:
     if "shapes" in found:
         text = f"shapes {tuple(found['shapes'][0])} and {tuple(found['shapes'][1])}"
     elif "dtypes" in found:
         text = f"dtypes {found['dtypes'][0]} and {found['dtypes'][1]}"
-    elif "index" in found:
+    else:
         place = f"{tuple(found['index'])} (chunk {tuple(found['chunk'])} of A)"
         text = f"first at {place}: {found['values'][0]} and {found['values'][1]}"
-    else:
-        text = f"not the same arrays; equal where in both ({count})"
-    where = f"[{found['component']}] " if found.get("component") else ""
-    console.print(f"different: {plain(where + text)}", soft_wrap=True)
+    return f"[{found['component']}] {text}" if found["component"] else text
+
+
+def _line(found: Difference) -> str:
+    where = f"[{found['component']}] " if found["component"] else ""
+    return f"{where}{found['what']}: {_side(found, 'a')} in A, {_side(found, 'b')} in B"
+
+
+def _side(found: Difference, side: str) -> str:
+    value = found[side]
+    if value is None:
+        return "none"
+    # The value of an attribute is in a list, as null is a value too.
+    return shortened(value[0] if found["what"].startswith("attribute ") else value)

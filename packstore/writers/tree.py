@@ -78,6 +78,8 @@ def tree_of(data: Any) -> Tree:
     ShapeError
         A dask array whose chunk sizes are not known.
     """
+    if isinstance(data, Tree):
+        return data
     if isinstance(data, Mapping):
         items = [item_of(plain_name(name), value) for name, value in data.items()]
     elif isinstance(data, (list, tuple)) and any(hasattr(x, "dtype") and getattr(x, "ndim", 0) for x in data):

@@ -73,7 +73,7 @@ def test_all_arrays_keep_names_shapes_and_attributes(cli: Cli, tmp_path: Path) -
         file["entry/mask"], file["entry/f"], file["n"] = MASK, FLOATS, np.int64(7)
         file["entry/f"].attrs["unit"] = "nm"
     result = cli("convert", source, tmp_path / "a.zarr", "--json")
-    assert sorted(result.json["arrays"]) == ["entry/f", "entry/mask", "n"] and result.json["notes"] == []
+    assert sorted(result.json["arrays"]) == ["entry/f", "entry/mask", "n"] and result.json["lost"] == []
     for name, want in {"entry/mask": MASK, "entry/f": FLOATS, "n": np.int64(7)}.items():
         np.testing.assert_array_equal(read_back(tmp_path / "a.zarr", name), want)
     assert dict(zarr.open_array(str(tmp_path / "a.zarr"), path="entry/f", mode="r").attrs) == {"unit": "nm"}
@@ -82,7 +82,7 @@ def test_all_arrays_keep_names_shapes_and_attributes(cli: Cli, tmp_path: Path) -
         assert file["entry/f"].attrs["unit"] == "nm"
         np.testing.assert_array_equal(file["entry/mask"][()], MASK)
     npz = cli("convert", tmp_path / "b.h5", tmp_path / "c.npz", "--json").json
-    assert "attributes are left behind" in npz["notes"][0]
+    assert any("attributes" in line for line in npz["lost"])
     np.testing.assert_array_equal(read_back(tmp_path / "c.npz", "entry/f"), FLOATS)
     assert cli("verify", source, tmp_path / "c.npz").code == 0
 
@@ -175,8 +175,9 @@ def test_unsupported_is_refused_or_left_out(cli: Cli, fails: Fails, tmp_path: Pa
     assert not (tmp_path / "a.zarr").exists()
     result = cli("convert", source, tmp_path / "a.zarr", "--skip-unsupported", "--json")
     assert result.code == 0 and result.json["arrays"] == ["f"]
-    notes = " ".join(result.json["notes"])
-    assert "[refs] is left out" in notes and "[lists] is left out" in notes
+    assert sorted(line.split("]")[0] for line in result.json["lost"]) == ["[lists", "[refs"]
+    text = cli("convert", source, tmp_path / "a.zarr", "--skip-unsupported", "--overwrite").out
+    assert "\nnot kept: [refs] " in text and "\nnot kept: [lists] " in text
     assert cli("convert", source, tmp_path / "f.npy", "-c", "f").code == 0
     assert "none that can be written" in fails(
         "convert", source, tmp_path / "r.npz", "-c", "refs", "--skip-unsupported"
@@ -221,6 +222,99 @@ def test_to_names_the_format(cli: Cli, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", FLOATS)
     assert cli("convert", tmp_path / "a.npy", tmp_path / "a.data", "--to", "npy").code == 0
     np.testing.assert_array_equal(np.load(tmp_path / "a.data"), FLOATS)
+
+
+# --- several sources --------------------------------------------------------------------------------------------------
+
+
+def three(tmp_path: Path) -> list[Path]:
+    """An array, a tree, and an array in HDF5."""
+    np.save(tmp_path / "a.npy", FLOATS)
+    arrays: dict[str, Any] = {"g/x": np.arange(3), "y": np.arange(4)}
+    np.savez(tmp_path / "b.npz", **arrays)
+    zarr.create_array(tmp_path / "c.zarr", data=MASK, attributes={"unit": "nm"})
+    return [tmp_path / name for name in ("a.npy", "b.npz", "c.zarr")]
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".h5", ".npz"])
+def test_several_into_one(cli: Cli, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"all{suffix}"
+    result = cli("convert", *three(tmp_path), target, "--json")
+    assert result.code == 0 and sorted(result.json["arrays"]) == ["a", "b/g/x", "b/y", "c"], result
+    for name, want in {"a": FLOATS, "b/g/x": np.arange(3), "b/y": np.arange(4), "c": MASK}.items():
+        np.testing.assert_array_equal(read_back(target, name), want)
+    assert result.json["source"] == [str(tmp_path / name) for name in ("a.npy", "b.npz", "c.zarr")]
+
+
+def test_a_pattern_that_matches_one_file_names_it_too(cli: Cli, fails: Fails, tmp_path: Path) -> None:
+    three(tmp_path)
+    assert cli("convert", tmp_path / "*.npy", tmp_path / "all.npz", "--json").json["arrays"] == ["a"]
+    assert "no match" in fails("convert", tmp_path / "*.txt", tmp_path / "t.npz")
+    np.save(tmp_path / "c.npy", FLOATS)
+    assert "names that differ" in fails("convert", tmp_path / "c.npy", tmp_path / "c.zarr", tmp_path / "d.npz")
+    assert "into a folder" in fails("convert", tmp_path / "a.npy", tmp_path / "c.npy", tmp_path / "d.npy")
+    assert sorted(os.listdir(tmp_path)) == ["a.npy", "all.npz", "b.npz", "c.npy", "c.zarr"]
+
+
+@pytest.mark.parametrize(("to", "suffix"), [("zarr", ".zarr"), ("hdf5", ".h5"), ("npz", ".npz")])
+@pytest.mark.parametrize("exists", [False, True])
+def test_several_into_a_folder(cli: Cli, tmp_path: Path, to: str, suffix: str, exists: bool) -> None:
+    folder = tmp_path / "new" / "out"
+    if exists:
+        folder.mkdir(parents=True)
+    target = folder if exists else f"{folder}/"
+    sources = three(tmp_path)
+    result = cli("convert", *sources, target, "--to", to, "--json")
+    assert result.code == 0, result
+    assert sorted(os.listdir(folder)) == sorted(f"{n}{suffix}" for n in "abc")
+    assert [f["arrays"] for f in result.json["files"]][1] == ["g/x", "y"]
+    np.testing.assert_array_equal(read_back(folder / f"a{suffix}"), FLOATS)
+    np.testing.assert_array_equal(read_back(folder / f"b{suffix}", "g/x"), np.arange(3))
+    np.testing.assert_array_equal(read_back(folder / f"c{suffix}"), MASK)
+    assert cli("verify", *sources, folder, "--values-only").code == 0
+
+
+def test_one_into_a_folder(cli: Cli, fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    np.save(tmp_path / "a.b.npy", FLOATS)
+    assert "--to FORMAT" in fails("convert", tmp_path / "a.b.npy", tmp_path / "out")
+    assert cli("convert", tmp_path / "a.b.npy", tmp_path / "out", "--to", "npz").code == 0
+    assert os.listdir(tmp_path / "out") == ["a.b.npz"]
+    # A zarr store is a file as any other, with a slash or without.
+    assert cli("convert", tmp_path / "a.b.npy", f"{tmp_path}/x.zarr/").code == 0
+    np.testing.assert_array_equal(read_back(tmp_path / "x.zarr"), FLOATS)
+    assert "--overwrite" in fails("convert", tmp_path / "a.b.npy", tmp_path / "x.zarr")
+
+
+def test_a_bad_source_of_a_folder_hides_no_good_one(cli: Cli, tmp_path: Path) -> None:
+    (a, _, c), out = three(tmp_path), tmp_path / "out"
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 and no more")
+    result = cli("convert", a, tmp_path / "b.npz", c, f"{out}/", "--to", "npz", "--json")
+    assert result.code == 2 and result.err.count("\n") == 1 and "b.npz" in result.err
+    assert [set(f) == {"path", "error", "message"} for f in result.json["files"]] == [False, True, False]
+    assert sorted(os.listdir(out)) == ["a.npz", "c.npz"]
+
+
+# --- options of formats -----------------------------------------------------------------------------------------------
+
+
+def test_zarr_options(cli: Cli, fails: Fails, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", f=FLOATS, m=MASK)
+    target = tmp_path / "s.zarr"
+    assert cli("convert", tmp_path / "a.npz", target, "--chunks", "10,20", "--shards", "20,60").code == 0
+    array = zarr.open_array(target, path="f", mode="r")
+    assert array.chunks == (10, 20) and array.shards == (20, 60)
+    np.testing.assert_array_equal(read_back(target, "f"), FLOATS)
+    assert cli("convert", tmp_path / "a.npz", tmp_path / "v2.zarr", "--zarr-format", 2).code == 0
+    group = zarr.open_group(tmp_path / "v2.zarr", mode="r")
+    assert group.metadata.zarr_format == 2
+    np.testing.assert_array_equal(read_back(tmp_path / "v2.zarr", "m"), MASK)
+    assert cli("convert", tmp_path / "a.npz", tmp_path / "n.zarr", "--compressor", "none").code == 0
+    assert zarr.open_array(tmp_path / "n.zarr", path="f", mode="r").compressors == ()
+    assert "2 or 3" in fails("convert", tmp_path / "a.npz", tmp_path / "x.zarr", "--zarr-format", 4)
+    assert "no --zarr-format for" in fails("convert", tmp_path / "a.npz", tmp_path / "x.npz", "--zarr-format", 2)
+    assert "no --shards" in fails("convert", tmp_path / "a.npz", tmp_path / "x.npz", "--shards", "20,60")
+    assert not (tmp_path / "x.zarr").exists() and not (tmp_path / "x.npz").exists()
 
 
 def test_progress_twice_in_one_process(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ import pytest
 import zarr.codecs
 
 import packstore
+from packstore.readers.location import Location
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Fails
@@ -176,6 +178,126 @@ def test_through_h5py(cli: Cli, tmp_path: Path) -> None:
         file.create_dataset("s", data=np.array([("a", 1), ("bc", 2)] * 100, kind), chunks=(50,), compression="gzip")
     array = cli("info", tmp_path / "s.h5", "--json").json["arrays"]["s"]
     assert array["layout"] == "through h5py" and array["filters"] == ["deflate"] and array["nbytes"] is None
+
+
+def annotated(path: Path) -> None:
+    """An HDF5 file with all that may be said of groups and arrays."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update(title="root of all", gain=np.float32(0.5), empty=[])
+        file["g"] = np.arange(6, dtype="i2").reshape(2, 3)
+        file["g"].attrs.update(unit="nm", long="x" * 500, numbers=np.arange(3000), nan=np.nan)
+        f = file.create_dataset("e/f", (3, 4), "f4", chunks=(1, 4), maxshape=(None, 4), fillvalue=-9999)
+        f.dims[0].label = "time"
+        file.create_dataset("e/zero", (3,), "f4", chunks=(1,), fillvalue=0)
+        file.create_dataset("e/nan", (3,), "f4", chunks=(1,), fillvalue=np.nan)
+        file["e"].attrs["note"] = "a\x1b[31mb"
+
+
+def test_attributes_and_fill_values_are_shown(cli: Cli, tmp_path: Path) -> None:
+    annotated(tmp_path / "a.h5")
+    out = cli("info", tmp_path / "a.h5").out
+    lines = {line.lstrip("│├└─ ") for line in out.splitlines()}
+    shown = {"root of all": "title", "nm": "unit", r"a\u001b[31mb": "note"}
+    assert {f'@{name} = "{value}"' for value, name in shown.items()} <= lines
+    assert {"@gain = 0.5", "@empty = []", "@nan = NaN"} <= lines
+    assert any(line.startswith('@long = "xxxx') and line.endswith('xx"… (500 characters)') for line in lines)
+    assert any(line.startswith("@numbers = [0, 1, ") and line.endswith(", … (3000 values)") for line in lines)
+    (f,) = (line for line in lines if line.startswith("f (3, 4) float32"))
+    assert "fill -9999" in f and "chunks (1, 4)" in f
+    assert any(line.startswith("nan (3,)") and "fill NaN" in line for line in lines)
+    assert not any("fill" in line for line in lines if line.startswith(("g ", "zero ")))
+    # Attributes hang below what they belong to.
+    assert out.index("@title") < out.index("e/ ") < out.index("@note") < out.index("f (3, 4)")
+
+
+def test_json_keeps_all_with_types(cli: Cli, tmp_path: Path) -> None:
+    annotated(tmp_path / "a.h5")
+    found = cli("info", tmp_path / "a.h5", "--json").json
+    g, f = found["arrays"]["g"], found["arrays"]["e/f"]
+    assert g["attributes"]["long"] == "x" * 500 and g["attributes"]["numbers"] == list(range(3000))
+    assert found["groups"][""] == {"title": "root of all", "gain": 0.5, "empty": []}
+    assert f["fill_value"] == -9999.0 and found["arrays"]["e/nan"]["fill_value"] == "NaN"
+    assert f["chunks"] == [1, 4] and "max_shape" in f and "dimension_names" in f
+
+
+def test_dimension_names_and_growth(cli: Cli, tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("t", shape=(3, 4), chunks=(3, 4), dtype="f4", dimension_names=["time", None], fill_value=7)
+    out = cli("info", tmp_path / "a.zarr").out
+    assert "dimensions (time, -)" in out and "fill 7.0" in out
+    found = cli("info", tmp_path / "a.zarr", "--json").json["arrays"]["t"]
+    assert found["dimension_names"] == ["time", None] and found["fill_value"] == 7.0
+
+
+def test_links_are_shown_as_links(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["e/f"] = np.arange(3)
+        file["to_group"], file["to_array"] = h5py.SoftLink("/e"), h5py.SoftLink("/e/f")
+    read = Location.manifest
+    links = {"to_group": "e", "to_array": "e/f"}
+    monkeypatch.setattr(
+        Location, "manifest", lambda self, component=None: dataclasses.replace(read(self, component), links=links)
+    )
+    out = cli("info", path).out
+    assert "to_group → e\n" in out and "to_array → e/f\n" in out and out.count("int64") == 1
+    found = cli("info", path, "--json").json
+    assert found["links"] == links and "to_group/f" in found["arrays"]
+
+
+@pytest.mark.parametrize("columns", [None, 40])
+def test_reasons_are_never_cut(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int | None) -> None:
+    path = tmp_path / "a.h5"
+    name = "deep/" * 12 + "references-with-a-long-name"
+    with h5py.File(path, "w") as file:
+        file[name] = np.array([file.ref], h5py.ref_dtype)
+        file["x"] = np.zeros(3)
+    reason = cli("info", path, "--json").json["unsupported"][name]
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    out = cli("info", path).out
+    squeezed = "".join(out.replace("│", "").split())
+    assert "".join(reason.split()) in squeezed
+    if columns is None:
+        assert sum(reason in line for line in out.splitlines()) == 1
+    else:
+        # Where the branches leave less, the terminal breaks the lines.
+        assert max(len(line.strip("│├└─ ")) for line in out.splitlines()) <= columns
+
+
+def test_several_files_and_patterns(cli: Cli, fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in (3, 1, 2):
+        np.save(f"a{n}.npy", np.arange(n))
+    np.save("[x].npy", np.arange(9))
+    out = cli("info", "a*.npy", "[x].npy").out
+    assert [out.index(f"{name}.npy npy") for name in ("a1", "a2", "a3", "[x]")] == sorted(
+        out.index(f"{name}.npy npy") for name in ("a1", "a2", "a3", "[x]")
+    )
+    found = cli("info", "a*.npy", "[x].npy", "--json").json["files"]
+    assert [f["path"] for f in found] == ["a1.npy", "a2.npy", "a3.npy", "[x].npy"]
+    # What the object looks like depends on how it was asked for, not on what is there.
+    assert cli("info", "[x].npy", "--json").json["path"] == "[x].npy"
+    assert len(cli("info", "a1*.npy", "--json").json["files"]) == 1
+    assert "no match" in fails("info", "b*.npy")
+    # In the order that people count in, and also where a URL says it.
+    np.save("a10.npy", np.arange(10))
+    assert [f["path"] for f in cli("info", "a*.npy", "--json").json["files"]][-1] == "a10.npy"
+    urls = cli("info", f"file://{tmp_path}/a1*.npy", "--json").json["files"]
+    assert [len(f["arrays"][""]["shape"]) for f in urls] == [1, 1]
+
+
+def test_a_bad_file_hides_no_good_one(cli: Cli, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3))
+    np.save(tmp_path / "c.npy", np.arange(3))
+    (tmp_path / "b.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff{")
+    result = cli("info", tmp_path / "*.npy")
+    assert result.code == 2 and "a.npy npy" in result.out and "c.npy npy" in result.out
+    assert result.err.count("\n") == 1 and "b.npy" in result.err
+    result = cli("info", tmp_path / "*.npy", "--json")
+    a, b, c = result.json["files"]
+    assert result.code == 2 and a["arrays"] and c["arrays"]
+    assert set(b) == {"path", "error", "message"} and result.err == f"packstore: {b['message']}\n"
 
 
 def test_path_is_shown_relative_as_given(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

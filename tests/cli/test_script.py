@@ -39,6 +39,24 @@ def test_module_and_script_agree() -> None:
         assert done.returncode == 2 and "Usage" in done.stdout and done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("shell", "line"), [("bash", "info"), ("zsh", '_arguments \'*: :(("info":'), ("fish", "info\t")]
+)
+def test_names_complete_in_the_shell(shell: str, line: str) -> None:
+    asked = {
+        "_PACKSTORE_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "packstore inf",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "packstore inf",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    process = start(env={**os.environ, **asked})
+    out, err = process.communicate()
+    assert process.returncode == 0 and err == b"" and out.decode().startswith(line)
+    shown = subprocess.run([sys.executable, "-m", "packstore", "--help"], capture_output=True, text=True, check=True)
+    assert "--install-completion" in shown.stdout.rpartition("Commands")[2]
+
+
 def test_exit_codes(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(3))
     np.save(tmp_path / "b.npy", np.arange(3) + 1)
@@ -95,6 +113,7 @@ def slow_source(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(
     ("suffix", "number"),
     [
@@ -139,12 +158,14 @@ def test_restarted_convert_clears_what_a_killed_one_left(tmp_path: Path) -> None
     assert sorted(os.listdir(tmp_path)) == ["a.h5", "b.zarr"]
 
 
-def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [60, 120])
+def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path: Path, columns: int) -> None:
     pty = pytest.importorskip("pty")
     source = slow_source(tmp_path)
     main, terminal = pty.openpty()
     command = [sys.executable, "-m", "packstore", "convert", str(source), str(tmp_path / "b.npy"), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal)
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env=environment)
     os.close(terminal)
     shown = b""
     while True:
@@ -158,6 +179,8 @@ def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path: Path) -> None:
     out, _ = process.communicate()
     os.close(main)
     assert process.returncode == 0 and out.startswith(b"{") and out.count(b"\n") == 1
+    # Up one line, to remove it: never more, for it was never longer than a line.
+    assert shown.count(b"\x1b[1A") <= 1
     assert b"saving b.npy" in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown)
 
 

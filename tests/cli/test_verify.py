@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packstore.cli import parts
 from packstore.cli import verify as command
 from packstore.cli.compare import comparable, first_difference
+from packstore.storage import ManifestArray, ManifestGroup, Storage
+from packstore.writers.holds import HOLDS, PARTS
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Fails
@@ -221,6 +225,183 @@ def test_damaged_data_is_bad_input(fails: Fails, tmp_path: Path) -> None:
         file.seek(at + 100)
         file.write(b"\x00\xff\x00\xff")
     assert "chunk" in fails("verify", tmp_path / "a.h5", tmp_path / "b.npy")
+
+
+# --- what is not elements -------------------------------------------------------------------------------------------
+
+
+def annotated(path: Path, change: str = "") -> str:
+    """An HDF5 or zarr file with groups, attributes, dimension names and fill values, one of them changed."""
+    unit = {"attribute": "px", "attribute of a group": "nm"}.get(change, "nm")
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            x = file.create_dataset("g/x", data=np.arange(4.0), chunks=(2,), fillvalue=3 if change == "fill" else 7)
+            file["y"] = np.arange(3)
+            x.attrs.update(unit=unit, gain=np.float32(0.5), flags=np.arange(2, dtype="u1"), nan=np.nan)
+            x.dims[0].label = "t" if change == "names" else "time"
+            file.attrs["title"] = "root"
+            file["g"].attrs["n"] = 2 if change == "attribute of a group" else 1
+            if change != "group":
+                file.create_group("empty")
+        return str(path)
+    group = zarr.open_group(path, mode="w")
+    names = ["t" if change == "names" else "time"]
+    x = group.create_array(
+        "g/x", shape=(4,), dtype="f8", chunks=(2,), fill_value=3 if change == "fill" else 7, dimension_names=names
+    )
+    x[:] = np.arange(4)
+    group.create_array("y", data=np.arange(3))
+    x.attrs.update(unit=unit, gain=0.5, flags=[0, 1], nan=np.nan)
+    group.attrs["title"] = "root"
+    group["g"].attrs["n"] = 2 if change == "attribute of a group" else 1
+    if change != "group":
+        group.create_group("empty")
+    return str(path)
+
+
+CHANGES = {
+    "attribute": ("g/x", "attribute 'unit'", ["nm"], ["px"]),
+    "attribute of a group": ("g", "attribute 'n'", [1], [2]),
+    "names": ("g/x", "dimension names", ["time"], ["t"]),
+    "fill": ("g/x", "fill value", 7.0, 3.0),
+    "group": ("empty", "group", "there", None),
+}
+
+
+@pytest.mark.parametrize("suffix_b", [".h5", ".zarr"])
+@pytest.mark.parametrize("suffix_a", [".h5", ".zarr"])
+def test_all_that_belongs_to_arrays_and_groups_is_compared(
+    cli: Cli, tmp_path: Path, suffix_a: str, suffix_b: str
+) -> None:
+    a = annotated(tmp_path / f"a{suffix_a}")
+    result = cli("verify", a, annotated(tmp_path / f"b{suffix_b}"), "--json")
+    assert result.code == 0 and result.json["differences"] == [] and result.json["notes"] == [], result
+    for change, (component, what, x, y) in CHANGES.items():
+        b = annotated(tmp_path / f"{change}{suffix_b}", change)
+        result = cli("verify", a, b, "--json")
+        assert result.code == 1 and result.json["equal"] is False and result.json["difference"] is None
+        assert result.json["differences"] == [{"component": component, "what": what, "a": x, "b": y}]
+        assert cli("verify", a, b, "--values-only").code == 0
+        text = cli("verify", a, b)
+        assert text.code == 1 and text.out.startswith(f"different: [{component}] {what}: ")
+    assert '\'unit\': "nm" in A, "px" in B' in cli("verify", a, tmp_path / f"attribute{suffix_b}").out
+
+
+def test_what_a_format_cannot_hold_is_a_note(cli: Cli, tmp_path: Path) -> None:
+    a = annotated(tmp_path / "a.h5")
+    arrays: dict[str, Any] = {"g/x": np.arange(4.0), "y": np.arange(3)}
+    np.savez(tmp_path / "b.npz", **arrays)
+    for files in ((a, tmp_path / "b.npz"), (tmp_path / "b.npz", a)):
+        result = cli("verify", *files, "--json")
+        assert result.code == 0
+        said = {note.split(" of ")[0]: note for note in result.json["notes"]}
+        assert set(said) == {"attributes", "dimension names", "fill values", "groups"}
+        assert all("npz has no place for them" in note for note in said.values())
+        assert cli("verify", *files, "--values-only", "--json").json["notes"] == []
+    # One array: nothing is said of others, nor of groups.
+    result = cli("verify", a, tmp_path / "b.npz", "-c", "y", "--json")
+    assert result.code == 0 and result.json["notes"] == []
+
+
+def test_one_array_without_a_name_is_compared_too(cli: Cli, tmp_path: Path) -> None:
+    a = annotated(tmp_path / "a.h5")
+    array = zarr.create_array(tmp_path / "x.zarr", data=np.arange(4.0), chunks=(2,), fill_value=7)
+    result = cli("verify", a, tmp_path / "x.zarr", "-c", "g/x", "--json")
+    assert result.code == 1 and {d["what"] for d in result.json["differences"]} >= {"attribute 'unit'"}
+    array.attrs.update(unit="nm", gain=0.5, flags=[0, 1], nan=np.nan)
+    result = cli("verify", a, tmp_path / "x.zarr", "-c", "g/x", "--json")
+    assert [d["what"] for d in result.json["differences"]] == ["dimension names"]
+
+
+def test_null_is_not_absent(cli: Cli, tmp_path: Path) -> None:
+    kept: dict[str, dict[str, Any]] = {"a": {"k": None}, "b": {}, "c": {"k": None}}
+    for name, attributes in kept.items():
+        zarr.create_array(tmp_path / f"{name}.zarr", data=np.arange(3), attributes=attributes)
+    assert cli("verify", tmp_path / "a.zarr", tmp_path / "c.zarr").code == 0
+    result = cli("verify", tmp_path / "a.zarr", tmp_path / "b.zarr")
+    assert result.code == 1 and result.out == "different: attribute 'k': null in A, none in B\n"
+
+
+def test_many_differences_are_counted(cli: Cli, tmp_path: Path) -> None:
+    for name in "ab":
+        attributes: dict[str, Any] = {f"k{i}": name for i in range(30)}
+        zarr.create_array(tmp_path / f"{name}.zarr", data=np.arange(3), attributes=attributes)
+    out = cli("verify", tmp_path / "a.zarr", tmp_path / "b.zarr").out
+    assert out.count("\n") == 11 and "20 more, which --json lists" in out
+    assert len(cli("verify", tmp_path / "a.zarr", tmp_path / "b.zarr", "--json").json["differences"]) == 30
+
+
+def tree(names: list[str], **found: Any) -> ManifestGroup:
+    """Arrays of these names, whose elements nobody reads."""
+    return ManifestGroup({n: ManifestArray((3,), np.dtype("f4"), (3,), Storage()) for n in names}, **found)
+
+
+def test_links() -> None:
+    both = ["e/f", "g/f", "l"]
+    links = {"g": "e", "l": "e/f"}
+    a = parts.Side("a", "hdf5", tree(both, links=links), HOLDS["hdf5"])
+    assert a.linked(a) == {"g/f", "g", "l"} and parts.compare_trees(a, a) == []
+    # A format without links has what they lead to once.
+    once = parts.Side("b", "zarr", tree(["e/f"]), HOLDS["zarr"])
+    assert a.linked(once) == {"g/f", "g", "l"} and parts.compare_trees(a, once) == []
+    assert any(n.startswith("links of a") for n in parts.not_held(a, once, [], [], groups=True))
+    other = parts.Side("c", "hdf5", tree(both, links={"g": "e"}), HOLDS["hdf5"])
+    assert parts.compare_trees(a, other) == [{"component": "l", "what": "link", "a": "e/f", "b": None}]
+    assert a.linked(other) == {"g", "g/f"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(width=16) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(json_values, json_values)
+def test_attributes_compare_as_json(a: Any, b: Any) -> None:
+    # Strict JSON, numbers as floats: what is equal there is equal here.
+    def text(value: Any) -> str:
+        return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
+
+    assert parts.same_value(a, a)
+    if text(a) == text(b):
+        assert parts.same_value(a, b)
+    if parts.same_value(a, b) and not isinstance(a, str) and not isinstance(b, str):
+        assert type(a) is type(b) or {type(a), type(b)} <= {bool, int, float}
+
+
+def test_unreadable_attributes_are_named_and_not_compared(cli: Cli, tmp_path: Path) -> None:
+    side = parts.Side("a", "hdf5", ManifestGroup({}, {"": {"k": 1}}, {"@bad": "why"}), PARTS)
+    other = parts.Side("b", "hdf5", ManifestGroup({}, {"": {"k": 1, "bad": 2}}), PARTS)
+    assert parts.compare_trees(side, other) == []
+
+
+# --- several files --------------------------------------------------------------------------------------------------
+
+
+def test_pairs_by_stem(cli: Cli, fails: Fails, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for n, name in enumerate(("a", "b.x", "c")):
+        np.save(tmp_path / f"{name}.npy", np.arange(5) + n)
+        zarr.create_array(folder / f"{name}.zarr", data=np.arange(5) + n)
+    result = cli("verify", tmp_path / "*.npy", folder)
+    assert result.code == 0 and result.out.count(": equal: 1 array\n") == 3
+    assert cli("verify", tmp_path / "a.npy", f"{folder}/").code == 0 == cli("verify", tmp_path / "a.npy", folder).code
+    # Two folders are two trees.
+    assert cli("verify", folder, folder).out == "equal: 3 arrays\n"
+    zarr.open_array(folder / "c.zarr", mode="r+")[2] = 9
+    result = cli("verify", tmp_path / "a.npy", tmp_path / "b.x.npy", tmp_path / "c.npy", folder, "--json")
+    assert result.code == 1 and [f["equal"] for f in result.json["files"]] == [True, True, False]
+    # An error outweighs a difference, and hides neither that nor what is equal.
+    np.save(folder / "a.npy", np.arange(5))
+    result = cli("verify", tmp_path / "*.npy", folder, "--json")
+    assert result.code == 2 and [f.get("equal") for f in result.json["files"]] == [None, True, False]
+    assert "got a.npy and a.zarr" in result.err
+    assert "a folder as the last name" in cli("verify", tmp_path / "a.npy", tmp_path / "c.npy", folder / "c.zarr").err
+    assert "Missing argument 'B'" in fails("verify", tmp_path / "a.npy")
+    (tmp_path / "a.txt").write_text("1")
+    assert "names that differ" in fails("verify", tmp_path / "a.npy", tmp_path / "a.txt", folder)
 
 
 numbers = st.one_of(

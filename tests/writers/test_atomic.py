@@ -78,6 +78,7 @@ def test_kill_leaves_no_file_where_there_was_none(tmp_path: Path, suffix: str) -
     assert not path.exists()
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_interrupt_cleans_up(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"

@@ -175,7 +175,7 @@ def test_attributes(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.h5") as file:
         got = dict(file["data"].attrs)
     assert (got["unit"], got["n"], got["scale"].tolist()) == ("mm", 3, [1.5, 2.0])
-    assert (got["tree"], got["none"]) == ('{"a": [1, null]}', "null")
+    assert (got["tree"], got["none"]) == ('{"a": [1, null]}', h5py.Empty("f4"))
 
 
 def test_from_hdf5_with_dimension_scales(tmp_path: Path) -> None:
@@ -377,6 +377,40 @@ def test_progress_adds_up(tmp_path: Path, suffix: str, lazy: bool, monkeypatch: 
     array = np.random.default_rng(0).integers(0, 99, (1000, 1000))
     packstore.save(tmp_path / f"x.{suffix}", da.from_array(array, chunks=300) if lazy else array, progress=True)
     assert sum(seen) == array.nbytes
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
+def test_progress_takes_one_line(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from packstore.writers.progress import RichProgress
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for title in ("saving x.npy", "saving [red]" + "long-name-" * 12 + ".zarr"):
+        shown = RichProgress(title, 12_345_678_901)
+        shown.advance(1_234_567_890)
+        bar = shown._bar
+        lines = bar.console.render_lines(bar.get_renderable())
+        text = ["".join(s.text for s in line) for line in lines]
+        assert len(text) == 1 and len(text[0]) <= width
+        assert text[0].startswith("saving") and "1.2/12.3 GB" in text[0]
+        assert ("/s" in text[0] or "?" in text[0]) == (width >= 80)
+
+
+def test_progress_in_a_notebook_without_widgets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    import rich.console
+
+    from packstore.writers.progress import shown_progress
+
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    # Warnings are errors here: rich's own bar warns that it cannot be shown.
+    with shown_progress(True, "saving x.npy", 10) as shown:
+        shown.advance(10)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_progress_is_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
