@@ -16,12 +16,12 @@ from rich.console import Console
 
 from packstore.cli.files import stem, stems
 from packstore.cli.show import human, plain
-from packstore.cli.sources import tree_of_location
 from packstore.errors import OptionError, message
 from packstore.readers.find import locate
 from packstore.source.sizes import size_on_disk
 from packstore.writers import WRITERS, format_of, save
 from packstore.writers.items import Item
+from packstore.writers.sources.location import tree_of_location
 from packstore.writers.tree import Tree
 
 __all__ = ["How", "convert", "copy_name", "render"]
@@ -97,7 +97,7 @@ def convert(
     start = time.perf_counter()
     trees = {}
     for name, source in (stems(sources) if by_stem else dict.fromkeys(("",), sources[0])).items():
-        trees[name] = tree_of_location(locate(source, **options), components, format, how.skip)
+        trees[name] = tree_of_location(locate(source, **options), components, skip=how.skip)
     tree = joined(trees) if by_stem else trees[""]
     whole = len(tree.items) == 1 and (format in SINGLE or (format == "zarr" and len(components) == 1 and not by_stem))
     if format in SINGLE and not whole:
@@ -108,7 +108,15 @@ def convert(
         tree = Tree([dataclasses.replace(tree.items[0], name="")], single=True, lost=tree.lost)
     extra = _writer_options(target, format, tree.items, how)
     names = [item.name for item in tree.items]
-    report = save(target, tree, format=format, progress=how.progress, overwrite=how.overwrite, **extra)
+    report = save(
+        target,
+        tree,
+        format=format,
+        progress=how.progress,
+        overwrite=how.overwrite,
+        skip_unsupported=how.skip,
+        **extra,
+    )
     result: dict[str, Any] = {
         "source": sources[0] if len(sources) == 1 and not by_stem else list(sources),
         "target": target,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
-from packstore.errors import OptionError, message
-from packstore.writers.atomic import atomic_target, check_target
+from packstore.errors import DtypeError, OptionError, UnsupportedError, message
+from packstore.writers.atomic import addition_beside, atomic_target, check_target
 from packstore.writers.progress import shown_progress
-from packstore.writers.tree import SaveReport, tree_of
+from packstore.writers.tree import SaveReport, Tree, tree_of
+from packstore.writers.zarr_addition import check_addition, merge_stores
 
 __all__ = ["WRITERS", "SaveReport", "save"]
 
@@ -21,6 +24,12 @@ WRITERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "hdf5": ("packstore.writers.hdf5", (".h5", ".hdf5", ".hdf", ".nc")),
     "raw": ("packstore.writers.raw", (".raw", ".bin", ".dat", ".bits")),
 }
+
+
+# Formats of one array without a name.
+SINGLE = ("npy", "raw")
+# What `save` itself tells a writer.
+_OURS = ("base", "replace")
 
 
 def format_of(path: str, format: str | None) -> str:
@@ -45,34 +54,52 @@ def format_of(path: str, format: str | None) -> str:
     raise OptionError(message("writing", path, expected=f"a suffix of {known}", got=repr(suffix), hint="Pass format="))
 
 
-def save(
+def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     path: str | os.PathLike[str],
     data: Any,
     *,
     format: str | None = None,
+    mode: Literal["w-", "w", "a"] = "w-",
     progress: bool = False,
     overwrite: bool = False,
+    attributes: Mapping[str, Any] | None = None,
+    dimension_names: Any = None,
+    skip_unsupported: bool = False,
     **options: Any,
 ) -> SaveReport:
-    """Save arrays, in parallel and atomically.
+    """Save arrays and trees of arrays, in parallel and atomically, with all that belongs to them.
 
     Parameters
     ----------
     path : path-like
-        The target; its suffix tells the format (.zarr, .npy, .npz, .h5, .raw).
-    data : array-like, dict of str to array-like, list of array-like, or dask array
-        One array; several under their names (a list: ``arr_0``, ``arr_1``, … as ``np.savez``), each of its own shape.
-        Anything with shape, dtype and slicing is read block by block; a dask array is computed while it is written.
+        The target; its suffix tells the format (.zarr, .npy, .npz, .h5, .nc, .raw, .bits).
+    data : array-like, dict, list of array-like, dask array, or an opened file or object of another package
+        One array; a dict of arrays (or of dicts: groups) under their names; a list (``arr_0``, ``arr_1``, … as
+        ``np.savez``), each of its own shape. A group, array or store of packstore or zarr, an ``h5py.File``,
+        ``Group`` or ``Dataset``, an ``NpzFile``, an ``xarray`` ``Dataset``, ``DataArray`` or ``DataTree``, a
+        ``pandas.DataFrame``: each is saved as the tree that it is, with groups, attributes, names of dimensions, fill
+        values, chunks and links, as far as the target has them. Anything with shape, dtype and slicing is read block
+        by block; a dask array is computed while it is written.
     format : str, optional
         Where the suffix does not tell: "zarr", "npy", "npz", "hdf5", "raw".
+    mode : {"w-", "w", "a"}
+        "w-": the target must not exist. "w": as ``overwrite=True``. "a": add to a zarr group, HDF5 file or npz that
+        exists; names that it has already are an error, unless `overwrite` replaces those arrays.
     progress : bool
         Show a progress bar.
     overwrite : bool
         Replace an existing target. It is replaced by a rename when all is written, so a failure leaves it as it was.
+    attributes : mapping, optional
+        Further attributes of the array, or of the root group.
+    dimension_names : sequence of str, or dict of them by array, optional
+        Names for the axes.
+    skip_unsupported : bool
+        Leave out what cannot be read or what the target cannot hold, and say so in the report, instead of refusing.
     **options
-        Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``pack=``, ``zarr_format=``. npz:
-        ``compressed=``, ``level=``. hdf5: ``chunks=``, ``level=``, ``shuffle=``, ``pack=``, ``compressor=``. raw:
-        ``packed_axis=``, ``bitorder=``, ``order=``.
+        Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``level=``, ``pack=``, ``zarr_format=``. npz:
+        ``compressed=``, ``level=``. hdf5: ``chunks=``, ``compressor=`` ("gzip", "lzf", "szip"; with hdf5plugin
+        "blosc", "blosc2", "zstd", "lz4", "bitshuffle" and its objects), ``level=``, ``shuffle=``, ``fletcher32=``,
+        ``pack=``. raw: ``packed_axis=``, ``bitorder=``, ``order=``.
 
     Returns
     -------
@@ -87,45 +114,98 @@ def save(
     WriteError
         The operating system refused (disk full, size limit, permission); nothing is left behind.
     DtypeError, OptionError, ShapeError
-        A dtype, an option or a name that the format does not take, or blocks that are not what the array declares.
+        A dtype, an option or a name that the format does not take, blocks that are not what the array declares, or
+        something that is no array.
+    UnsupportedError
+        Something in an opened file that cannot be read.
 
     Notes
     -----
     Memory: a few blocks of 16 MB a core, or a few dask chunks; for a compressed npz from dask at most 256 MB of rows
     besides. Each dask chunk is computed once, on the scheduler that dask would use; the workers of a distributed one
     write themselves, so they must see the same folder (except for hdf5 and compressed npz, which the caller writes).
+    ``mode="a"`` copies an npz or HDF5 file before it adds to the copy.
 
     Examples
     --------
     >>> import numpy as np, packstore, pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.zarr"
-    >>> packstore.save(path, np.eye(64, dtype=bool))
-    >>> int(packstore.open_array(path).count_nonzero())
+    >>> packstore.save(path, {"mask": np.eye(64, dtype=bool)}, attributes={"unit": "none"}).lost
+    ()
+    >>> int(packstore.open_array(path, "mask").count_nonzero())
     64
     """
     text = os.fspath(path)
     name = format_of(text, format)
     module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)
+    if mode not in ("w-", "w", "a"):
+        raise OptionError(message("writing", text, expected='mode "w-", "w" or "a"', got=repr(mode)))
+    adds = mode == "a" and os.path.lexists(text)
+    replaces = overwrite or mode != "w-"
+    folder = name == "zarr"
     # Before anything is computed or converted: a target that is in the way.
-    check_target(text, overwrite=overwrite, folder=name == "zarr")
-    tree = tree_of(data)
-    with (
-        atomic_target(text, overwrite=overwrite, folder=name == "zarr") as target,
-        shown_progress(progress, f"saving {os.path.basename(text)}", tree.nbytes) as shown,
-    ):
-        module.write(target, tree, shown, **options)
+    existing = check_target(text, overwrite=replaces, folder=folder)
+    tree = tree_of(
+        data,
+        attributes=attributes,
+        dimension_names=dimension_names,
+        skip_unsupported=skip_unsupported,
+        wants_one=name in SINGLE,
+        path=text,
+    )
+    _refuse(module, text, tree, name, skip_unsupported)
+    if adds:
+        options = {**options, **_addition(name, existing, tree, overwrite, options)}
+    title = f"{'adding to' if adds else 'saving'} {os.path.basename(text)}"
+    with shown_progress(progress, title, tree.nbytes) as shown:
+        if adds and folder:
+            with addition_beside(existing) as target:
+                module.write(target, tree, shown, **options)
+                merge_stores(target, existing)
+        else:
+            with atomic_target(text, overwrite=replaces, folder=folder) as target:
+                module.write(target, tree, shown, **options)
     return SaveReport(text, name, tuple(i.name for i in tree.items), tuple(tree.lost))
+
+
+def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None:
+    """Take out of the tree, or refuse, what the format cannot hold."""
+    refusal = getattr(module, "refusal", None)
+    for item in tree.items if refusal is not None else ():
+        reason = refusal(item)
+        if reason is None:
+            continue
+        if not skip:
+            hint = "Leave it out with skip_unsupported=True, or convert it with astype"
+            raise DtypeError(
+                message("writing", path, item.name or None, expected=f"elements for {format}", got=reason, hint=hint)
+            )
+        tree.lose(item.name, f"the array: {reason}")
+        tree.items = [i for i in tree.items if i is not item]
+    if skip and tree.lost and not tree.items and not tree.groups:
+        raise UnsupportedError(message("writing", path, expected="an array", got="none that can be written"))
+
+
+def _addition(name: str, existing: Path, tree: Tree, overwrite: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """What a writer is told that adds to a target."""
+    if name in SINGLE:
+        raise OptionError(message("adding to", existing, expected="a zarr group, HDF5 or npz file", got=name))
+    if tree.single:
+        hint = 'Pass {"name": array}'
+        raise OptionError(message("adding to", existing, expected="a name for the array", got="none", hint=hint))
+    if name == "zarr":
+        wanted = options.get("zarr_format")
+        return {"zarr_format": check_addition(existing, tree, replace=overwrite, zarr_format=wanted)}
+    return {"base": existing, "replace": overwrite}
 
 
 def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:
     import inspect
 
-    takes = [p.name for p in inspect.signature(module.write).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(module.write).parameters.values()
+    takes = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _OURS]
     for name in options:
         if name not in takes:
-            raise OptionError(
-                message(
-                    "writing", path, expected=f"options of this format ({', '.join(takes) or 'none'})", got=repr(name)
-                )
-            )
+            expected = f"options of this format ({', '.join(takes) or 'none'})"
+            raise OptionError(message("writing", path, expected=expected, got=repr(name)))

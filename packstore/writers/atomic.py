@@ -17,7 +17,7 @@ from pathlib import Path
 
 from packstore.errors import PackstoreError, TargetExistsError, WriteError, message
 
-__all__ = ["allocate", "atomic_target", "check_target", "preallocate", "spool_beside", "sync_tree"]
+__all__ = ["addition_beside", "allocate", "atomic_target", "check_target", "preallocate", "spool_beside", "sync_tree"]
 
 # What a save may leave when it is killed: ".<name>.<host>-<pid>-<random>.tmp", with ".old" or ".spool" behind it.
 _SPOOL, _ASIDE = ".spool", ".old"
@@ -60,12 +60,39 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
     except OSError as error:
         if isinstance(error, PackstoreError) or _elsewhere(error, temporary):
             raise
-        code = _code(error)
-        text = os.strerror(code) if code else error.strerror or str(error)
-        raise WriteError(code or errno.EIO, message("writing", target, got=text, hint=_hint(code))) from error
+        raise _refused(target, error) from error
     finally:
         _remove(temporary)
         _remove(spool_beside(temporary))
+
+
+@contextlib.contextmanager
+def addition_beside(existing: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `existing`, from which nodes are moved into it; remove it afterwards.
+
+    Raises
+    ------
+    WriteError
+        The operating system refused: disk full, file size limit, no permission.
+    """
+    # Under a name that nothing has, so that only the temporary one is used.
+    stand_in = existing.with_name(f"{existing.name}.addition")
+    _remove_debris(stand_in)
+    temporary = existing.parent / f"{_prefix(stand_in)}{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        yield temporary
+    except OSError as error:
+        if isinstance(error, PackstoreError) or _elsewhere(error, temporary):
+            raise
+        raise _refused(existing, error) from error
+    finally:
+        _remove(temporary)
+
+
+def _refused(target: Path, error: OSError) -> WriteError:
+    code = _code(error)
+    text = os.strerror(code) if code else error.strerror or str(error)
+    return WriteError(code or errno.EIO, message("writing", target, got=text, hint=_hint(code)))
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool = False) -> Path:
@@ -232,9 +259,13 @@ def _sync_folder(path: Path) -> None:
         _sync_file(os.fspath(path))
 
 
-def preallocate(path: Path, nbytes: int) -> None:
-    """Make a file of `nbytes` zeros whose blocks exist, so that a full disk shows now and not in a later write."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+def preallocate(path: Path, nbytes: int, *, exists: bool = False) -> None:
+    """Make a file of `nbytes` whose blocks exist, so that a full disk shows now and not in a later write.
+
+    It is new and of zeros, or the longer one of what `exists`.
+    """
+    create = 0 if exists else os.O_CREAT | os.O_EXCL
+    fd = os.open(path, os.O_RDWR | create | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         allocate(fd, nbytes)
     finally:

@@ -12,7 +12,15 @@ from packstore.core.boxes import Box
 from packstore.errors import OptionError, message
 from packstore.writers.items import Item
 
-__all__ = ["BLOCK_NBYTES", "block_boxes", "chunk_option", "fitting_chunks", "grown", "square_chunks"]
+__all__ = [
+    "BLOCK_NBYTES",
+    "block_boxes",
+    "chunk_option",
+    "fitting_chunks",
+    "frame_chunks",
+    "grown",
+    "source_chunks",
+]
 
 # What one thread reads and writes at a time.
 BLOCK_NBYTES = 16 << 20
@@ -38,26 +46,63 @@ def grown(shape: Sequence[int], itemsize: int, unit: Sequence[int], nbytes: int)
     return tuple(out)
 
 
-def square_chunks(shape: Sequence[int], elements: int) -> tuple[int, ...]:
-    """About `elements` a chunk: square in the last two axes, the rest along the axes before them.
+def frame_chunks(shape: Sequence[int], elements: int, frame_elements: int) -> tuple[int, ...]:
+    """A chunk shape of about `elements`: whole frames, or equal parts of large ones.
+
+    Parameters
+    ----------
+    frame_elements
+        The last two axes are not cut where they hold at most that many elements.
+
+    Notes
+    -----
+    Axes are cut into equal parts, so no chunk at an edge is a sliver. Parts of 64 elements and more are multiples of 8,
+    so that rows of packed bits are whole bytes.
 
     Examples
     --------
-    >>> square_chunks((50, 4096, 4096), 1 << 20), square_chunks((1000, 28, 28), 1 << 20)
-    ((1, 1024, 1024), (1000, 28, 28))
+    >>> frame_chunks((100, 1065, 1030), 1 << 20, 1 << 22), frame_chunks((50, 4096, 4096), 1 << 20, 1 << 22)
+    ((1, 1065, 1030), (1, 1024, 1024))
+    >>> frame_chunks((1000, 28, 28), 1 << 20, 1 << 22), frame_chunks((1_500_000,), 1 << 20, 1 << 22)
+    ((1000, 28, 28), (750000,))
     """
-    out = [1] * len(shape)
-    square = 1 << (elements.bit_length() - 1) // 2
-    left = elements
-    for axis in range(len(shape) - 1, -1, -1):
-        most = square if len(shape) > 1 and axis >= len(shape) - 2 else left
-        out[axis] = max(min(shape[axis], most, left), 1)
+    out = [max(n, 1) for n in shape]
+    frame = math.prod(out[-2:])
+    if len(out) > 1 and frame > frame_elements:
+        out[-1] = _part(out[-1], max(math.isqrt(elements), elements // out[-2]))
+        out[-2] = _part(out[-2], max(elements // out[-1], 1))
+        frame = math.prod(out[-2:])
+    left, first = (max(elements // frame, 1), len(out) - 3) if len(out) > 1 else (elements, len(out) - 1)
+    for axis in range(first, -1, -1):
+        out[axis] = _part(out[axis], left)
         left = max(left // out[axis], 1)
-    # A short last axis leaves room in the one before it.
-    if len(shape) > 1 and left > 1:
-        axis = len(shape) - 2
-        out[axis] = max(min(shape[axis], out[axis] * left), 1)
     return tuple(out)
+
+
+def _part(n: int, most: int) -> int:
+    """The length of equal parts of an axis that are at most about `most` long."""
+    part = -(-n // -(-n // most))
+    return min(-(-part // 8) * 8, n) if part >= 64 else part
+
+
+def source_chunks(item: Item, *, least_nbytes: int, most_nbytes: int, few: int) -> tuple[int, ...] | None:
+    """The source's own chunks, where they are good ones in the target too.
+
+    Parameters
+    ----------
+    least_nbytes, most_nbytes
+        Chunks that are larger are not kept; of smaller ones several become one, unless there are `few` of them.
+    """
+    chunk = item.chunk_shape
+    if chunk is None or item.is_dask or len(chunk) != len(item.shape):
+        return None
+    itemsize = max(item.dtype.itemsize, 1)
+    if math.prod(chunk) * itemsize > most_nbytes or 0 in item.shape:
+        return None
+    count = math.prod(-(-n // c) for n, c in zip(item.shape, chunk, strict=True))
+    if math.prod(chunk) * itemsize >= least_nbytes or count <= few:
+        return tuple(chunk)
+    return grown(item.shape, itemsize, chunk, least_nbytes)
 
 
 def chunk_option(path: object, item: Item, option: Any) -> tuple[int, ...] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from array import array as machine_array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +14,13 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, ShapeError, message
+from packstore.views.zarr import fill_attribute
+from packstore.views.zarr.dtypes import names
 
-__all__ = ["Item", "Put", "as_declared", "item_of", "plain_name"]
+__all__ = ["TEXT", "Item", "Put", "as_declared", "item_of", "plain_name", "portable_attributes"]
+
+# Text of any length, as h5py's metadata has it.
+TEXT: np.dtype[Any] = np.dtype("O", metadata={"vlen": str})
 
 # Writes the elements of one box; what it returns is for the caller of `write_blocks`.
 Put = Callable[[Box, Array], Any]
@@ -35,8 +42,11 @@ class Item:
         One name (or None) an axis, or None.
     fill_value
         What elements that are never written hold; None: zero.
-    chunk_shape, max_shape
-        The source's own chunks, and how far its axes may grow (None for without end); None where it has none.
+    chunk_shape, max_shape, shard_shape
+        The source's own chunks, how far its axes may grow (None for without end), and its shards; None where it has
+        none.
+    path
+        The target, for errors.
     """
 
     name: str
@@ -48,11 +58,18 @@ class Item:
     fill_value: Any = None
     chunk_shape: tuple[int, ...] | None = None
     max_shape: tuple[int | None, ...] | None = None
+    shard_shape: tuple[int, ...] | None = None
+    path: str | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def is_text(self) -> bool:
+        """Whether elements are strings of any length."""
+        return names.is_text(self.dtype)
 
     @property
     def is_dask(self) -> bool:
@@ -68,10 +85,12 @@ class Item:
     def get(self, box: Box) -> Array:
         """The elements of `box` in memory; ``()`` for a 0-d array."""
         shape = tuple(s.stop - s.start for s in box)
-        return as_declared(self.data[box], self.dtype, shape, self.name)
+        return as_declared(self.data[box], self.dtype, shape, self.name, self.path)
 
 
-def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str = "") -> Array:
+def as_declared(
+    values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str = "", path: str | None = None
+) -> Array:
     """A computed or sliced block as a plain array of the type and shape that was announced for it.
 
     Raises
@@ -82,14 +101,16 @@ def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name:
         Another shape.
     """
     if isinstance(values, np.ma.MaskedArray):
-        raise _masked(name)
+        raise _masked(name, path)
+    if names.is_text(dtype):
+        return _texts(values, shape, name, path)
     array = np.asarray(values)
     if array.dtype != dtype:
         if array.dtype.hasobject or not np.can_cast(array.dtype, dtype, "safe"):
             raise DtypeError(
                 message(
                     "saving",
-                    None,
+                    path,
                     name or None,
                     expected=f"blocks of dtype {dtype}, as the array declares",
                     got=array.dtype,
@@ -98,41 +119,47 @@ def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name:
             )
         array = array.astype(dtype)
     if array.shape != shape:
-        raise ShapeError(message("saving", None, name or None, expected=f"a block of shape {shape}", got=array.shape))
+        raise ShapeError(message("saving", path, name or None, expected=f"a block of shape {shape}", got=array.shape))
     return array
 
 
-def plain_name(name: Any) -> str:
+def plain_name(name: Any, path: str | None = None) -> str:
     """`name`, which is a relative path of plain parts; raises OptionError for any other."""
     if not isinstance(name, str):
-        raise OptionError(message("saving", expected="names to be str", got=repr(name)))
+        raise OptionError(message("saving", path, expected="names to be str", got=repr(name)))
     if "\\" in name or "\0" in name or any(part.strip(".") == "" for part in name.split("/")):
-        raise OptionError(message("saving", expected="names of plain parts joined by /", got=repr(name)))
+        raise OptionError(message("saving", path, expected="names of plain parts joined by /", got=repr(name)))
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise OptionError(message("saving", expected="names in Unicode", got=repr(name))) from None
+        raise OptionError(message("saving", path, expected="names in Unicode", got=repr(name))) from None
     return name
 
 
-def item_of(name: str, value: Any) -> Item:
-    """One array-like as an `Item`; raises DtypeError or ShapeError for what cannot be saved."""
+def item_of(name: str, value: Any, path: str | None = None) -> Item:
+    """One array-like as an `Item`.
+
+    Raises
+    ------
+    DtypeError
+        Objects other than text, a mask, a sparse array, or something that is no array.
+    ShapeError
+        A dask array whose chunk sizes are not known.
+    """
     attributes = getattr(value, "attrs", None)
     plain = dict(attributes) if attributes is not None and hasattr(attributes, "keys") else {}
-    value = _array_like(name, value)
+    value = _array_like(name, value, path)
     dtype = np.dtype(value.dtype)
-    if dtype.metadata is not None and dtype.names is None:
+    if dtype.kind == "T" or (dtype.kind == "O" and dtype.names is None and _item_type(dtype) is None):
+        value, dtype = _text_like(name, value, path), TEXT
+    elif dtype.metadata is not None and dtype.names is None and not dtype.hasobject:
         # h5py's notes on enums; files have no place for them and numpy warns.
         dtype = np.dtype(dtype.str)
-    if dtype.hasobject:
-        raise DtypeError(
-            message("saving", None, name or None, expected="elements of a fixed size", got=f"dtype {dtype}")
-        )
     if any(n != n for n in value.shape):  # dask writes an unknown length as NaN
         raise ShapeError(
             message(
                 "saving",
-                None,
+                path,
                 name or None,
                 expected="known chunk sizes",
                 got=f"shape {value.shape}",
@@ -142,44 +169,111 @@ def item_of(name: str, value: Any) -> Item:
     return Item(name, value, tuple(int(n) for n in value.shape), dtype, plain)
 
 
-def _array_like(name: str, value: Any) -> Any:
+def portable_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any] | None = None) -> dict[str, Any]:
+    """The attributes of a saved array, without what one format writes in its own way.
+
+    Examples
+    --------
+    >>> portable_attributes({"_FillValue": "AAAAAAAA+H8="}, np.dtype("f8"))
+    {'_FillValue': np.float64(nan)}
+    """
+    plain = dict(attributes)
+    if dtype is not None and "_FillValue" in plain:
+        plain["_FillValue"] = fill_attribute.decoded(plain["_FillValue"], dtype)
+    return plain
+
+
+def _item_type(dtype: np.dtype[Any]) -> Any:
+    """What h5py's metadata says of the objects; None without any."""
+    return dict(dtype.metadata or {}).get("vlen")
+
+
+def _text_like(name: str, value: Any, path: str | None) -> Any:
+    """An array of objects that are all text; of a lazy one the blocks are checked as they come."""
+    if isinstance(value, np.ndarray):
+        _texts(value, value.shape, name, path)
+    return value
+
+
+def _texts(values: Any, shape: tuple[int, ...], name: str, path: str | None) -> Array:
+    """Objects that are all text, bytes decoded as UTF-8."""
+    given = np.asarray(values)
+    array = np.empty(given.shape, object)
+    flat = array.reshape(-1)
+    for i, value in enumerate(given.astype(object).reshape(-1)):
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "surrogateescape")
+        elif not isinstance(value, str):
+            hint = "Fill missing text first" if value is None or value != value else "Convert it with astype"
+            got = f"{type(value).__name__} {value!r}"
+            raise DtypeError(
+                message("saving", path, name or None, expected="text in every element", got=got, hint=hint)
+            )
+        flat[i] = value
+    if array.shape != shape:
+        raise ShapeError(message("saving", path, name or None, expected=f"a block of shape {shape}", got=array.shape))
+    return array
+
+
+def _array_like(name: str, value: Any, path: str | None) -> Any:
     """`value`, or the array it wraps or converts to."""
-    home = type(value).__module__.partition(".")[0]
-    if home == "xarray" and hasattr(value, "dims"):
-        value = value.data
     if hasattr(value, "__dask_graph__"):
         if not (hasattr(value, "chunks") and hasattr(value, "dtype")):
-            raise _no_array(name, value)
+            raise _no_array(name, value, path)
         if isinstance(value._meta, np.ma.MaskedArray):
-            raise _masked(name)
+            raise _masked(name, path)
         if not isinstance(value._meta, np.ndarray):
-            raise _no_array(name, value._meta)
+            raise _no_array(name, value._meta, path)
         return value
     if isinstance(value, np.ma.MaskedArray):
-        raise _masked(name)
+        raise _masked(name, path)
     if hasattr(value, "todense") or hasattr(value, "toarray"):
         raise DtypeError(
-            message("saving", None, name or None, expected="a dense array", got=type(value).__name__, hint="Densify it")
+            message("saving", path, name or None, expected="a dense array", got=type(value).__name__, hint="Densify it")
         )
     sliced = (
         hasattr(value, "shape") and isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "ndim")
     ) and hasattr(value, "__getitem__")
-    # pandas slices by label, numpy's scalars not at all.
-    if sliced and home != "pandas" and not isinstance(value, np.generic):
+    # numpy's scalars do not slice.
+    if sliced and not isinstance(value, np.generic):
         return np.asarray(value) if isinstance(value, np.matrix) else value
+    if isinstance(value, (str, os.PathLike)) and os.path.lexists(value):
+        hint = "Open it first, with packstore.open"
+        raise DtypeError(
+            message("saving", path, name or None, expected="an array", got=f"the path {value!r}", hint=hint)
+        )
+    if not _converts(value):
+        raise _no_array(name, value, path)
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
         raise DtypeError(
-            message("saving", None, name or None, expected="an array", got=f"{type(value).__name__}: {error}")
+            message("saving", path, name or None, expected="an array", got=f"{type(value).__name__}: {error}")
         ) from None
 
 
-def _masked(name: str) -> DtypeError:
+# What tells numpy how a value lies in memory; Python 3.11 shows buffers by their types only.
+_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__", "__buffer__")
+_VALUES = (bool, int, float, complex, str, bytes, bytearray, memoryview, machine_array, np.generic, range)
+
+
+def _converts(value: Any) -> bool:
+    """Whether numpy has a value for it: an array of another package, a number, text, or nested lists of such."""
+    if isinstance(value, (list, tuple)):
+        # One of each type: lists of numbers are long.
+        return all(_converts(v) for v in {type(v): v for v in value}.values())
+    return (
+        isinstance(value, _VALUES)
+        or any(hasattr(type(value), name) for name in _PROTOCOLS)
+        or not hasattr(value, "__iter__")
+    )
+
+
+def _masked(name: str, path: str | None) -> DtypeError:
     return DtypeError(
         message(
             "saving",
-            None,
+            path,
             name or None,
             expected="an array without a mask",
             got="a masked array",
@@ -188,8 +282,8 @@ def _masked(name: str) -> DtypeError:
     )
 
 
-def _no_array(name: str, value: Any) -> DtypeError:
+def _no_array(name: str, value: Any, path: str | None) -> DtypeError:
     kind = type(value)
     return DtypeError(
-        message("saving", None, name or None, expected="an array", got=f"{kind.__module__}.{kind.__name__}")
+        message("saving", path, name or None, expected="an array", got=f"{kind.__module__}.{kind.__name__}")
     )

@@ -13,11 +13,12 @@ import numpy as np
 
 from packstore.errors import OptionError, message
 from packstore.writers.items import Item
+from packstore.writers.plain_arrays import plain_items, refusal
 from packstore.writers.progress import Progress
 from packstore.writers.raw import write_region
 from packstore.writers.tree import Tree
 
-__all__ = ["npy_header", "write"]
+__all__ = ["npy_header", "refusal", "write"]
 
 
 def npy_header(item: Item, order: Literal["C", "F"]) -> bytes:
@@ -59,8 +60,10 @@ def write(target: Path, tree: Tree, progress: Progress) -> None:
     """
     if not tree.single:
         raise OptionError(
-            message("writing", target, expected="one array for .npy", got=f"{len(tree.items)} arrays", hint="Use .npz")
+            message(
+                "writing", tree.path, expected="one array for .npy", got=f"{len(tree.items)} arrays", hint="Use .npz"
+            )
         )
-    item = tree.items[0]
+    (item,) = plain_items(tree, ".npy")
     order: Literal["C", "F"] = "F" if item.fortran else "C"
     write_region(target, npy_header(item, order), item, order, progress)

@@ -31,12 +31,14 @@ from packstore.writers.deflate import Sample, changes, choose, crc32_combine, en
 from packstore.writers.items import Item
 from packstore.writers.npy import npy_header
 from packstore.writers.parallel import map_ordered
+from packstore.writers.plain_arrays import plain_items, refusal
 from packstore.writers.progress import NoProgress, Progress
 from packstore.writers.raw import RegionSink
 from packstore.writers.tree import Tree
+from packstore.writers.zip_addition import NOTHING_BEFORE, Before, before_addition
 from packstore.writers.zip_file import Entry, directory, end_records
 
-__all__ = ["write"]
+__all__ = ["refusal", "write"]
 
 
 # Each block starts without what the ones before could have told the encoder, which costs below 1 % from 256 KiB on.
@@ -81,6 +83,8 @@ def write(
     tree: Tree,
     progress: Progress,
     *,
+    base: Path | None = None,
+    replace: bool = False,
     compressed: bool = True,
     level: int = 6,
 ) -> None:
@@ -88,6 +92,10 @@ def write(
 
     Parameters
     ----------
+    base
+        An archive that `target` starts as a copy of; the arrays are added to it.
+    replace
+        Whether arrays take the place of those that have their names in `base`.
     compressed
         False: members are stored, aligned, and mapped when read.
     level
@@ -98,6 +106,10 @@ def write(
     ------
     OptionError
         A level that does not exist.
+    FormatError
+        `base` is no zip archive.
+    TargetExistsError
+        A name that is in `base` already.
 
     Notes
     -----
@@ -106,33 +118,35 @@ def write(
     """
     if isinstance(level, bool) or level not in range(1, 10):
         hint = "compressed=False stores members as they are"
-        raise OptionError(message("writing", target, expected="level 1 to 9", got=repr(level), hint=hint))
+        raise OptionError(message("writing", tree.path, expected="level 1 to 9", got=repr(level), hint=hint))
     members = []
-    for item in tree.items:
+    for item in plain_items(tree, ".npz"):
         header = npy_header(item, "F" if item.fortran else "C")
         entry = Entry(f"{'arr_0' if tree.single else item.name}.npy", nbytes=len(header) + item.nbytes)
         members.append(_Member(entry, item, header))
+    names = [m.entry.name for m in members]
+    before = NOTHING_BEFORE if base is None else before_addition(base, target, names, replace)
     if compressed:
-        _write_compressed(target, members, progress, level)
+        _write_compressed(target, members, before, progress, level)
     else:
-        _write_stored(target, members, progress)
+        _write_stored(target, members, before, progress)
 
 
-def _end(members: list[_Member], at: int) -> bytes:
-    records = directory([m.entry for m in members])
-    return records + end_records(len(members), at, len(records))
+def _end(members: list[_Member], before: Before, at: int) -> bytes:
+    records = b"".join([*before.records, directory([m.entry for m in members])])
+    return records + end_records(len(before.records) + len(members), at, len(records))
 
 
 # --- stored ---------------------------------------------------------------------------------------------------------
 
 
-def _write_stored(target: Path, members: list[_Member], progress: Progress) -> None:
-    at = 0
+def _write_stored(target: Path, members: list[_Member], before: Before, progress: Progress) -> None:
+    at = before.nbytes
     for member in members:
         entry = member.entry
         entry.stored_nbytes, entry.header_offset = entry.nbytes, at
         at = entry.data_offset + entry.nbytes
-    preallocate(target, at + len(_end(members, at)))
+    preallocate(target, at + len(_end(members, before, at)), exists=bool(before.nbytes))
     with open(target, "r+b", buffering=0) as file:
         for member in members:
             entry, item = member.entry, member.item
@@ -144,7 +158,7 @@ def _write_stored(target: Path, members: list[_Member], progress: Progress) -> N
                 write_blocks(item, block, sink, progress, whole_chunks=False)
             entry.crc = _crc_of_range(file.fileno(), entry.data_offset, entry.nbytes)
             os.pwrite(file.fileno(), entry.local_header(), entry.header_offset)
-        os.pwrite(file.fileno(), _end(members, at), at)
+        os.pwrite(file.fileno(), _end(members, before, at), at)
 
 
 def _crc_of_range(fd: int, start: int, nbytes: int) -> int:
@@ -182,7 +196,7 @@ class _Compressed:
     data_nbytes: int
 
 
-def _write_compressed(target: Path, members: list[_Member], progress: Progress, level: int) -> None:
+def _write_compressed(target: Path, members: list[_Member], before: Before, progress: Progress, level: int) -> None:
     for member in members:
         member.entry.method = DEFLATED
         count = member.blocks
@@ -203,7 +217,11 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
 
     # One row of tasks through all members: many small ones keep every thread busy, too.
     tasks = (group for member in members for group in _groups(member, target))
-    with open(target, "xb") as file, contextlib.closing(map_ordered(compress, tasks)) as results:
+    with (
+        open(target, "r+b" if before.nbytes else "xb") as file,
+        contextlib.closing(map_ordered(compress, tasks)) as results,
+    ):
+        file.seek(before.nbytes)
         for member in members:
             entry = member.entry
             entry.header_offset = file.tell()
@@ -225,7 +243,7 @@ def _write_compressed(target: Path, members: list[_Member], progress: Progress, 
             file.seek(entry.header_offset)
             file.write(entry.local_header())
             file.seek(end)
-        file.write(_end(members, file.tell()))
+        file.write(_end(members, before, file.tell()))
 
 
 def _samples(blocks: list[Bytes]) -> list[Sample]:

@@ -18,10 +18,14 @@ from packstore.writers.atomic import preallocate
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES
 from packstore.writers.items import Item
+from packstore.writers.plain_arrays import plain_items, refusal
 from packstore.writers.progress import Progress
 from packstore.writers.tree import Tree
 
-__all__ = ["PackedSink", "RegionSink", "write"]
+__all__ = ["PackedSink", "RegionSink", "refusal", "write"]
+
+
+PACKED_SUFFIX = ".bits"
 
 
 @dataclass(frozen=True)
@@ -102,30 +106,40 @@ def write(
 ) -> None:
     """Write one array as ``ndarray.tofile`` does, or as ``np.packbits(mask, axis=packed_axis).tofile``.
 
+    A ``.bits`` file is packed along the last axis, unless `packed_axis` names another one.
+
     Raises
     ------
     OptionError
         Several arrays, or an axis or order that does not exist.
     DtypeError
-        `packed_axis` with an array that is not bool.
+        `packed_axis` or ``.bits`` with an array that is not bool.
     """
     if not tree.single:
         raise OptionError(
-            message("writing", target, expected="one array for a raw file", got=f"{len(tree.items)} arrays")
+            message("writing", tree.path, expected="one array for a raw file", got=f"{len(tree.items)} arrays")
         )
-    item = tree.items[0]
+    (item,) = plain_items(tree, "a raw file")
+    if packed_axis is None and tree.path.lower().endswith(PACKED_SUFFIX):
+        if item.dtype != np.bool_:
+            hint = "Choose another suffix, such as .raw"
+            got = f"dtype {item.dtype}"
+            raise DtypeError(message("writing", tree.path, expected="a bool array for .bits", got=got, hint=hint))
+        packed_axis = -1
     if order not in ("C", "F"):
-        raise OptionError(message("writing", target, expected='order "C" or "F"', got=repr(order)))
+        raise OptionError(message("writing", tree.path, expected='order "C" or "F"', got=repr(order)))
     if packed_axis is None:
         write_region(target, b"", item, order, progress)
         return
     if bitorder not in ("big", "little"):
-        raise OptionError(message("writing", target, expected='bitorder "big" or "little"', got=repr(bitorder)))
+        raise OptionError(message("writing", tree.path, expected='bitorder "big" or "little"', got=repr(bitorder)))
     if item.dtype != np.bool_:
-        raise DtypeError(message("packing bits", expected="a bool array", got=f"dtype {item.dtype}"))
+        raise DtypeError(message("packing bits", tree.path, expected="a bool array", got=f"dtype {item.dtype}"))
     ndim = len(item.shape)
     if not -ndim <= packed_axis < ndim:
-        raise OptionError(message("packing bits", expected=f"packed_axis within [-{ndim}, {ndim})", got=packed_axis))
+        raise OptionError(
+            message("packing bits", tree.path, expected=f"packed_axis within [-{ndim}, {ndim})", got=packed_axis)
+        )
     axis = packed_axis % ndim
     byte_shape = packed_mask(item.shape, axis, bitorder).byte_shape
     preallocate(target, math.prod(byte_shape))

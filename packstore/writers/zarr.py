@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +14,47 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
+from packstore.views.zarr import fill_attribute
 from packstore.views.zarr.dtypes import names
 from packstore.writers.blocks import write_blocks
-from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
+from packstore.writers.chunk_shapes import (
+    BLOCK_NBYTES,
+    chunk_option,
+    fitting_chunks,
+    frame_chunks,
+    grown,
+    source_chunks,
+)
 from packstore.writers.items import Item
+from packstore.writers.json_attributes import json_attributes
 from packstore.writers.progress import Progress
 from packstore.writers.tree import Tree
 
-__all__ = ["ZarrSink", "default_chunks", "write"]
+__all__ = ["ZarrSink", "compressor_of", "default_chunks", "refusal", "write"]
 
-CHUNK_ELEMENTS = 1 << 20
+CHUNK_ELEMENTS, FRAME_NBYTES = 1 << 20, 8 << 20
+# The source's chunks are kept within these, or where they are few: each becomes a file.
+LEAST_NBYTES, MOST_NBYTES, FEW = 1 << 20, 128 << 20, 1024
+# Where xarray looks for the names of dimensions in zarr v2.
+DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 def default_chunks(item: Item) -> tuple[int, ...]:
-    """About a million elements a chunk; for a dask array lengths that divide its own chunks, where there are any."""
-    return fitting_chunks(item, square_chunks(item.shape, CHUNK_ELEMENTS))
+    """The source's own chunks, or whole frames of up to 8 MiB, or about a million elements.
+
+    For a dask array lengths that divide its own chunks, where there are any.
+    """
+    own = source_chunks(item, least_nbytes=LEAST_NBYTES, most_nbytes=MOST_NBYTES, few=FEW)
+    frame = max(FRAME_NBYTES // max(item.dtype.itemsize, 1), CHUNK_ELEMENTS)
+    return own or fitting_chunks(item, frame_chunks(item.shape, CHUNK_ELEMENTS, frame))
+
+
+def refusal(item: Item) -> str | None:
+    """Why zarr cannot hold an array; None where it can.
+
+    Not the data types of packstore alone: what is written must open without it.
+    """
+    return names.portable_reason(item.dtype)
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,12 @@ class ZarrSink:
     def __call__(self, box: Box, values: Array) -> None:
         array = self.array()
         # zarr takes the bytes of a struct as they are: give it the byte order it promises.
-        array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
+        try:
+            array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
+        except UnicodeEncodeError as why:
+            raise DtypeError(
+                message("saving", None, self.component or None, expected="text in Unicode", got=why)
+            ) from None
 
     def array(self) -> Any:
         """The open array; opened once a process."""
@@ -64,8 +96,9 @@ def write(
     zarr_format: Literal[2, 3] = 3,
     chunks: Any = None,
     shards: Any = None,
-    pack: bool = True,
+    pack: bool | None = None,
     compressor: Any = "zstd",
+    level: int | None = None,
 ) -> None:
     """Write arrays into a new zarr directory.
 
@@ -76,34 +109,34 @@ def write(
     chunks, shards
         One chunk (shard) shape for all arrays, or a dict of them by name; default: `default_chunks`, no shards.
     pack
-        Whether bool arrays take one bit an element.
-    compressor
-        "zstd" (level 3), None, or a zarr codec (v3) or numcodecs codec (v2) to use.
+        Whether bool arrays take one bit an element, which is the default.
+    compressor, level
+        "zstd" (level 3), "blosc", "gzip", None, or a zarr codec (v3) or numcodecs codec (v2) to use.
 
     Raises
     ------
     DtypeError
         A dtype that zarr has no name for.
     OptionError
-        Options that do not fit together.
+        Options that do not fit together, or an unknown compressor.
     """
     if zarr_format not in (2, 3):
-        raise OptionError(message("writing", target, expected="zarr_format 2 or 3", got=repr(zarr_format)))
+        raise OptionError(message("writing", tree.path, expected="zarr_format 2 or 3", got=repr(zarr_format)))
     if zarr_format == 2 and shards is not None:
-        raise OptionError(message("writing", target, expected="no shards in zarr_format 2", got=repr(shards)))
-    for item in tree.items:
-        # Not the data types of packstore alone: what is written must open without it.
-        reason = names.portable_reason(item.dtype)
-        if reason is not None:
-            raise DtypeError(message("writing", target, item.name or None, expected="a zarr data type", got=reason))
+        raise OptionError(message("writing", tree.path, expected="no shards in zarr_format 2", got=repr(shards)))
     sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
+    codec = compressor_of(tree.path, compressor, level, zarr_format)
+    notes = _Notes(tree)
     try:
         if not tree.single:
-            _create_group(target, zarr_format)
+            for path in sorted({"", *tree.groups}):
+                _create_group(target, path, zarr_format, notes.json(tree.groups.get(path, {}), path))
         for item in tree.items:
-            chunk, shard = _grid(target, item, chunks, shards)
-            _create_array(target, item, zarr_format, chunk, shard, _codecs(item, zarr_format, pack, compressor))
+            chunk, shard = _grid(tree.path, item, chunks, shards, zarr_format)
+            codecs = _codecs(item, zarr_format, pack is not False, codec)
+            _create_array(target, item, zarr_format, chunk, shard, codecs, notes)
             sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))
+        notes.finish()
         for item, sink, unit in sinks:
             if item.nbytes:
                 block = unit if item.is_dask else grown(item.shape, item.dtype.itemsize, unit, BLOCK_NBYTES)
@@ -116,10 +149,30 @@ def write(
             _open.pop((sink.path, sink.component), None)
 
 
-def _create_group(target: Path, zarr_format: Literal[2, 3]) -> None:
+class _Notes:
+    """Turns attributes into JSON, and notes in the tree what zarr does not keep."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.changed = 0
+
+    def json(self, attributes: Mapping[str, Any], name: str) -> dict[str, Any]:
+        found, changed = json_attributes(attributes, name)
+        self.changed += changed
+        return found
+
+    def finish(self) -> None:
+        if self.changed:
+            count = f"{self.changed} attribute{'' if self.changed == 1 else 's'}"
+            self.tree.lose("", f"the types of {count}: JSON keeps their values")
+        for link, target in self.tree.links.items():
+            self.tree.lose(link, f"a link to {target!r}: zarr has no links")
+
+
+def _create_group(target: Path, path: str, zarr_format: Literal[2, 3], attributes: dict[str, Any]) -> None:
     import zarr
 
-    zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
+    zarr.create_group(store=os.fspath(target), path=path, zarr_format=zarr_format, attributes=attributes)
 
 
 def _create_array(
@@ -129,27 +182,58 @@ def _create_array(
     chunk: tuple[int, ...],
     shard: tuple[int, ...] | None,
     codecs: dict[str, Any],
+    notes: _Notes,
 ) -> None:
     """Write the metadata of an array without elements."""
     import zarr
 
+    attributes = dict(item.attributes)
+    fill = _fill_value(item)
+    if "_FillValue" in attributes:
+        if zarr_format == 3:
+            attributes["_FillValue"] = fill_attribute.encoded(attributes["_FillValue"], item.dtype)
+        elif item.dtype.kind in "biuf":
+            # There the fill value itself says what xarray masks.
+            fill = attributes.pop("_FillValue")
+    more: dict[str, Any] = {} if fill is None else {"fill_value": fill}
+    if item.dimension_names is not None and zarr_format == 3:
+        more["dimension_names"] = item.dimension_names
+    elif item.dimension_names is not None:
+        attributes[DIMENSIONS] = [n or f"dim_{i}" for i, n in enumerate(item.dimension_names)]
     zarr.create_array(
         store=os.fspath(target),
         name=item.name or None,
         shape=item.shape,
-        dtype=names.packed(item.dtype),
+        dtype=str if item.is_text else names.packed(item.dtype),
         chunks=chunk,
         shards=shard,
         zarr_format=zarr_format,
-        attributes=_json(item.attributes),
+        attributes=notes.json(attributes, item.name),
+        **more,
         **codecs,
     )
 
 
-def _grid(target: Path, item: Item, chunks: Any, shards: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+def _fill_value(item: Item) -> Any:
+    """What zarr is told of the fill value; None: nothing."""
+    fill = item.fill_value
+    if fill is None:
+        return None
+    if item.is_text:
+        return fill.decode("utf-8", "replace") if isinstance(fill, bytes) else str(fill or "")
+    packed = names.packed(item.dtype)
+    return np.asarray(fill, item.dtype).astype(packed)[()]
+
+
+def _grid(
+    path: str, item: Item, chunks: Any, shards: Any, zarr_format: int
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """Give the chunk shape and the shard shape (None: no shards) of one array."""
-    chunk = chunk_option(target, item, chunks)
-    shard = chunk_option(target, item, shards)
+    chunk = chunk_option(path, item, chunks)
+    shard = chunk_option(path, item, shards)
+    if chunk is None and shards is None and zarr_format == 3 and item.shard_shape and not item.is_dask:
+        # A source in shards has chunks that would be too many files.
+        return item.chunk_shape or item.shard_shape, item.shard_shape
     if chunk is None:
         chunk = default_chunks(item)
         if shard is not None:
@@ -157,7 +241,7 @@ def _grid(target: Path, item: Item, chunks: Any, shards: Any) -> tuple[tuple[int
             chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
     elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
         raise OptionError(
-            message("writing", target, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
+            message("writing", path, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)
         )
     return chunk, shard
 
@@ -179,32 +263,46 @@ def _drain() -> None:
     sync(others())
 
 
-def _codecs(item: Item, zarr_format: int, pack: bool, compressor: Any) -> dict[str, Any]:
-    packed = pack and item.dtype == np.bool_
+def compressor_of(path: str, compressor: Any, level: int | None, zarr_format: int) -> Any:
+    """The codec that a ``compressor=`` means.
+
+    Raises
+    ------
+    OptionError
+        An unknown name, or a level that it does not take.
+    """
+    if compressor is None or not isinstance(compressor, str):
+        if level is not None:
+            raise OptionError(message("writing", path, expected="level= with a compressor by name", got=level))
+        return compressor
+    known = {"zstd": 3, "blosc": 5, "gzip": 5}
+    if compressor not in known:
+        expected = f"compressor {', '.join(map(repr, known))}, None or a codec"
+        raise OptionError(message("writing", path, expected=expected, got=repr(compressor)))
+    level = known[compressor] if level is None else level
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= (22 if compressor == "zstd" else 9):
+        raise OptionError(message("writing", path, expected=f"a level that {compressor} has", got=repr(level)))
     if zarr_format == 2:
         import numcodecs
 
+        if compressor == "blosc":
+            return numcodecs.Blosc(clevel=level)
+        return numcodecs.Zstd(level=level) if compressor == "zstd" else numcodecs.GZip(level=level)
+    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
+    if compressor == "blosc":
+        return BloscCodec(clevel=level)
+    return ZstdCodec(level=level) if compressor == "zstd" else GzipCodec(level=level)
+
+
+def _codecs(item: Item, zarr_format: int, pack: bool, codec: Any) -> dict[str, Any]:
+    packed = pack and item.dtype == np.bool_
+    if zarr_format == 2:
         from packstore.codecs.bitpack import BitPack
 
-        chosen = numcodecs.Zstd(level=3) if compressor == "zstd" else compressor
-        return {"filters": [BitPack()] if packed else None, "compressors": chosen}
-    from zarr.codecs import ZstdCodec
-
+        # The filter of text is zarr's own default.
+        filters = {} if item.is_text else {"filters": [BitPack()] if packed else None}
+        return {**filters, "compressors": codec}
     from packstore.codecs.packbits import PackBitsCodec
 
-    chosen = ZstdCodec(level=3) if compressor == "zstd" else compressor
-    return {"compressors": chosen, **({"serializer": PackBitsCodec()} if packed else {})}
-
-
-def _json(attributes: Any) -> dict[str, Any]:
-    """The attributes that JSON can hold."""
-    import json
-
-    kept = {}
-    for key, value in attributes.items():
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError):
-            value = value.tolist() if hasattr(value, "tolist") else str(value)
-        kept[str(key)] = value
-    return kept
+    return {"compressors": codec, **({"serializer": PackBitsCodec()} if packed else {})}

@@ -40,6 +40,11 @@ class Group(zarr.Group):
         self._location = location
 
     @property
+    def location(self) -> AnyLocation | None:
+        """The file that it was opened from."""
+        return self._location
+
+    @property
     def unsupported(self) -> Mapping[str, str]:
         """Each array of the file that is not served, and the reason."""
         found: Mapping[str, str] = getattr(self.store, "unsupported", {})

@@ -93,10 +93,10 @@ def write(
     """
     if compression is not None or compression_opts is not None:
         if compressor != "gzip" or compressor_options is not None:
-            raise OptionError(message("writing", target, expected="compressor= or compression=", got="both"))
+            raise OptionError(message("writing", tree.path, expected="compressor= or compression=", got="both"))
         compressor, compressor_options = "gzip" if compression is None else compression, compression_opts
     filters = filters_of(
-        target,
+        tree.path,
         compressor,
         compressor_options,
         level=level,
@@ -108,10 +108,10 @@ def write(
     if base is not None:
         _copy(base, target)
     with _h5py_errors(target), _opened(target, base) as file:
-        _make_groups(file, tree, target)
-        users = _make_room(file, tree, paths, target, replace)
+        _make_groups(file, tree)
+        users = _make_room(file, tree, paths, replace)
         dimensions = Dimensions(file, tree, paths)
-        plans = [Plan(target, item, paths[item.name], chunks, filters, pack) for item in tree.items]
+        plans = [Plan(tree.path, item, paths[item.name], chunks, filters, pack) for item in tree.items]
         # All at once: names and types that do not work show before any data is written.
         for plan in plans:
             named = plan.item.dimension_names is not None
@@ -165,7 +165,7 @@ def _opened(target: Path, base: Path | None) -> Any:
     return h5py.File(target, "r+", locking=False)
 
 
-def _make_groups(file: h5py.File, tree: Tree, target: Path) -> None:
+def _make_groups(file: h5py.File, tree: Tree) -> None:
     """Make the groups of the tree, with their attributes."""
     paths = [*tree.groups, *(name.rpartition("/")[0] for name in (*(i.name for i in tree.items), *tree.links))]
     for path in paths:
@@ -175,14 +175,12 @@ def _make_groups(file: h5py.File, tree: Tree, target: Path) -> None:
             if part not in file:
                 file.create_group(part, track_order=True)
             elif not isinstance(file[part], h5py.Group):
-                raise _exists(target, part, "an array")
+                raise _exists(tree.path, part, "an array")
     for path, attributes in tree.groups.items():
         put_attributes(file[path or "/"], attributes, tree, path)
 
 
-def _make_room(
-    file: h5py.File, tree: Tree, paths: dict[str, str], target: Path, replace: bool
-) -> dict[str, list[tuple[str, int]]]:
+def _make_room(file: h5py.File, tree: Tree, paths: dict[str, str], replace: bool) -> dict[str, list[tuple[str, int]]]:
     """Remove what the tree replaces; gives the datasets that each of those was the scale of."""
     users = {}
     for path in (*paths.values(), *tree.links):
@@ -190,7 +188,7 @@ def _make_room(
             continue
         node = file.get(path)
         if isinstance(node, h5py.Group) or not (replace or is_placeholder(node)):
-            raise _exists(target, path, "a group" if isinstance(node, h5py.Group) else "an array")
+            raise _exists(tree.path, path, "a group" if isinstance(node, h5py.Group) else "an array")
         if isinstance(node, h5py.Dataset) and isinstance(file.get(path, getlink=True), h5py.HardLink):
             users[path] = unlink(file, path)
         else:
@@ -198,6 +196,6 @@ def _make_room(
     return users
 
 
-def _exists(target: Path, path: str, what: str) -> TargetExistsError:
-    hint = "Choose another name" if what == "a group" else "Choose another name, or pass replace=True"
+def _exists(target: str, path: str, what: str) -> TargetExistsError:
+    hint = "Choose another name" if what == "a group" else "Choose another name, or pass overwrite=True"
     return TargetExistsError(message("adding to", target, path, expected="a name that is free", got=what, hint=hint))

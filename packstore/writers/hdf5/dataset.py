@@ -23,7 +23,7 @@ from packstore.errors import DtypeError, OptionError, WriteError, message
 from packstore.storage import regroup
 from packstore.writers.atomic import allocate
 from packstore.writers.blocks import write_blocks
-from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
+from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, frame_chunks, grown
 from packstore.writers.hdf5.chunks import ChunkEncoder
 from packstore.writers.hdf5.filters import Filters
 from packstore.writers.hdf5.types import as_objects, stored_dtype, with_facts
@@ -34,7 +34,7 @@ from packstore.writers.tree import Tree
 
 __all__ = ["Plan"]
 
-CHUNK_NBYTES = 1 << 20
+CHUNK_NBYTES, FRAME_NBYTES = 1 << 20, 4 << 20
 # Chunks that one choice of an encoder holds for, and that one thread takes at a time.
 GROUP_NBYTES, LARGE_GROUP_NBYTES = 4 << 20, 8 << 20
 LARGE_NBYTES = 64 << 20
@@ -65,7 +65,7 @@ class Plan:
         Chunks that do not fit.
     """
 
-    def __init__(self, target: Path, item: Item, name: str, chunks: Any, filters: Filters, pack: bool) -> None:
+    def __init__(self, target: str, item: Item, name: str, chunks: Any, filters: Filters, pack: bool) -> None:
         self.item, self.name, self.filters = item, name, filters
         self.packed = pack and item.dtype == np.bool_
         dtype, self.attributes, self._tag = with_facts(item.dtype, item.attributes)
@@ -112,7 +112,7 @@ class Plan:
             return None
         return tuple(None if m is None else max(m, n) for m, n in zip(item.max_shape, item.shape, strict=True))
 
-    def _chunk(self, target: Path, option: Any) -> tuple[int, ...] | None:
+    def _chunk(self, target: str, option: Any) -> tuple[int, ...] | None:
         """The chunk shape, or None."""
         item = self.item
         wanted = chunk_option(target, item, option)
@@ -130,7 +130,10 @@ class Plan:
             room = tuple(
                 n or (1 if m == 0 else min(m or _GROWING, _GROWING)) for n, m in zip(item.shape, most, strict=True)
             )
-            wanted = fitting_chunks(item, square_chunks(room, max(CHUNK_NBYTES // self.kind.get_size(), 1)))
+            nbytes = self.kind.get_size()
+            wanted = fitting_chunks(
+                item, frame_chunks(room, max(CHUNK_NBYTES // nbytes, 1), max(FRAME_NBYTES // nbytes, 1))
+            )
         chunk = tuple(c if m is None else max(min(c, m), 1) for c, m in zip(wanted, most, strict=True))
         if math.prod(chunk) * self.kind.get_size() > _MAX_CHUNK_NBYTES:
             raise OptionError(
