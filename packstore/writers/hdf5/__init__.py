@@ -160,9 +160,12 @@ def _opened(target: Path, base: Path | None) -> Any:
     """The file, which keeps the order of its members, as NetCDF wants it."""
     if base is None:
         return h5py.File(target, "x", locking=False, track_order=True)
-    if not h5py.is_hdf5(target):
-        raise FormatError(message("adding to", base, expected="an HDF5 file", got="another one"))
-    return h5py.File(target, "r+", locking=False)
+    try:
+        if not h5py.is_hdf5(target):  # an empty file opens
+            raise OSError("no signature of one")
+        return h5py.File(target, "r+", locking=False)
+    except OSError as error:
+        raise FormatError(message("adding to", base, expected="an HDF5 file", got=error)) from error
 
 
 def _make_groups(file: h5py.File, tree: Tree, target: Path) -> None:

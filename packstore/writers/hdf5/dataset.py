@@ -103,8 +103,6 @@ class Plan:
             raise TypeError(f"HDF5 needs {kind.get_size()} bytes for it")
         return kind
 
-    # --- shapes -----------------------------------------------------------------------------------------------------
-
     def _max_shape(self) -> tuple[int | None, ...] | None:
         """How far the axes may grow, None where none may."""
         item = self.item
@@ -143,8 +141,6 @@ class Plan:
         nbytes = math.prod(chunk) * self.kind.get_size()
         count = math.prod(-(-n // c) for n, c in zip(self.item.shape, chunk, strict=True))
         return nbytes <= _MOST_NBYTES and (nbytes >= _LEAST_NBYTES or count <= _FEW)
-
-    # --- the empty dataset ------------------------------------------------------------------------------------------
 
     def _fill_value(self) -> Any:
         """The fill value as an array, None where it is the type's zero."""
@@ -212,8 +208,6 @@ class Plan:
             found = h5py.check_string_dtype(self.stored)
             return np.array(self.fill_value[()], h5py.string_dtype("ascii" if found is None else found.encoding))
         return self.fill_value.view(np.uint8 if self.packed else self.stored)
-
-    # --- the elements -----------------------------------------------------------------------------------------------
 
     def fill(self, file: h5py.File, progress: Progress) -> None:
         """Write all elements through libhdf5: encoded chunks, or values where our encoder makes none."""

@@ -139,7 +139,12 @@ class Dimensions:
             return None
         scale = self.file[place]
         number = int(np.ravel(scale.attrs.get(_NUMBER, -1))[0])
-        found = _Dimension(place, scale.shape[0], True, scale.maxshape[0] is None, True, number)
+        length, grows = scale.shape[0], scale.maxshape[0] is None
+        if grows:
+            # As NetCDF has it: as long as the longest of its arrays.
+            users = scale.attrs.get("REFERENCE_LIST", ())
+            length = max(length, *(self.file[user].shape[axis] for user, axis in users), 0)
+        found = _Dimension(place, length, True, grows, True, number)
         self._found[place] = found
         return found
 
