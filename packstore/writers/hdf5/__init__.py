@@ -175,10 +175,12 @@ def _make_groups(file: h5py.File, tree: Tree, target: Path) -> None:
         parts = path.split("/") if path else []
         for i in range(1, len(parts) + 1):
             part = "/".join(parts[:i])
-            if part not in file:
+            if file.get(part, getlink=True) is None:
                 file.create_group(part, track_order=True)
-            elif not isinstance(file[part], h5py.Group):
-                raise _exists(target, part, "an array")
+                continue
+            node = file.get(part)
+            if not isinstance(node, h5py.Group):
+                raise _exists(target, part, "a link that leads nowhere" if node is None else "an array")
     for path, attributes in tree.groups.items():
         put_attributes(file[path or "/"], attributes, tree, path)
 
@@ -202,5 +204,5 @@ def _make_room(
 
 
 def _exists(target: Path, path: str, what: str) -> TargetExistsError:
-    hint = "Choose another name" if what == "a group" else "Choose another name, or pass replace=True"
+    hint = "Choose another name, or pass replace=True" if what == "an array" else "Choose another name"
     return TargetExistsError(message("adding to", target, path, expected="a name that is free", got=what, hint=hint))

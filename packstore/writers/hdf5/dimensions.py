@@ -171,8 +171,8 @@ class Dimensions:
                 dataset.attrs[_NUMBERS] = np.array([d.number for d in dimensions], np.int32)
         for name, labels in self._labels.items():
             for axis, label in enumerate(labels):
-                if label and "\0" not in label:
-                    h5ds.set_label(self.file[self.paths[name]].id, axis, label.encode())
+                if label:
+                    h5ds.set_label(self.file[self.paths[name]].id, axis, _label(label))
 
     def _create(self, dimension: _Dimension) -> None:
         limit = (None,) if dimension.unlimited else None
@@ -198,7 +198,12 @@ def _names(item: Item) -> tuple[str | None, ...]:
 
 def _is_name(name: str | None) -> bool:
     """Whether a dimension of that name can be in a file."""
-    return bool(name) and name != "." and not {"/", "\0"} & set(name or "")
+    return bool(name) and name != "." and not {"/", "\0"} & set(name or "") and _label(name or "").decode() == name
+
+
+def _label(name: str) -> bytes:
+    """The name in UTF-8; what is no Unicode in it is spelt out."""
+    return name.partition("\0")[0].encode("utf-8", "backslashreplace")
 
 
 def _join(group: str, name: str) -> str:

@@ -78,6 +78,16 @@ def test_groups_and_arrays_do_not_take_each_others_place(written: Write, base: P
         written(item("a/x", [7]), base=base, replace=replace, path="y.h5")
 
 
+def test_a_link_that_leads_nowhere(written: Write, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "base.h5", "w") as file:
+        file["lost"] = h5py.SoftLink("/nowhere")
+    with pytest.raises(TargetExistsError, match=r"\[lost\]: .*, got a link that leads nowhere"):
+        written(item("lost/x", [1]), base=tmp_path / "base.h5")
+    path, _ = written(item("lost", [1]), base=tmp_path / "base.h5", replace=True, path="y.h5")
+    with h5py.File(path) as file:
+        assert file["lost"][()].tolist() == [1]
+
+
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"\x89HDF\r\n\x1a\n" + b"\xff" * 50])
 def test_no_hdf5_file(written: Write, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
