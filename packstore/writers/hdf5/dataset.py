@@ -219,7 +219,7 @@ class Plan:
             return
         if self.encoder is None:
             unit = (1,) * len(item.shape) if self.chunk is None else self.chunk
-            block = grown(item.shape, max(item.dtype.itemsize, 1), unit, BLOCK_NBYTES)
+            block = unit if item.is_dask else grown(item.shape, max(item.dtype.itemsize, 1), unit, BLOCK_NBYTES)
 
             def collect_values(result: Any) -> None:
                 self._put(dataset, *result)
