@@ -160,9 +160,12 @@ def _opened(target: Path, base: Path | None) -> Any:
     """The file, which keeps the order of its members, as NetCDF wants it."""
     if base is None:
         return h5py.File(target, "x", locking=False, track_order=True)
-    if not h5py.is_hdf5(target):
-        raise FormatError(message("adding to", base, expected="an HDF5 file", got="another one"))
-    return h5py.File(target, "r+", locking=False)
+    try:
+        if not h5py.is_hdf5(target):  # an empty file opens
+            raise OSError("no signature of one")
+        return h5py.File(target, "r+", locking=False)
+    except OSError as error:
+        raise FormatError(message("adding to", base, expected="an HDF5 file", got=error)) from error
 
 
 def _make_groups(file: h5py.File, tree: Tree) -> None:
@@ -172,10 +175,12 @@ def _make_groups(file: h5py.File, tree: Tree) -> None:
         parts = path.split("/") if path else []
         for i in range(1, len(parts) + 1):
             part = "/".join(parts[:i])
-            if part not in file:
+            if file.get(part, getlink=True) is None:
                 file.create_group(part, track_order=True)
-            elif not isinstance(file[part], h5py.Group):
-                raise _exists(tree.path, part, "an array")
+                continue
+            node = file.get(part)
+            if not isinstance(node, h5py.Group):
+                raise _exists(tree.path, part, "a link that leads nowhere" if node is None else "an array")
     for path, attributes in tree.groups.items():
         put_attributes(file[path or "/"], attributes, tree, path)
 
@@ -197,5 +202,5 @@ def _make_room(file: h5py.File, tree: Tree, paths: dict[str, str], replace: bool
 
 
 def _exists(target: str, path: str, what: str) -> TargetExistsError:
-    hint = "Choose another name" if what == "a group" else "Choose another name, or pass overwrite=True"
+    hint = "Choose another name, or pass overwrite=True" if what == "an array" else "Choose another name"
     return TargetExistsError(message("adding to", target, path, expected="a name that is free", got=what, hint=hint))

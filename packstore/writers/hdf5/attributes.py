@@ -62,7 +62,13 @@ def put_attributes(node: Any, attributes: Mapping[str, Any], tree: Tree, name: s
         elif not key or "\0" in key or not _encodes(key):
             tree.lose(name, f"attribute {key!r} has no name for HDF5 and is not written")
         else:
-            _put(node, key, value, tree, name)
+            try:
+                _put(node, key, value, tree, name)
+            except (OSError, RuntimeError) as error:
+                if "errno" in str(error):  # the disk, not the attribute
+                    raise
+                # Above 64 KB, in an object that another library made for less.
+                tree.lose(name, f"attribute {key!r} is not written ({error})")
 
 
 def _refers(value: Any) -> bool:

@@ -103,8 +103,6 @@ class Plan:
             raise TypeError(f"HDF5 needs {kind.get_size()} bytes for it")
         return kind
 
-    # --- shapes -----------------------------------------------------------------------------------------------------
-
     def _max_shape(self) -> tuple[int | None, ...] | None:
         """How far the axes may grow, None where none may."""
         item = self.item
@@ -146,8 +144,6 @@ class Plan:
         nbytes = math.prod(chunk) * self.kind.get_size()
         count = math.prod(-(-n // c) for n, c in zip(self.item.shape, chunk, strict=True))
         return nbytes <= _MOST_NBYTES and (nbytes >= _LEAST_NBYTES or count <= _FEW)
-
-    # --- the empty dataset ------------------------------------------------------------------------------------------
 
     def _fill_value(self) -> Any:
         """The fill value as an array, None where it is the type's zero."""
@@ -216,8 +212,6 @@ class Plan:
             return np.array(self.fill_value[()], h5py.string_dtype("ascii" if found is None else found.encoding))
         return self.fill_value.view(np.uint8 if self.packed else self.stored)
 
-    # --- the elements -----------------------------------------------------------------------------------------------
-
     def fill(self, file: h5py.File, progress: Progress) -> None:
         """Write all elements through libhdf5: encoded chunks, or values where our encoder makes none."""
         item, dataset = self.item, file[self.name]
@@ -228,7 +222,7 @@ class Plan:
             return
         if self.encoder is None:
             unit = (1,) * len(item.shape) if self.chunk is None else self.chunk
-            block = grown(item.shape, max(item.dtype.itemsize, 1), unit, BLOCK_NBYTES)
+            block = unit if item.is_dask else grown(item.shape, max(item.dtype.itemsize, 1), unit, BLOCK_NBYTES)
 
             def collect_values(result: Any) -> None:
                 self._put(dataset, *result)
