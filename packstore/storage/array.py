@@ -127,6 +127,10 @@ class Storage:
         """What identifies the state of the stored bytes besides the file's fingerprint; None: nothing."""
         return None
 
+    def unreachable(self) -> Mapping[str, str]:
+        """Parts that a read would fail for, by name, and why: other files that are not there."""
+        return {}
+
 
 @dataclass(frozen=True, eq=False)
 class ManifestArray:
