@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.box_selection import box_selection
-from packstore.errors import SelectionError, StaleFileError, message
-from packstore.readers.find import find_array
+from packstore.errors import SelectionError, message
+from packstore.readers.find import find_array, find_same
 from packstore.readers.joined import locate_all
 from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
@@ -179,20 +179,8 @@ def _names_fields(key: Any) -> bool:
 
 
 def reopen_lazy(location: AnyLocation, component: str, version: tuple[Any, ...] | None) -> LazyArray:
-    """The array that was pickled, or StaleFileError where its metadata changed since."""
-    found = LazyArray(location, component)
-    if found.array.version != version:
-        raise StaleFileError(
-            message(
-                "opening",
-                location.path,
-                component,
-                expected="the array that was opened",
-                got="changed metadata",
-                hint="Open it again",
-            )
-        )
-    return found
+    """The array that was pickled, or StaleFileError where it changed since."""
+    return LazyArray(location, component, find_same(location, component, version))
 
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:
