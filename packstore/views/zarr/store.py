@@ -192,6 +192,10 @@ class ManifestStore(Store):
         document: dict[str, Any] = json.loads(self._document(key) or b"null")
         return document
 
+    def array_at(self, path: str) -> ManifestArray | None:
+        """The array at `path`, as it was when the store was opened; None where there is none."""
+        return self._nodes_for(f"{path}/{ZARR_JSON}" if path else ZARR_JSON).arrays.get(path)
+
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
         """The array and coordinates of a chunk that is stored, or None."""
         arrays = self._nodes_for(key).arrays

@@ -152,6 +152,20 @@ def test_an_array_that_was_open_before_never_has_new_values(files: Files) -> Non
             get(array)
 
 
+def test_arrays_of_a_group_that_was_open_before(files: Files) -> None:
+    files.write(0)
+    group = packstore.open_group(files.path, **ALLOWED)
+    np.testing.assert_array_equal(get(packstore.open_group(files.path, **ALLOWED)["x"]), values(0))
+    files.write(100)
+    packstore.open_array(files.path, "x", **ALLOWED)
+    with pytest.raises(StaleFileError):
+        get(group["x"])
+    for name, array in group.arrays():
+        if name == "x":
+            with pytest.raises(StaleFileError):
+                get(array)
+
+
 def test_pickles_and_dask_names_know_the_other_file(files: Files) -> None:
     files.write(0)
     arrays, same = files.opened(), files.opened()
