@@ -249,34 +249,6 @@ def test_what_is_not_hdf5_after_all(tmp_path: Path) -> None:
         read(FileSource(path))
 
 
-def text_in_structs_in_sequences(path: Path) -> list[list[tuple[bytes, int]]]:
-    struct = np.dtype([("s", h5py.string_dtype()), ("n", "i8")])
-    rows = [[(b"left", 1), (b"", 2)], [], [(b"right", 3)]]
-    with h5py.File(path, "w") as f:
-        d = f.create_dataset("x", (3,), h5py.vlen_dtype(struct))
-        for i, row in enumerate(rows):
-            if row:
-                d[i] = np.array([(s.decode(), n) for s, n in row], struct)
-    return rows
-
-
-def test_a_type_that_libhdf5_does_not_convert_is_no_damage(tmp_path: Path) -> None:
-    """libhdf5 converts single elements of it and not all of them at once: its words, and not that the data are bad."""
-    path = tmp_path / "x.h5"
-    rows = text_in_structs_in_sequences(path)
-    array = read(FileSource(path)).arrays["x"]
-    for i in (0, 2):
-        assert read_box(array, (slice(i, i + 1, 1),))[0].tolist() == rows[i]
-    try:
-        got = [part.tolist() for part in read_box(array, (slice(0, 3, 1),))]
-    except UnsupportedError as why:
-        assert not isinstance(why, CorruptDataError)
-        assert "Data type conversion failed" in str(why)
-        assert f"reading through h5py {path}[x]: expected what libhdf5 and h5py can read" in str(why)
-    else:  # a libhdf5 that converts it
-        assert got == rows
-
-
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
