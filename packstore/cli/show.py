@@ -112,7 +112,7 @@ def shortened(value: Any) -> str:
 
 # How the library's hints read on a command line.
 _OPTIONS = re.compile(
-    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|shards|compressor|level|zarr_format|allow_external|delimiter|encoding)=(\"(\w+)\")?"
+    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|shards|compressor|level|zarr_format|allow_external|missing_sources|delimiter|encoding)=(\"(\w+)\")?"
 )
 
 # The name under which a target is written until it is whole.
@@ -130,7 +130,7 @@ def one_line(text: str) -> str:
 
     def option(found: re.Match[str]) -> str:
         name, value = found[1], found[3]
-        if name in ("allow_external", "delimiter", "encoding"):
+        if name in ("allow_external", "missing_sources", "delimiter", "encoding"):
             return f"--option {name}=" + (value or "...")
         return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 

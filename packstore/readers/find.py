@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from packstore.errors import ComponentNotFoundError, FormatError, OptionError, UnsupportedError, message
+from packstore.errors import ComponentNotFoundError, FormatError, OptionError, StaleFileError, UnsupportedError, message
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import DirectorySource, Source, open_source
 from packstore.storage import ManifestArray, ManifestGroup
 
-__all__ = ["component_name", "find_array", "locate", "sniff"]
+__all__ = ["component_name", "find_array", "find_same", "locate", "sniff"]
 
 HEAD_NBYTES = 4096
 
@@ -133,6 +133,27 @@ def find_array(location: AnyLocation, component: str | None) -> tuple[str, Manif
     if wanted in manifest.unsupported:
         raise _unsupported(location, wanted, manifest.unsupported[wanted])
     raise _not_found(location, wanted)
+
+
+def find_same(location: AnyLocation, component: str, version: tuple[Any, ...] | None) -> ManifestArray:
+    """The array that was opened before, perhaps in another process, in the state `version`.
+
+    Raises
+    ------
+    StaleFileError
+        Its metadata, or another file that it is made of, is not as it was.
+    """
+    got: object = "changed metadata, or a change in another file that it is made of"
+    try:
+        array = find_array(location, component)[1]
+        if array.version == version:
+            return array
+    except (ComponentNotFoundError, UnsupportedError) as why:
+        if version is None:
+            raise
+        got = why
+    expected = "the array that was opened"
+    raise StaleFileError(message("opening", location.path, component, expected=expected, got=got, hint="Open it again"))
 
 
 def _only_array(location: AnyLocation, manifest: ManifestGroup) -> tuple[str, ManifestArray]:

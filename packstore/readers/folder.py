@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
@@ -58,7 +60,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     found = _Found()
     found.groups[""] = {}
     _describe(source.path, source.path, "", component, chunks, found, 0)
-    return ManifestGroup(found.arrays, found.groups, found.unsupported)
+    return ManifestGroup(found.arrays, found.groups, found.unsupported, fresh=found.fresh if found.checks else None)
 
 
 class _Found:
@@ -68,8 +70,16 @@ class _Found:
         self.arrays: dict[str, ManifestArray] = {}
         self.groups: dict[str, dict[str, Any]] = {}
         self.unsupported: dict[str, str] = {}
+        # Files outside the folder, which its members refer to.
+        self.checks: list[Callable[[], bool]] = []
 
-    def add(self, name: str, group: ManifestGroup) -> None:
+    def fresh(self, component: str | None) -> bool:
+        """Whether what its members were learnt from is as it was."""
+        return all(check() for check in self.checks)
+
+    def add(self, name: str, component: str | None, group: ManifestGroup) -> None:
+        if group.fresh is not None:
+            self.checks.append(functools.partial(group.fresh, component))
         for path, array in group.arrays.items():
             self.arrays[_join(name, path)] = array
         if set(group.arrays) != {""}:
@@ -136,10 +146,11 @@ def _member(root: str, path: str, name: str, component: str | None, chunks: Any,
         _describe(root, path, name, component or None, chunks, found, depth + 1)
         return
     module = all_readers()[format].load()
+    component = component or None
     try:
-        group = module.read(source, component=component or None, chunks=chunks)
+        group = module.read(source, component=component, chunks=chunks)
     except OptionError:
         if component is not None or chunks is None:
             raise
         group = module.read(source, component=None, chunks=None)
-    found.add(name, group)
+    found.add(name, component, group)

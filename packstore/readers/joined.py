@@ -16,7 +16,7 @@ import numpy as np
 
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.readers.concatenated import Concatenated
-from packstore.readers.find import find_array, locate
+from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import Fingerprint
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage
@@ -71,30 +71,35 @@ class FileParts(Sequence[ManifestArray]):
     locations: tuple[Location, ...]
     component: str
     shapes: tuple[tuple[int, ...], ...]
+    versions: tuple[tuple[Any, ...] | None, ...]
 
     def __len__(self) -> int:
         return len(self.locations)
 
     # Boxes touch one part after the other: nobody asks for a slice of parts.
     def __getitem__(self, i: int) -> ManifestArray:  # type: ignore[override]
-        return find_array(self.locations[i], self.component)[1]
+        return find_same(self.locations[i], self.component, self.versions[i])
+
+    def span(self, first: int, last: int) -> FileParts:
+        """The files from `first` to before `last`."""
+        return FileParts(self.locations[first:last], self.component, self.shapes[first:last], self.versions[first:last])
 
     def __reduce__(self) -> tuple[Any, ...]:
         rows = [
             (x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options) for x in self.locations
         ]
-        columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes)
+        columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes, self.versions)
         return (_unpack_parts, (zlib.compress(pickle.dumps(columns, protocol=5), 1),))
 
 
 def _unpack_parts(data: bytes) -> FileParts:
     # Only ever a pickle of our own making, inside a pickle that the caller already trusts.
-    columns, component, shapes = pickle.loads(zlib.decompress(data))
+    columns, component, shapes, versions = pickle.loads(zlib.decompress(data))
     locations = tuple(
         Location(path, format, Fingerprint(*fingerprint), chunks, storage_options, options)
         for path, format, fingerprint, chunks, storage_options, options in zip(*columns, strict=True)
     )
-    return FileParts(locations, component, shapes)
+    return FileParts(locations, component, shapes, versions)
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ class MultiLocation:
     fingerprint: Fingerprint = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256(repr([tuple(x.fingerprint) for x in self.parts.locations]).encode()).hexdigest()
+        states = [(*x.fingerprint, v) for x, v in zip(self.parts.locations, self.parts.versions, strict=True)]
+        digest = hashlib.sha256(repr(states).encode()).hexdigest()
         first = self.parts.locations[0].fingerprint
         total = sum(x.fingerprint.nbytes for x in self.parts.locations)
         name = f"{first.path}+{len(self.parts.locations) - 1}"
@@ -194,7 +200,8 @@ def join_files(
         locations.append(location)
         arrays.append(array)
     assert component is not None
-    parts = FileParts(tuple(locations), component, tuple(array.shape for array in arrays))
+    shapes, versions = tuple(a.shape for a in arrays), tuple(a.version for a in arrays)
+    parts = FileParts(tuple(locations), component, shapes, versions)
     return MultiLocation(parts, arrays[0].dtype, axis, new_axis)
 
 

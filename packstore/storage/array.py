@@ -52,6 +52,8 @@ class Storage:
         Whether part of a chunk costs only its share, and is checked as the whole chunk would be.
     has_chunks
         Whether the file is cut into chunks, each of which is cheapest to read whole.
+    has_sum
+        Whether there is a checksum over the whole array, which only `verify` and reads of all of it compare.
     is_instant
         Whether a read neither decodes nor waits for anything but a page of the file.
     """
@@ -60,6 +62,7 @@ class Storage:
     is_view: bool = False
     reads_parts: bool = False
     has_chunks: bool = True
+    has_sum: bool = False
 
     @property
     def is_instant(self) -> bool:
@@ -94,6 +97,20 @@ class Storage:
         whole[tuple([slice(0, n) for n in part.shape])] = part
         return whole
 
+    def verify(self, *, reading: bool = False) -> None:
+        """Compare the checksum over the whole array, where there is one; checksums of chunks are compared by reads.
+
+        Parameters
+        ----------
+        reading
+            The caller is about to read the whole array, so that it need not be read here only for its sum.
+
+        Raises
+        ------
+        ChecksumError
+            The stored bytes are damaged.
+        """
+
     def view(self, array: ManifestArray) -> Callable[[], Array | None] | None:
         """A function that gives the whole array as a read-only view, each time checked against the file.
 
@@ -126,6 +143,10 @@ class Storage:
     def token(self) -> object:
         """What identifies the state of the stored bytes besides the file's fingerprint; None: nothing."""
         return None
+
+    def unreachable(self) -> Mapping[str, str]:
+        """Parts that a read would fail for, by name, and why: other files that are not there."""
+        return {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,7 @@ class GridStorage(Storage):
         # Chunks that share a file are small; those that are files of their own may be large.
         self.reads_parts = chain.reads_parts and places.space is None
         self.has_chunks = not isinstance(places, OneRange)
+        self.has_sum = places.has_sum
         is_reversed = chain.order == tuple(reversed(range(len(chunk_shape)))) and len(chunk_shape) > 1
         self.order: Literal["C", "F"] = "F" if is_reversed and not self.has_chunks else "C"
         # A view needs one chunk with nothing to decode. Whether its bytes are mapped, the source says at each read.
@@ -81,6 +82,8 @@ class GridStorage(Storage):
     def read(self, array: ManifestArray, box: Box) -> Array:
         # docstring inherited
         self.places.check()
+        if self.has_sum and box_shape(box) == array.shape:
+            self.verify(reading=True)
         if self._crops is not None:
             found = self._crops.read(box, missing_value(array))
             if found is not None:
@@ -281,6 +284,10 @@ class GridStorage(Storage):
     def is_instant(self) -> bool:
         # docstring inherited
         return self.is_view and isinstance(self.places.space, (FileSource, InlineBytes))
+
+    def verify(self, *, reading: bool = False) -> None:
+        # docstring inherited
+        self.places.verify(reading=reading)
 
     def view(self, array: ManifestArray) -> Callable[[], Array | None] | None:
         # docstring inherited

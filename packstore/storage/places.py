@@ -35,14 +35,26 @@ class Places:
         What error messages say is done to a chunk that does not decode.
     reads_ranges
         Whether `read_range` gives single ranges of chunks.
+    has_sum
+        Whether there is a checksum over all chunks together, which `verify` compares.
     """
 
     name: str
     verb: str = "decoding"
     reads_ranges: bool = False
+    has_sum: bool = False
 
     def check(self) -> None:
         """Raise StaleFileError where the array is no longer the one that was opened, as far as that must be asked."""
+
+    def verify(self, *, reading: bool = False) -> None:
+        """Raise ChecksumError unless the checksum over all chunks is right; once it is, it is not computed again.
+
+        Parameters
+        ----------
+        reading
+            The caller is about to read all bytes: places that sum them up on the way do nothing here.
+        """
 
     def open(self, coords: tuple[int, ...]) -> Stored | None:
         """The stored bytes of chunk `coords`; None where there are none. Close them after use."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.storage.array import Facts, ManifestArray, Storage
@@ -27,6 +29,10 @@ class BoxReader:
         """What identifies the state of what is read besides the file's fingerprint; None: nothing."""
         return None
 
+    def unreachable(self) -> Mapping[str, str]:
+        """Parts that a read would fail for, by name, and why."""
+        return {}
+
 
 class ReaderStorage(Storage):
     """A reader of boxes in the place of byte ranges.
@@ -51,3 +57,7 @@ class ReaderStorage(Storage):
     def token(self) -> object:
         # docstring inherited
         return self.reader.token()
+
+    def unreachable(self) -> Mapping[str, str]:
+        # docstring inherited
+        return self.reader.unreachable()

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.box_selection import box_selection
-from packstore.errors import SelectionError, StaleFileError, message
-from packstore.readers.find import find_array
+from packstore.errors import SelectionError, message
+from packstore.readers.find import find_array, find_same
 from packstore.readers.joined import locate_all
 from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
@@ -56,6 +56,7 @@ class LazyArray:
         self.dtype: np.dtype[Any] = array.dtype
         # Elements of a local file as they lie there: indexing goes straight to the mapping.
         self._view = array.storage.view(array)
+        self._has_sum = array.storage.has_sum
 
     @property
     def array(self) -> ManifestArray:
@@ -111,15 +112,43 @@ class LazyArray:
         view = None if self._view is None else self._view()
         if view is not None:
             try:
-                return view[key]
+                found = view[key]
             except (IndexError, TypeError, ValueError) as error:
                 raise SelectionError(message("indexing", self.location.path, got=error)) from None
+            if self._has_sum and found.size == self.size:
+                self.verify(reading=True)
+            return found
         if self.dtype.names is not None and _names_fields(key):
             return np.asarray(self)[key]
         box, after = box_selection(key, self.shape, self.location.path)
         array = self.array
         out = array.storage.read(array, box)
         return out if after is None else out[after]
+
+    def verify(self, *, reading: bool = False) -> None:
+        """Compare the checksum over the whole array, where the file has one: that of a stored npz member.
+
+        Checksums of chunks and of compressed members are compared whenever they are read, and so is this one where all
+        of the array is read at once. Whoever reads it block by block, to copy or to compare it, calls this before.
+
+        Parameters
+        ----------
+        reading
+            The whole array is read next, which sums it up where that is cheaper.
+
+        Raises
+        ------
+        ChecksumError
+            The stored bytes are damaged; the text names the file and the array.
+
+        Examples
+        --------
+        >>> import numpy as np, packstore, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+        >>> np.savez(path, a=np.arange(3))
+        >>> open_lazy(path, "a").verify()
+        """
+        self.array.storage.verify(reading=reading)
 
     def count_nonzero(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
         """How many elements are not zero (or not empty), as `numpy.count_nonzero` has it.
@@ -179,20 +208,8 @@ def _names_fields(key: Any) -> bool:
 
 
 def reopen_lazy(location: AnyLocation, component: str, version: tuple[Any, ...] | None) -> LazyArray:
-    """The array that was pickled, or StaleFileError where its metadata changed since."""
-    found = LazyArray(location, component)
-    if found.array.version != version:
-        raise StaleFileError(
-            message(
-                "opening",
-                location.path,
-                component,
-                expected="the array that was opened",
-                got="changed metadata",
-                hint="Open it again",
-            )
-        )
-    return found
+    """The array that was pickled, or StaleFileError where it changed since."""
+    return LazyArray(location, component, find_same(location, component, version))
 
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:

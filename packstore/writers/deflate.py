@@ -24,7 +24,7 @@ import numpy as np
 from packstore.codecs import libraries
 from packstore.core.typing import Array, Bytes
 
-__all__ = ["NOTHING", "Encoder", "Sample", "changes", "choose", "crc32_combine", "encoders"]
+__all__ = ["NOTHING", "Encoder", "Sample", "changes", "choose", "encoders"]
 
 # Bytes, and those before them.
 Sample = tuple[Bytes, Bytes]
@@ -157,39 +157,3 @@ def _zlib_ng() -> Callable[..., Any] | None:
         return None
     found: Callable[..., Any] = module.compressobj
     return found
-
-
-def crc32_combine(first: int, second: int, second_nbytes: int) -> int:
-    """CRC-32 of two pieces in a row, from the CRC-32 of each.
-
-    Source: Mark Adler's note in zlib 1.2.12's crc32.c: the first is multiplied by x^(8n) modulo the CRC's polynomial,
-    in GF(2) with the bits reversed.
-
-    Examples
-    --------
-    >>> crc32_combine(zlib.crc32(b"pack"), zlib.crc32(b"store"), 5) == zlib.crc32(b"packstore")
-    True
-    """
-    return _multiply(_shift(second_nbytes), first) ^ second
-
-
-@functools.lru_cache(64)
-def _shift(nbytes: int) -> int:
-    """x^(8·nbytes) modulo the polynomial."""
-    power, result = 1 << 23, 1 << 31  # x^8 and 1
-    while nbytes:
-        if nbytes & 1:
-            result = _multiply(power, result)
-        power = _multiply(power, power)
-        nbytes >>= 1
-    return result
-
-
-def _multiply(a: int, b: int) -> int:
-    """Product modulo the polynomial, bits reversed: bit 31 is 1, bit 30 is x."""
-    product = 0
-    for i in range(31, -1, -1):
-        if a >> i & 1:
-            product ^= b
-        b = b >> 1 ^ (0xEDB88320 if b & 1 else 0)
-    return product

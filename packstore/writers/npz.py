@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from packstore.codecs.checksums import crc32
+from packstore.codecs.checksums import crc32, crc32_combine
 from packstore.core.typing import Bytes
 from packstore.errors import OptionError, message
 from packstore.readers.npz.blocks import MAX_BLOCKS, BlockIndex
@@ -27,7 +27,7 @@ from packstore.writers import dask_blocks
 from packstore.writers.atomic import preallocate, spool_beside
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES, block_boxes
-from packstore.writers.deflate import Sample, changes, choose, crc32_combine, encoders
+from packstore.writers.deflate import Sample, changes, choose, encoders
 from packstore.writers.items import Item
 from packstore.writers.npy import npy_header
 from packstore.writers.parallel import map_ordered

@@ -11,6 +11,7 @@ decode (nested variable-length data, rare filters) are read through h5py later. 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from packstore.readers.hdf5.external import ExternalPolicy
@@ -35,6 +36,7 @@ def read(
     component: str | None = None,
     chunks: Any = None,
     allow_external: Any = False,
+    missing_sources: str = "raise",
 ) -> ManifestGroup:
     """Describe the datasets of an HDF5 file.
 
@@ -49,12 +51,16 @@ def read(
     allow_external
         Which other files may be opened for external links, external storage and virtual datasets: False for none,
         True for any, or a folder: the files inside it, symbolic links resolved.
+    missing_sources
+        What stands for sources of virtual datasets that are not there: "raise" for an error on reading them, "fill"
+        for the fill value, as libhdf5 has it.
 
     Returns
     -------
     ManifestGroup
         ``unsupported`` maps each dataset and link that is not served to the reason, and ``path@name`` to the reason
-        why attribute `name` of the object at `path` cannot be read.
+        why attribute `name` of the object at `path` cannot be read, or why the source `name` of the virtual dataset at
+        `path` cannot be.
 
     Raises
     ------
@@ -69,8 +75,14 @@ def read(
     -----
     Costs about 0.2 ms a dataset and 1.5 µs a chunk; with `component`, of that dataset alone. Holds h5py's lock for
     parts of that time.
+
+    Numbered sources of a virtual dataset (``%b`` in their names) end before the first that is missing, as they do in
+    h5py: such a dataset is as long as its files are, and no source of it is missing.
     """
-    return _read(ExternalPolicy.of(allow_external), (), source, component, chunks)
+    policy = ExternalPolicy.of(allow_external, missing_sources)
+    found = _read(policy, (), source, component, chunks)
+    # Sources that are described on the first read add to what was seen.
+    return replace(found, fresh=policy.fresh) if policy.seen else found
 
 
 def _read(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packstore.errors import FormatError, OptionError, PackstoreError
-from packstore.readers.hdf5.external import ExternalPolicy
+from packstore.readers.hdf5.external import ExternalPolicy, version_of
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.links import Linker, Target
 from packstore.readers.hdf5.problems import NotServed
@@ -109,15 +109,24 @@ class Context:
         ExternalFileError
             The file is not allowed.
         """
-        path = self.policy.find(session.directory, name, why, self.main.source.name)
-        if path is None:
+        found = self.policy.find(session.directory, name, why, self.main.source.name)
+        if found is None:
             raise NotServed(f"no file {name!r}")
-        if path == self.main.source.name:
-            return self.main
+        return self.main if found.path == self.main.source.name else self.open(FileSource(found.path, found))
+
+    def open(self, source: FileSource) -> Session:
+        """Open another file.
+
+        Raises
+        ------
+        NotServed
+            It is not HDF5.
+        """
+        path = source.path
         found = self._sessions.get(path)
         if found is None:
             try:
-                found = Session(FileSource(path))
+                found = Session(source)
             except FormatError as error:
                 raise NotServed(str(error)) from None
             self._sessions[path] = found
@@ -150,7 +159,7 @@ class Context:
 
     def _describe(self, target: Target) -> ManifestArray | str:
         try:
-            return self.functions.describe(self, target)
+            found = self.functions.describe(self, target)
         except OptionError:
             raise
         except PackstoreError as why:
@@ -158,3 +167,7 @@ class Context:
         except H5_ERRORS as why:
             # One damaged object must not hide its siblings, and damage can surface anywhere in h5py.
             return f"h5py does not read its description: {type(why).__name__}: {why}"
+        if target.session is self.main:
+            return found
+        # Its elements lie in another file, which the fingerprint of the named one does not tell of.
+        return replace(found, version=version_of([target.session.source.fingerprint, target.key[1], found.version]))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from h5py import h5d
 
 from packstore.readers.hdf5.dataset import finish, open_dataset
+from packstore.readers.hdf5.external import version_of
 from packstore.readers.hdf5.guard import check_fill
 from packstore.readers.hdf5.layouts import by_library, external, stored_as_is
 from packstore.readers.hdf5.links import Target
-from packstore.storage import ManifestArray
+from packstore.source import FileSource, Segments
+from packstore.storage import GridStorage, ManifestArray
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.context import Context
@@ -39,7 +42,7 @@ def describe_dataset(context: Context, target: Target) -> ManifestArray:
     ds = open_dataset(context, target, dcpl)
     filters = ds.filters
     if layout == h5d.CONTIGUOUS and dcpl.get_external_count():
-        storage, chunk_shape = external(ds)
+        return _with_raw_files(finish(ds, *external(ds)))
     elif ds.described.stored is None:
         from packstore.readers.hdf5.variable import describe_variable
 
@@ -48,3 +51,11 @@ def describe_dataset(context: Context, target: Target) -> ManifestArray:
         found = stored_as_is(ds, filters)
         storage, chunk_shape = by_library(ds, filters) if found is None else found
     return finish(ds, storage, chunk_shape)
+
+
+def _with_raw_files(array: ManifestArray) -> ManifestArray:
+    """An array in external storage, whose state is that of the raw files, too."""
+    storage = array.storage
+    assert isinstance(storage, GridStorage) and isinstance(storage.places.space, Segments)
+    pieces = storage.places.space.pieces
+    return replace(array, version=version_of([s.fingerprint for s, _, _ in pieces if isinstance(s, FileSource)]))

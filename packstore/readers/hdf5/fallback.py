@@ -22,7 +22,7 @@ from packstore.codecs.hdf5.registry import FILTERS
 from packstore.core.boxes import box_shape, touched
 from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Array
-from packstore.errors import CorruptDataError, PackstoreError, message
+from packstore.errors import CorruptDataError, PackstoreError, UnsupportedError, message
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.types.stored import StoredType
 from packstore.source import Source
@@ -37,6 +37,10 @@ __all__ = ["H5Fallback"]
 MAX_OPEN = 8
 # A box out of at most this many chunks goes through the cache of decoded chunks.
 FEW_CHUNKS = 16
+# Exceptions that tell of a limit of h5py's or of this machine, and words of libhdf5 that tell of one of its own: it
+# does not convert a type, has no plugin, or finds no memory. All else is damage until somebody knows better.
+NOT_DAMAGE = (TypeError, NotImplementedError, AttributeError, MemoryError, UnicodeError)
+CANNOT = ("conversion", "convert", "required filter", "plugin", "not implemented", "not supported", "memory allocation")
 
 
 class _Entry:
@@ -156,8 +160,10 @@ class H5Fallback(BoxReader):
         ------
         StaleFileError
             The file changed since it was indexed.
+        UnsupportedError
+            libhdf5 or h5py cannot read it, whatever the file holds: a type that libhdf5 does not convert.
         CorruptDataError
-            libhdf5 does not read it, for instance because a filter fails or a checksum does not match.
+            The data are damaged: a filter fails, a checksum does not match, an index leads nowhere.
         """
         self.source.check()
         ndim = len(self.dims)
@@ -209,9 +215,7 @@ class H5Fallback(BoxReader):
         except PackstoreError:
             raise
         except H5_ERRORS as why:
-            raise CorruptDataError(
-                message("reading through h5py", self.source.name, name, expected="data that libhdf5 reads", got=why)
-            ) from why
+            raise _error(why, self.source.name, name) from why
         return self._as_described(out, name)
 
     def _read_stored(self, dataset: h5py.Dataset, box: tuple[slice, ...]) -> Array:
@@ -241,6 +245,15 @@ class H5Fallback(BoxReader):
                 )
             out = out.astype(want)
         return out
+
+
+def _error(why: BaseException, file: str, name: str) -> PackstoreError:
+    """What an exception of h5py means: that libhdf5 or h5py cannot do it, or that the data are damaged."""
+    words = str(why).lower()
+    if isinstance(why, NOT_DAMAGE) or any(part in words for part in CANNOT):
+        expected, hint = "what libhdf5 and h5py can read", "The data may be sound"
+        return UnsupportedError(message("reading through h5py", file, name, expected=expected, got=why, hint=hint))
+    return CorruptDataError(message("reading through h5py", file, name, expected="data that libhdf5 reads", got=why))
 
 
 def _read_objects(dataset: h5py.Dataset, box: tuple[slice, ...]) -> Array:

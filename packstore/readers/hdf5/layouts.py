@@ -139,14 +139,14 @@ def external(ds: Dataset) -> Stored:
         raw, offset, size = ds.dcpl.get_external(i)
         name = text(raw) if isinstance(raw, bytes) else raw
         why = f"reading the external storage of {ds.source.name}[{ds.name}]"
-        path = ds.context.policy.find(ds.target.session.directory, name, why)
+        found = ds.context.policy.find(ds.target.session.directory, name, why)
         # The last piece may have no size of its own: then it holds all the bytes that are left.
         take = left if size in (h5py.h5f.UNLIMITED, -1) else min(int(size), left)
-        if take and path is None:
+        if take and found is None:
             raise ds.refuse(f"external storage in {name!r}, which does not exist")
         if take:
-            assert path is not None
-            pieces.append((FileSource(path), int(offset), take))
+            assert found is not None
+            pieces.append((FileSource(found.path, found), int(offset), take))
         left -= take
     if left:
         raise ds.refuse(f"external storage of {nbytes - left} bytes for {nbytes}")

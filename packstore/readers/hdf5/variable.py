@@ -1,26 +1,24 @@
 """The storage of variable-length elements; in: a dataset's record, out: a reader of ours, or h5py behind a check.
 
-Text, and sequences of plain elements, are read without libhdf5; all other types go through h5py.
+Text and sequences are read without libhdf5; structs with variable-length members, and what holds references, go through
+h5py.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import h5py
 import numpy as np
 from h5py import h5d, h5t
 
 from packstore.codecs.hdf5 import FilterSpec
-from packstore.errors import PackstoreError
 from packstore.readers.hdf5.dataset import Dataset
 from packstore.readers.hdf5.guard import ElementCheck
 from packstore.readers.hdf5.layouts import Stored, by_library, stored_as_is
-from packstore.readers.hdf5.types import describe_type
+from packstore.readers.hdf5.nested import element_of
 from packstore.readers.hdf5.types.disk import disk_type
 from packstore.readers.hdf5.types.stored import StoredType
-from packstore.readers.hdf5.vlen import FILL, Element, VlenReader
+from packstore.readers.hdf5.vlen import FILL, VlenReader
 from packstore.storage import ManifestArray, ReaderStorage
 
 __all__ = ["describe_variable"]
@@ -38,7 +36,10 @@ def describe_variable(ds: Dataset, filters: tuple[FilterSpec, ...]) -> Stored:
     tid = ds.target.oid.get_type()
     # The guard has passed the type: `check_fill` makes the same call before.
     kind = disk_type(tid, session.origin.offset_nbytes)
-    element = _element(tid)
+    inner = tid
+    while inner.get_class() == h5t.ARRAY:
+        inner = inner.get_super()
+    element = element_of(inner, session.heaps)
     stored = np.dtype(f"V{kind.nbytes}") if element is None else session.heaps.reference
     fill = np.zeros((), stored)
     if element is not None:
@@ -57,22 +58,3 @@ def describe_variable(ds: Dataset, filters: tuple[FilterSpec, ...]) -> Stored:
     missing = b"" if ds.fill is None else ds.fill
     reader = VlenReader(ds.name, references, session.heaps, element, missing)
     return ReaderStorage(reader), chunk_shape
-
-
-def _element(tid: h5t.TypeID) -> Element | None:
-    """How an element is put together from its bytes; None where h5py does that."""
-    while tid.get_class() == h5t.ARRAY:
-        tid = tid.get_super()
-    if tid.get_class() == h5t.STRING:
-        return Element(None)
-    if tid.get_class() != h5t.VLEN:
-        return None
-    try:
-        base: Any = describe_type(tid.get_super())
-    except PackstoreError:
-        return None
-    dtype = h5py.check_vlen_dtype(tid.dtype)
-    # h5py gives sequences of another byte order a dtype that is not the one of their elements: h5py reads them.
-    if base.stored is None or base.extra_shape or not isinstance(dtype, np.dtype) or base.dtype != dtype:
-        return None
-    return Element(base, dtype) if dtype.isnative else None

@@ -17,7 +17,7 @@ from packstore.storage.read import read_box
 if TYPE_CHECKING:
     from packstore.readers.hdf5.types.stored import StoredType
 
-__all__ = ["FILL", "Element", "VlenReader", "texts"]
+__all__ = ["FILL", "Element", "VlenReader", "resolve", "texts"]
 
 # The number of elements that are resolved at once.
 BATCH = 1 << 16
@@ -121,7 +121,7 @@ class VlenReader(BoxReader):
         for start in range(0, flat.size, BATCH):
             part = flat[start : start + BATCH]
             try:
-                self._resolve(part, out[start : start + BATCH])
+                resolve(self.heaps, self.element, part, out[start : start + BATCH], self.fill)
             except Damaged as why:
                 at = None if why.element is None else _coords(start + why.element, stored.shape, selection)
                 raise CorruptDataError(
@@ -135,29 +135,44 @@ class VlenReader(BoxReader):
                 ) from None
         return out.reshape(stored.shape)
 
-    def _resolve(self, part: Array, out: Array) -> None:
-        length = part["length"].astype(np.int64)
-        address = part["address"].astype(np.uint64)
-        there = np.flatnonzero((length > 0) & (address > 0))
-        if len(there) < len(part):
-            for i in np.flatnonzero((length == 0) | (address == 0)).tolist():
-                out[i] = self.element.empty()
-            missing = (length == 0) & (part["index"] == FILL)
-            for i in np.flatnonzero(missing).tolist():
-                out[i] = self.fill if self.element.base is None else self.element.empty()
-            length, address, part = length[there], address[there], part[there]
-        if not len(there):
-            return
-        nbytes = length * self.element.nbytes
-        try:
-            starts = self.heaps.locate(address, part["index"].astype(np.int64), nbytes)
-        except Damaged as why:
-            if why.element is not None:
-                why.element = int(there[why.element])
-            raise
-        values = self.element.values(self.heaps.gather(starts, starts + nbytes))
-        # Not `out[there] = values`: numpy would take arrays of equal lengths apart.
-        out[there] = np.fromiter(values, object, len(values))
+
+def resolve(heaps: Heaps, element: Element, part: Array, out: Array, fill: Any = b"") -> None:
+    """Put the elements that references lead to into `out`.
+
+    Parameters
+    ----------
+    part
+        The references, of ``heaps.reference``.
+    fill
+        The value of text that was never written.
+
+    Raises
+    ------
+    Damaged
+        A reference leads nowhere; `element` is its number in `part`, where that is known.
+    """
+    length = part["length"].astype(np.int64)
+    address = part["address"].astype(np.uint64)
+    there = np.flatnonzero((length > 0) & (address > 0))
+    if len(there) < len(part):
+        for i in np.flatnonzero((length == 0) | (address == 0)).tolist():
+            out[i] = element.empty()
+        missing = (length == 0) & (part["index"] == FILL)
+        for i in np.flatnonzero(missing).tolist():
+            out[i] = fill if element.base is None else element.empty()
+        length, address, part = length[there], address[there], part[there]
+    if not len(there):
+        return
+    nbytes = length * element.nbytes
+    try:
+        starts = heaps.locate(address, part["index"].astype(np.int64), nbytes)
+    except Damaged as why:
+        if why.element is not None:
+            why.element = int(there[why.element])
+        raise
+    values = element.values(heaps.gather(starts, starts + nbytes))
+    # Not `out[there] = values`: numpy would take arrays of equal lengths apart.
+    out[there] = np.fromiter(values, object, len(values))
 
 
 def _coords(number: int, shape: tuple[int, ...], selection: tuple[slice, ...]) -> tuple[int, ...]:

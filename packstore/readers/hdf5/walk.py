@@ -209,6 +209,7 @@ def complete(array: ManifestArray, target: Target, dimensions: Dimensions) -> tu
     if attributes or array.attributes:
         array = replace(array, attributes={**array.attributes, **attributes})
     names = dimensions.names(target, len(array.shape))
+    unreadable = {**array.storage.unreachable(), **unreadable}
     return array if names is None else replace(array, dimension_names=names), unreadable
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from packstore.errors import FormatError, OptionError, PackstoreError, UnsupportedError, message
@@ -19,8 +20,10 @@ from packstore.readers.npz.directory import (
     data_range,
     read_directory,
 )
+from packstore.readers.npz.stored import StoredMember
 from packstore.source import ByteSpace, Source
-from packstore.storage import ManifestArray, ManifestGroup
+from packstore.storage import GridStorage, ManifestArray, ManifestGroup
+from packstore.storage.places import OneRange
 
 __all__ = ["read", "sniff"]
 
@@ -59,8 +62,9 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
 
     Notes
     -----
-    Reads the directory and each member's headers. The CRC-32 of a stored member is not checked: that would read all
-    of it, and its bytes are mapped. Compressed members are checked when they are decoded.
+    Reads the directory and each member's headers. The CRC-32 of a stored member is checked by the first read of all of
+    it, and by whoever asks its storage to `verify`; a crop or a chunk of it is mapped and is not checked, as that would
+    read the whole member. Compressed members are checked when they are decoded.
     """
     path = source.name
     members = [m for m in read_directory(source, path) if not m.name.endswith("/")]
@@ -151,4 +155,13 @@ def _array(source: Source, member: ZipMember, name: str, chunks_for: Any) -> Man
         space = decoded
     if header.unsupported is not None:
         return header.unsupported
-    return contiguous_array(header, space, start, end, chunks_for(header.shape), source.name, name)
+    array = contiguous_array(header, space, start, end, chunks_for(header.shape), source.name, name)
+    return array if member.method != STORED else _summed(array, source, start, member, name)
+
+
+def _summed(array: ManifestArray, source: Source, start: int, member: ZipMember, name: str) -> ManifestArray:
+    """The array of a stored member, with the member's CRC-32."""
+    plain = array.storage
+    assert isinstance(plain, GridStorage) and isinstance(plain.places, OneRange)
+    places = StoredMember(source, plain.places.offset, plain.places.nbytes, start, member, name)
+    return replace(array, storage=GridStorage(plain.chunk_shape, places, plain.chain, plain.layout))

@@ -27,7 +27,7 @@ from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipM
 from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import MEMBERS
 
-__all__ = ["DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder"]
+__all__ = ["DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder", "wrong_crc"]
 
 FEED_NBYTES = 1 << 16
 # Bytes into and out of one call of zlib, few enough for the processor's cache; bytes of one CRC-32.
@@ -283,13 +283,10 @@ def corrupt(space: DecodedMember, expected: str, got: str) -> CorruptDataError:
 def check_crc(space: DecodedMember, got: int, expected: int) -> None:
     """Raise ChecksumError unless the two agree."""
     if got != expected:
-        raise ChecksumError(
-            message(
-                "decoding",
-                space.source.name,
-                space.component,
-                expected=f"CRC-32 {expected:08x}",
-                got=f"{got:08x}",
-                hint="The archive is damaged; copy or save it again",
-            )
-        )
+        raise wrong_crc("decoding", space.source.name, space.component, got, expected)
+
+
+def wrong_crc(what: str, path: str, component: str, got: int, expected: int) -> ChecksumError:
+    """The error for a member whose bytes have another CRC-32 than the archive says."""
+    hint = "The archive is damaged; copy or save it again"
+    return ChecksumError(message(what, path, component, expected=f"CRC-32 {expected:08x}", got=f"{got:08x}", hint=hint))

@@ -11,12 +11,17 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
-from packstore.readers.zarr.nodes import V2_ARRAY, find_node
+from packstore.errors import FormatError
+from packstore.readers.zarr.nodes import V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3, find_node
+from packstore.readers.zarr.separators import Separators
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["DirectoryStore"]
+
+# Zarr asks for each of them, and mostly in vain.
+METADATA = frozenset({V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, ".zmetadata"})
 
 
 class DirectoryStore(LocalStore):
@@ -49,6 +54,9 @@ class DirectoryStore(LocalStore):
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         super().__init__(os.fspath(root), read_only=True)
         self.unsupported: Mapping[str, str] = {} if unsupported is None else unsupported
+        self._separators: dict[str, Separators] = {}
+        # The prefix of the keys of the array whose chunks were asked for last: zarr asks for many in a row.
+        self._prefix: str | None = None
 
     @classmethod
     async def open(cls, root: Any, *, read_only: bool = True, mode: Any = None) -> Self:
@@ -89,13 +97,53 @@ class DirectoryStore(LocalStore):
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         # docstring inherited
-        return super().get_sync(key, prototype=prototype, byte_range=byte_range) if _is_inside(key) else None
+        if not _is_inside(key):
+            return None
+        found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        if found is None:
+            self._check_missing(key)
+        return found
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         # docstring inherited
-        return await super().get(key, prototype, byte_range) if _is_inside(key) else None
+        if not _is_inside(key):
+            return None
+        found = await super().get(key, prototype, byte_range)
+        if found is None:
+            self._check_missing(key)
+        return found
+
+    def _check_missing(self, key: str) -> None:
+        """Raise FormatError where a chunk is missing because all of the array lie under other keys."""
+        if key.rpartition("/")[2] in METADATA:
+            return
+        if self._prefix is None or not key.startswith(self._prefix):
+            self._prefix = self._prefix_above(key)
+        if self._prefix is not None:
+            self._separators[self._prefix].check()
+
+    def _prefix_above(self, key: str) -> str | None:
+        """The prefix of the keys of the array that a chunk's key belongs to; None where there is no such array."""
+        path = key
+        while path:
+            path = path.rpartition("/")[0]
+            node = find_node(str(self.root), path)
+            if node is None:
+                continue
+            prefix = f"{path}/" if path else ""
+            if prefix not in self._separators:
+                try:
+                    found = Separators.of_document(node.path, node.document, node.load()[0])
+                except FormatError:
+                    found = None
+                if found is None:
+                    # What these metadata mean is for zarr to say.
+                    return None
+                self._separators[prefix] = found
+            return prefix
+        return None
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from packstore.errors import CorruptDataError, message
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import Node
+from packstore.readers.zarr.separators import Separators
 from packstore.readers.zarr.sizes import facts_of_node
 from packstore.storage.array import Facts
 from packstore.storage.places import Places
@@ -49,6 +50,14 @@ class FilePlaces(Places):
         self._keeps = layout.chain.keeps
         prefix, self._separator, _ = layout.key
         self._prefix = f"{node.path}/{prefix}"
+        self._separators = Separators(
+            node.path, node.document, prefixed=bool(prefix), separator=self._separator, grid=self._grid
+        )
+
+    @property
+    def _grid(self) -> list[int]:
+        layout = self.layout
+        return [-(-n // c) for n, c in zip(layout.shape, layout.grid_chunk_shape, strict=True)]
 
     def check(self) -> None:
         # docstring inherited
@@ -60,6 +69,7 @@ class FilePlaces(Places):
         try:
             fd = os.open(path, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
+            self._separators.check()
             return None
         try:
             stat = os.fstat(fd)
@@ -87,6 +97,7 @@ class FilePlaces(Places):
         try:
             fd = os.open(self._prefix + self._separator.join(map(str, coords)), OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
+            self._separators.check()
             return b""
         try:
             # A third of the time of os.fstat.
@@ -105,7 +116,7 @@ class FilePlaces(Places):
 
     def token(self) -> object:
         """What changes when the chunks are written again."""
-        grid = [-(-n // c) for n, c in zip(self.layout.shape, self.layout.grid_chunk_shape, strict=True)]
+        grid = self._grid
         if math.prod(grid) <= MAX_TOKEN_FILES:
             coords = itertools.product(*map(range, grid))
             return [_stat(f"{self.node.path}/{self.layout.chunk_key(c)}") for c in coords]

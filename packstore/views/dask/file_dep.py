@@ -7,7 +7,7 @@ from typing import Any
 
 from dask.layers import ArrayBlockwiseDep
 
-from packstore.readers.joined import FileParts, MultiLocation
+from packstore.readers.joined import MultiLocation
 
 __all__ = ["FilePartDep"]
 
@@ -30,8 +30,7 @@ class FilePartDep(ArrayBlockwiseDep):  # type: ignore[misc]  # dask is untyped
         last = max(bisect_right(self.starts, along.stop - 1), first + 1)
         base = self.starts[first]
         box[where.axis] = slice(along.start - base, along.stop - base, 1)
-        files = FileParts(where.parts.locations[first:last], where.parts.component, where.parts.shapes[first:last])
-        return (files, where.dtype, where.axis, where.new_axis, tuple(box))
+        return (where.parts.span(first, last), where.dtype, where.axis, where.new_axis, tuple(box))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FilePartDep, (self.chunks, self.where))

@@ -12,6 +12,7 @@ from packstore.readers.location import AnyLocation
 from packstore.views.lazy import LazyArray
 from packstore.views.zarr.array import Array, store_of
 from packstore.views.zarr.nodes import unsupported_error
+from packstore.views.zarr.store import ManifestStore
 
 __all__ = ["Group", "group_at"]
 
@@ -54,7 +55,9 @@ class Group(zarr.Group):
         if self._location is None or isinstance(node, (Array, Group)):
             return node
         if isinstance(node, zarr.Array):
-            return Array(node.async_array, LazyArray(self._location, node.path))
+            # As this store knows it: what another file made of it since is for the next group that is opened.
+            known = self.store.array_at(node.path) if isinstance(self.store, ManifestStore) else None
+            return Array(node.async_array, LazyArray(self._location, node.path, known))
         return Group(node._async_group, self._location)
 
     def __getitem__(self, path: str) -> Any:

@@ -9,6 +9,7 @@ and so both paths decode with the same functions.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -20,6 +21,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from packstore.core.keys import ZARR_JSON, parse_chunk_key
+from packstore.errors import StaleFileError, message
 from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
@@ -127,7 +129,15 @@ class ManifestStore(Store):
         return hash(self.location)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.location, self.component))
+        return (_reopen, (type(self), self.location, self.component, self.version))
+
+    @property
+    def version(self) -> str | None:
+        """What identifies the arrays' state besides the file's fingerprint: that of other files they are made of."""
+        arrays = self._nodes.arrays
+        names = sorted(arrays) if self.component is None else [self.component]
+        found = [(name, arrays[name].version) for name in names if arrays[name].version is not None]
+        return hashlib.sha256(repr(found).encode("utf-8", "backslashreplace")).hexdigest()[:32] if found else None
 
     def __str__(self) -> str:
         return f"packstore://{self.location.fingerprint.path}"
@@ -136,7 +146,7 @@ class ManifestStore(Store):
         return f"ManifestStore('{self}', format={self.location.format!r})"
 
     def __dask_tokenize__(self) -> object:
-        return ("packstore.ManifestStore", self.location)
+        return ("packstore.ManifestStore", self.location, self.version)
 
     def with_read_only(self, read_only: bool = False) -> Self:
         """A store of the same file, not yet open; only ``read_only=True`` can be had (else NotImplementedError)."""
@@ -181,6 +191,10 @@ class ManifestStore(Store):
         # Through its bytes: lists in the attributes are the manifest's own, and the caller may change the document.
         document: dict[str, Any] = json.loads(self._document(key) or b"null")
         return document
+
+    def array_at(self, path: str) -> ManifestArray | None:
+        """The array at `path`, as it was when the store was opened; None where there is none."""
+        return self._nodes_for(f"{path}/{ZARR_JSON}" if path else ZARR_JSON).arrays.get(path)
 
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
         """The array and coordinates of a chunk that is stored, or None."""
@@ -323,3 +337,17 @@ class ManifestStore(Store):
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         # docstring inherited
         self._check_writable()
+
+
+def _reopen(
+    kind: type[ManifestStore], location: AnyLocation, component: str | None, version: str | None
+) -> ManifestStore:
+    """The store that was pickled, or StaleFileError where a file that its arrays are made of changed since."""
+    found = kind(location, component)
+    if found.version != version:
+        expected = "the files that were opened"
+        got = "a change in one that its arrays are made of"
+        raise StaleFileError(
+            message("opening", location.path, component, expected=expected, got=got, hint="Open it again")
+        )
+    return found

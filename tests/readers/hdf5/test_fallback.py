@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from packstore.errors import CorruptDataError, FormatError, StaleFileError
+from packstore.errors import CorruptDataError, FormatError, StaleFileError, UnsupportedError
 from packstore.readers.hdf5 import fallback, read
 from packstore.source import FileSource, open_source
 from packstore.storage import ManifestArray, ReaderStorage
@@ -247,3 +247,31 @@ def test_what_is_not_hdf5_after_all(tmp_path: Path) -> None:
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(FormatError, match=r"opening .*x\.h5: expected an HDF5 file, got libhdf5's refusal"):
         read(FileSource(path))
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (OSError("Can't synchronously read data (Data type conversion failed)"), UnsupportedError),
+        (OSError("Can't synchronously read data (no appropriate function for conversion path)"), UnsupportedError),
+        (OSError("Can't synchronously read data (required filter 'x' is not registered)"), UnsupportedError),
+        (TypeError("No NumPy equivalent for TypeBitfieldID exists"), UnsupportedError),
+        (MemoryError("Unable to allocate 1 PiB"), UnsupportedError),
+        (OSError("Can't synchronously read data (filter returned failure during read)"), CorruptDataError),
+        (OSError("Can't synchronously read data (data error detected by Fletcher32 checksum)"), CorruptDataError),
+        (RuntimeError("wrong B-tree signature"), CorruptDataError),
+        (OSError("Can't synchronously read data (addr overflow, addr = 9, size = 8, eoa = 1)"), CorruptDataError),
+    ],
+)
+def test_only_damage_is_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception]
+) -> None:
+    def fail(*args: Any) -> Any:
+        raise raised
+
+    array = read(FileSource(text_file(tmp_path / "x.h5"))).arrays["text"]
+    monkeypatch.setattr(fallback, "_read_objects", fail)
+    with pytest.raises((UnsupportedError, CorruptDataError)) as found:
+        read_text(array, 0, 2)
+    assert type(found.value) is expected
+    assert str(raised) in str(found.value)

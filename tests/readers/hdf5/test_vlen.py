@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
+import packstore
 from packstore.errors import CorruptDataError, StaleFileError
 from packstore.readers.hdf5 import read
 from packstore.readers.hdf5.fallback import H5Fallback
+from packstore.readers.hdf5.problems import Damaged
 from packstore.readers.hdf5.vlen import VlenReader
 from packstore.source import FileSource, open_source
 from packstore.storage import ManifestArray, ReaderStorage
@@ -349,3 +351,67 @@ def test_types_that_are_neither_text_nor_sequence(tmp_path: Path, kind: int) -> 
     assert list(found.arrays) == ["beside"]
     assert f"variable-length data of the unknown kind {kind}" in found.unsupported["x"]
     assert f"variable-length data of the unknown kind {kind}" in found.unsupported["@a"]
+
+
+NESTED = Path(__file__).parent.parent / "data" / "nested_sequences.h5"
+NESTED_WORDS = [b"left", b"", b"right", b"xyz"]
+
+
+def nested_value(kind: str, i: int) -> Any:
+    """Element `i` of all that lie in the sequences of a dataset of that file, which libhdf5's C interface wrote."""
+    numbers = list(range(i % 3))
+    if kind == "deep":
+        return (i, (NESTED_WORDS[i % 4], i / 2), [i, -i], b"abc"[: i % 4], numbers)
+    return {"text": NESTED_WORDS[i % 4], "sequences": numbers, "struct": (NESTED_WORDS[i % 4], i)}[kind]
+
+
+def as_lists(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [as_lists(v) for v in value.tolist()]
+    return tuple(as_lists(v) for v in value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("suffix", ["", "_chunked"])
+@pytest.mark.parametrize("kind", ["text", "sequences", "struct", "deep"])
+def test_variable_parts_in_sequences(kind: str, suffix: str) -> None:
+    """h5py does not read these: libhdf5 fails on several elements, and may crash on one."""
+    array = read(FileSource(NESTED)).arrays[kind + suffix]
+    assert isinstance(reader_of(array), VlenReader)
+    with h5py.File(NESTED) as f:
+        assert array.dtype == f[kind].dtype
+        dtype = h5py.check_vlen_dtype(f[kind].dtype)
+    got = read_box(array, (slice(0, 6, 1),))
+    assert [part.dtype for part in got] == [dtype] * 6
+    assert [len(part) for part in got] == [0, 2, 1, 0, 3, 1]
+    assert [as_lists(v) for part in got for v in part.tolist()] == [nested_value(kind, i) for i in range(7)]
+    for i in range(6):
+        assert as_lists(read_box(array, (slice(i, i + 1, 1),))[0]) == as_lists(got[i])
+    want = [nested_value(kind, i) for i in range(7)]
+    assert [as_lists(v) for part in packstore.from_file(NESTED, kind + suffix).compute() for v in part.tolist()] == want
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_in_sequences_of_text(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(NESTED.read_bytes())
+    why = spoil(path, b"xyz", kind)
+    array = read(FileSource(path)).arrays["text"]
+    with pytest.raises(CorruptDataError, match=rf"reading .*x\.h5\[text\]: expected variable-length data, got .*{why}"):
+        read_box(array, (slice(0, 6, 1),))
+    assert read_box(array, (slice(0, 3, 1),))[2].tolist() == [b"right"]
+
+
+def test_parts_that_would_multiply(tmp_path: Path) -> None:
+    """Many references to one object: libhdf5 writes an object for each."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as f:
+        parts = np.empty(1, object)
+        parts[0] = np.zeros(3000, "i1")
+        f.create_dataset("x", (1,), h5py.vlen_dtype(h5py.vlen_dtype("i1")))[0] = parts
+    reader = reader_of(read(FileSource(path)).arrays["x"])
+    assert isinstance(reader, VlenReader)
+    base: Any = reader.element.base
+    references = np.zeros(64, reader.heaps.reference)
+    references["length"] = 3000
+    with pytest.raises(Damaged, match="variable-length parts of 192000 bytes in a file of"):
+        base.decode(references)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,15 @@ from h5py import h5s
 
 from packstore.errors import ExternalFileError, UnsupportedError, message
 from packstore.readers.hdf5.dataset import finish, open_dataset
+from packstore.readers.hdf5.external import version_of
 from packstore.readers.hdf5.format.header import stored_dimensions
 from packstore.readers.hdf5.links import Target, root, text
 from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.types.empty import empty_element
-from packstore.readers.hdf5.virtual.reader import SourcePart, SourceRef, VirtualReader
+from packstore.readers.hdf5.virtual.reader import SourcePart, VirtualReader
 from packstore.readers.hdf5.virtual.selections import UNLIMITED, clip_elements, clip_extent, selection_of
+from packstore.readers.hdf5.virtual.sources import HINT, NO_DATASET, SourceRef, look, unreachable
+from packstore.source import FileSource
 from packstore.storage import ManifestArray, ReaderStorage, regroup
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["describe_virtual"]
 
 MAX_MAPPINGS = 1 << 20
+# Sources in other files that are looked at when the dataset is opened: all of them where one is virtual itself.
+LOOKED = 64
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
     ExternalFileError
         Sources lie in files that are not allowed; all of them are named.
     UnsupportedError
-        A source in the same file cannot be served, or the mapping leads back to itself.
+        A source in the same file cannot be served, the mapping leads back to itself, or the source that its length
+        depends on is missing.
     """
     session = target.session
     where = (session.source.name, target.name)
@@ -78,7 +84,8 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
             for i in range(dcpl.get_virtual_count())
         ]
         dims = stored_dimensions(session.header_of(target.oid))
-        dims, mappings = _Mapper(context, target, where).map(raws, dims)
+        mapper = _Mapper(context, target, where)
+        dims, mappings = mapper.map(raws, dims)
     finally:
         context.chain = before
     ds = open_dataset(context, target, dcpl, dims)
@@ -89,14 +96,20 @@ def describe_virtual(context: Context, target: Target, dcpl: h5py.h5p.PropDCID) 
         # libhdf5 sets no fill value on sequences: what no source covers is empty.
         fill = empty_element(ds.described.dtype)
     reader = VirtualReader(
-        f"{where[0]}[{where[1]}]", len(dims), ds.described.extra_shape, ds.described.dtype, fill, mappings
+        f"{where[0]}[{where[1]}]",
+        len(dims),
+        ds.described.extra_shape,
+        ds.described.dtype,
+        fill,
+        mappings,
+        mapper.unreachable(mappings),
     )
     chunks = context.chunks_for(ds.shape)
     if chunks in (None, "auto"):
         chunk_shape = _chunk_shape(ds.shape, len(dims), ds.described.dtype, mappings)
     else:
         chunk_shape = ds.chunks()
-    return finish(ds, ReaderStorage(reader), chunk_shape)
+    return replace(finish(ds, ReaderStorage(reader), chunk_shape), version=mapper.version())
 
 
 def _name(name: Any) -> str:
@@ -124,6 +137,21 @@ class _Mapper:
         self.where = where
         self.refused: dict[str, str] = {}
         self.refs: dict[tuple[str, str], SourceRef] = {}
+        self.looked = 0
+        self.nested = False
+        # Unlimited mappings from sources that are missing: they cover what the others make room for.
+        self.lost: list[tuple[_Raw, int, SourceRef]] = []
+
+    @staticmethod
+    def unreachable(mappings: list[SourcePart]) -> dict[str, str]:
+        """The sources of these mappings that will not read: names and reasons."""
+        return unreachable({id(m.ref): m.ref for m in mappings}.values())
+
+    def version(self) -> tuple[str] | None:
+        """What identifies the state of the sources; None where none is in another file."""
+        refs = self.refs.values()
+        parts = [(r.label, r.source and r.source.fingerprint, r.array and r.array.version) for r in refs]
+        return version_of(parts) if any(file != "." for file, _ in self.refs) or any(p[2] for p in parts) else None
 
     def map(self, raws: list[_Raw], dims: tuple[int, ...]) -> tuple[tuple[int, ...], list[SourcePart]]:
         """The dataset's dimensions, and the parts that sources fill.
@@ -164,13 +192,14 @@ class _Mapper:
             )
         if grown:
             dims = tuple(max(grown[i], least[i]) if i in grown else n for i, n in enumerate(dims))
+        mappings += filter(None, (self._lost(*lost, dims) for lost in self.lost))
         for m in mappings:
             if any(end > n for end, n in zip(m.virtual.bounds()[1], dims, strict=True)):
                 raise self._error(f"a mapping up to {m.virtual.bounds()[1]} in a dataset of shape {dims}")
         return dims, mappings
 
-    def _error(self, got: str) -> UnsupportedError:
-        return UnsupportedError(message("serving a virtual dataset of", *self.where, got=got))
+    def _error(self, got: str, hint: str | None = None) -> UnsupportedError:
+        return UnsupportedError(message("serving a virtual dataset of", *self.where, got=got, hint=hint))
 
     @staticmethod
     def _least(raw: _Raw, axis: int | None, least: list[int]) -> None:
@@ -189,30 +218,39 @@ class _Mapper:
 
     def _make_ref(self, file: str, dataset: str) -> SourceRef:
         session, context = self.target.session, self.context
+        ref = SourceRef((file, dataset), context.policy, dataset=dataset, chain=context.chain)
         if file != ".":
             try:
-                path = context.policy.find(session.directory, file, "mapping a source", session.source.name)
+                found = context.policy.find(session.directory, file, "mapping a source", session.source.name)
             except ExternalFileError:
                 # Refused files are collected, so that one error names all of them.
                 folder = context.policy.root
                 self.refused[file] = f"sources inside {folder}" if folder else "no other file to be opened"
-                return SourceRef(None)
-            if path is None:
-                return SourceRef(None, dataset=dataset)
-            if path != session.source.name:
-                name = dataset.strip("/")
-                read = partial(context.functions.read, context.policy, context.chain)
-                return SourceRef(None, path, name, read, context.chain)
+                ref.missing = "a file that is not allowed"
+                return ref
+            if found is None:
+                ref.lose("no such file", partial(context.policy.check_missing, session.directory, file))
+                return ref
+            if found.path != session.source.name:
+                ref.source = FileSource(found.path, found)
+                ref.dataset = dataset.strip("/")
+                ref.read = partial(context.functions.read, context.policy, context.chain)
+                if self.looked < LOOKED or self.nested:
+                    self.looked += 1
+                    self.nested |= look(context, ref)
+                return ref
         try:
             target = context.linker.resolve(root(session), dataset.encode("utf-8", "surrogateescape"))
-        except NotServed:
-            return SourceRef(None, dataset=dataset)
+        except NotServed as why:
+            ref.lose(str(why), session.source.check)
+            return ref
         if not target.is_dataset:
-            return SourceRef(None, dataset=dataset)
+            raise self._error(NO_DATASET)
         try:
-            return SourceRef(context.describe(target), dataset=dataset)
+            ref.array = context.describe(target)
         except NotServed as why:
             raise self._error(f"a source that is not served: {why}") from None
+        return ref
 
     def _fixed(self, raw: _Raw, dims: tuple[int, ...]) -> SourcePart | None:
         virtual = selection_of(raw.virtual, dims)
@@ -233,8 +271,9 @@ class _Mapper:
         if s_axis is None:
             raise self._error("an unlimited mapping from a limited source")
         ref = self._ref(_spell(raw.file), _spell(raw.dataset))
-        array = ref.get()
+        array = ref.find()
         if array is None:
+            self.lost.append((raw, axis, ref))
             return None
         if s_axis >= len(array.shape):
             raise self._error(f"a mapping from dimension {s_axis} of a source of shape {array.shape}")
@@ -245,6 +284,17 @@ class _Mapper:
         virtual = selection_of(raw.virtual, dims, {axis: n})
         source = selection_of(raw.source, (), {s_axis: n})
         return None if virtual is None or source is None else SourcePart(virtual, source, ref)
+
+    def _lost(self, raw: _Raw, axis: int, ref: SourceRef, dims: tuple[int, ...]) -> SourcePart | None:
+        """As many elements of a missing source as there is room for."""
+        start, stride, _, block = (int(part[axis]) for part in raw.virtual.get_regular_hyperslab())
+        virtual = selection_of(raw.virtual, dims, {axis: clip_elements(dims[axis], start, stride, block)})
+        if virtual is not None:
+            return SourcePart(virtual, None, ref)
+        if self.context.policy.fills_missing:
+            return None
+        file, dataset = ref.label
+        raise self._error(f"the length of its source {dataset!r} in {file!r}: {ref.missing}", HINT)
 
     def _by_block(self, raw: _Raw, dims: tuple[int, ...], axis: int, grown: dict[int, int]) -> list[SourcePart]:
         """One source a block, up to the first that is missing."""
@@ -258,7 +308,7 @@ class _Mapper:
         while len(found) < MAX_MAPPINGS:
             number = len(found)
             ref = self._ref(_spell(raw.file, number), _spell(raw.dataset, number))
-            if self.refused or ref.get() is None:
+            if self.refused or ref.find() is None:
                 break
             first = list(parts[0])
             counts, blocks = list(parts[2]), list(parts[3])

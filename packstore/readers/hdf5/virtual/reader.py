@@ -6,75 +6,24 @@ under its lock. Each source is an array like any other, so the parts of a virtua
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from packstore.core.boxes import box_shape
-from packstore.core.threads import ForkSafeLock, run_all
+from packstore.core.threads import run_all
 from packstore.core.typing import Array
-from packstore.errors import CorruptDataError, UnsupportedError, message
+from packstore.errors import CorruptDataError, PackstoreError, UnsupportedError, message
 from packstore.readers.hdf5.virtual.selections import Picked, Points, Product, Run, cover, overlap, pick
-from packstore.source import FileSource
+from packstore.readers.hdf5.virtual.sources import SourceRef
 from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
 
-if TYPE_CHECKING:
-    from packstore.storage import ManifestGroup
-
-__all__ = ["SourcePart", "SourceRef", "VirtualReader", "converter"]
+__all__ = ["SourcePart", "VirtualReader", "converter"]
 
 PARALLEL_NBYTES = 4 << 20
-MAX_CHAIN = 16
-
-
-@dataclass
-class SourceRef:
-    """One source dataset: described already, or (in another file) on the first read.
-
-    Parameters
-    ----------
-    array
-        The description; None where it was not read yet, and where `path` is None because the source is missing.
-    path, dataset
-        The file, allowed by the caller, and the dataset in it.
-    read
-        ``read(source, dataset)`` reads the other file.
-    chain
-        The virtual datasets that this source is a part of: (file, dataset).
-    """
-
-    array: ManifestArray | None
-    path: str | None = None
-    dataset: str = ""
-    read: Callable[[FileSource, str], ManifestGroup] | None = None
-    chain: tuple[tuple[str, str], ...] = ()
-    _lock: ForkSafeLock = field(default_factory=ForkSafeLock)
-
-    def get(self) -> ManifestArray | None:
-        """The array; None where there is no such file or dataset: such parts read as the fill value."""
-        if self.array is None and self.path is not None:
-            with self._lock:
-                if self.array is None and self.path is not None:
-                    self.array = self._describe(self.path)
-                    if self.array is None:
-                        self.path = None
-        return self.array
-
-    def _describe(self, path: str) -> ManifestArray | None:
-        assert self.read is not None
-        if (path, self.dataset) in self.chain or len(self.chain) > MAX_CHAIN:
-            raise UnsupportedError(
-                message("reading a virtual dataset from", path, self.dataset, got="a source that leads back to itself")
-            )
-        found = self.read(FileSource(path), self.dataset)
-        if self.dataset in found.unsupported and self.dataset not in found.arrays:
-            raise UnsupportedError(
-                message("reading a virtual dataset from", path, self.dataset, got=found.unsupported[self.dataset])
-            )
-        return found.arrays.get(self.dataset)
 
 
 @dataclass(frozen=True)
@@ -94,8 +43,8 @@ class VirtualReader(BoxReader):
 
     Notes
     -----
-    Thread safe. Elements that no source covers, or whose source is missing, are the fill value. Where mappings overlap,
-    the last one counts.
+    Thread safe. Elements that no source covers are the fill value. Those whose source is missing raise, unless the
+    caller wants the fill value for them. Where mappings overlap, the last one counts.
     """
 
     def __init__(
@@ -106,8 +55,10 @@ class VirtualReader(BoxReader):
         dtype: np.dtype[Any],
         fill: Any,
         mappings: list[SourcePart],
+        unreachable: Mapping[str, str],
     ) -> None:
         self.name = name
+        self._unreachable = unreachable
         self.ndim = ndim
         self.extra_shape = extra_shape
         self.dtype = dtype
@@ -121,11 +72,19 @@ class VirtualReader(BoxReader):
         """How the array is stored."""
         return Facts("virtual")
 
+    def unreachable(self) -> Mapping[str, str]:
+        """The sources that are not there or not served, as far as that is known before they are read."""
+        return self._unreachable
+
     def read(self, selection: tuple[slice, ...]) -> Array:
         """Elements of `selection`, each from its source.
 
         Raises
         ------
+        MissingFileError
+            The box needs a source that is not there.
+        StaleFileError
+            A source changed, went or arrived since.
         UnsupportedError
             A source cannot be served, or only libhdf5 converts its type.
         PackstoreError
@@ -154,7 +113,13 @@ class VirtualReader(BoxReader):
 
     def _part(self, mapping: SourcePart, selection: tuple[slice, ...]) -> tuple[Any, Array] | None:
         """The index in the result that one source fills, and its elements; None where it fills nothing."""
-        source = mapping.ref.get()
+        try:
+            source = mapping.ref.get(self.name)
+        except PackstoreError:
+            # The steps of a box may lead past the elements of a source that does not read.
+            if _touches(mapping.virtual, selection[: self.ndim]):
+                raise
+            return None
         if source is None:
             return None
         extra = len(self.extra_shape)
@@ -228,9 +193,7 @@ class VirtualReader(BoxReader):
     ) -> tuple[Any, Array] | None:
         """One source's part, element by element: for unions of blocks, and selections of different shapes."""
         at = virtual.points()
-        inside = np.ones(len(at), bool)
-        for i, s in enumerate(outer):
-            inside &= (at[:, i] >= s.start) & (at[:, i] < s.stop) & ((at[:, i] - s.start) % s.step == 0)
+        inside = _inside(at, outer)
         if not inside.any():
             return None
         starts, steps = np.array([s.start for s in outer]), np.array([s.step for s in outer])
@@ -244,8 +207,24 @@ class VirtualReader(BoxReader):
         return tuple(places.T), convert(data[tuple((wanted - low).T)])
 
     def _mismatch(self, mapping: SourcePart, expected: object, got: object) -> CorruptDataError:
-        where = f"{mapping.ref.path or self.name}[{mapping.ref.dataset}]"
+        file = self.name if mapping.ref.source is None else mapping.ref.source.path
+        where = f"{file}[{mapping.ref.dataset}]"
         return CorruptDataError(message(f"mapping {where} into", self.name, expected=expected, got=got))
+
+
+def _touches(virtual: Product | Points, outer: tuple[slice, ...]) -> bool:
+    """Whether a box holds elements of the virtual dataset that a mapping stands for."""
+    if isinstance(virtual, Product):
+        return all(overlap(axis, wanted) is not None for axis, wanted in zip(virtual.axes, outer, strict=True))
+    return bool(_inside(virtual.points(), outer).any())
+
+
+def _inside(at: Array, outer: tuple[slice, ...]) -> Array:
+    """Which of the points lie in a box."""
+    inside = np.ones(len(at), bool)
+    for i, s in enumerate(outer):
+        inside &= (at[:, i] >= s.start) & (at[:, i] < s.stop) & ((at[:, i] - s.start) % s.step == 0)
+    return inside
 
 
 def converter(source: np.dtype[Any], target: np.dtype[Any]) -> Callable[[Array], Array] | str:
