@@ -107,7 +107,6 @@ def convert(
     if whole:
         tree = Tree([dataclasses.replace(tree.items[0], name="")], single=True, lost=tree.lost)
     extra = _writer_options(target, format, tree.items, how)
-    names = [item.name for item in tree.items]
     report = save(
         target,
         tree,
@@ -121,7 +120,7 @@ def convert(
         "source": sources[0] if len(sources) == 1 and not by_stem else list(sources),
         "target": target,
         "format": format,
-        "arrays": names,
+        "arrays": list(report.arrays),
         "nbytes": tree.nbytes,
         "stored_nbytes": size_on_disk(target),
         "seconds": round(time.perf_counter() - start, 3),

@@ -171,16 +171,14 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
 
 def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None:
     """Take out of the tree, or refuse, what the format cannot hold."""
-    refusal = getattr(module, "refusal", None)
-    for item in tree.items if refusal is not None else ():
-        reason = refusal(item)
+    expected = "a zarr data type" if format == "zarr" else "elements of a fixed size"
+    for item in tree.items:
+        reason: str | None = module.refusal(item)
         if reason is None:
             continue
         if not skip:
             hint = "Leave it out with skip_unsupported=True, or convert it with astype"
-            raise DtypeError(
-                message("writing", path, item.name or None, expected=f"elements for {format}", got=reason, hint=hint)
-            )
+            raise DtypeError(message("writing", path, item.name or None, expected=expected, got=reason, hint=hint))
         tree.lose(item.name, f"the array: {reason}")
         tree.items = [i for i in tree.items if i is not item]
     if skip and tree.lost and not tree.items and not tree.groups:

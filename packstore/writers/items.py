@@ -205,10 +205,8 @@ def _texts(values: Any, shape: tuple[int, ...], name: str, path: str | None) -> 
             value = value.decode("utf-8", "surrogateescape")
         elif not isinstance(value, str):
             hint = "Fill missing text first" if value is None or value != value else "Convert it with astype"
-            got = f"{type(value).__name__} {value!r}"
-            raise DtypeError(
-                message("saving", path, name or None, expected="text in every element", got=got, hint=hint)
-            )
+            expected, got = "text, or elements of a fixed size", f"dtype object ({type(value).__name__} {value!r})"
+            raise DtypeError(message("saving", path, name or None, expected=expected, got=got, hint=hint))
         flat[i] = value
     if array.shape != shape:
         raise ShapeError(message("saving", path, name or None, expected=f"a block of shape {shape}", got=array.shape))

@@ -187,7 +187,8 @@ def test_from_hdf5_with_dimension_scales(tmp_path: Path) -> None:
         file["v"].attrs["unit"] = "m"
         packstore.save(tmp_path / "b.h5", file["v"])
     with h5py.File(tmp_path / "b.h5") as file:
-        assert dict(file["data"].attrs) == {"unit": "m"}
+        assert set(file["data"].attrs) == {"unit", "DIMENSION_LIST"} and file["data"].attrs["unit"] == "m"
+        assert file["data"].dims[0][0].name == "/x"
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -20,13 +20,19 @@ from packstore.writers.hdf5.attributes import put_attributes
 from packstore.writers.hdf5.dataset import Plan
 from packstore.writers.hdf5.dimensions import Dimensions, attach_again, is_placeholder, unlink
 from packstore.writers.hdf5.filters import filters_of
+from packstore.writers.items import Item
 from packstore.writers.progress import Progress
 from packstore.writers.tree import Tree
 
-__all__ = ["SINGLE_NAME", "write"]
+__all__ = ["SINGLE_NAME", "refusal", "write"]
 
 # What a dataset is called whose array has no name.
 SINGLE_NAME = "data"
+
+
+def refusal(item: Item) -> str | None:
+    """Why HDF5 cannot hold an array: None, as what cannot shows when its dataset is made."""
+    return None
 
 
 def write(

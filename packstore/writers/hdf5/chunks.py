@@ -17,7 +17,7 @@ __all__ = ["ChunkEncoder", "shuffle_bytes"]
 SAMPLE_NBYTES, SAMPLES = 192 << 10, 3
 BUSY_NBYTES = 256 << 10
 # libdeflate spends more than zlib on the start of a stream: what comes near on a sample is smaller on a chunk.
-SIZE_LIMIT = 1.002
+SIZE_LIMIT = 1.001
 
 
 @dataclass(frozen=True)
