@@ -1,7 +1,8 @@
-"""What the tests share: a profile for hypothesis, and processes that can be interrupted."""
+"""What the tests share: a profile for hypothesis, plugins that must be loaded first, processes to interrupt."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 
@@ -13,6 +14,10 @@ settings.register_profile(
     "packstore", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("packstore")
+
+# Loaded after netCDF4, the plugins find that package's libhdf5 instead of h5py's, and fail.
+with contextlib.suppress(ImportError):
+    import hdf5plugin  # noqa: F401
 
 
 @pytest.fixture

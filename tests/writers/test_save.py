@@ -175,7 +175,7 @@ def test_attributes(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.h5") as file:
         got = dict(file["data"].attrs)
     assert (got["unit"], got["n"], got["scale"].tolist()) == ("mm", 3, [1.5, 2.0])
-    assert (got["tree"], got["none"]) == ('{"a": [1, null]}', "null")
+    assert (got["tree"], got["none"]) == ('{"a": [1, null]}', h5py.Empty("f4"))
 
 
 def test_from_hdf5_with_dimension_scales(tmp_path: Path) -> None:

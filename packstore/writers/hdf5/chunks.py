@@ -34,6 +34,8 @@ class ChunkEncoder:
         Of deflate, or None for none.
     packed
         Whether filter 5 (nbit) stores bools in one bit.
+    fill
+        What chunks at the edge are filled up with; None: zeros.
     """
 
     chunk: tuple[int, ...]
@@ -41,6 +43,7 @@ class ChunkEncoder:
     shuffle: bool
     level: int | None
     packed: bool
+    fill: Any = None
 
     def __call__(self, box: Box, values: Array) -> list[tuple[tuple[int, ...], bytes]]:
         """``(coordinates of the first element, stored bytes)`` of each chunk."""
@@ -54,10 +57,12 @@ class ChunkEncoder:
         return [(start, encoder.whole(chunk)) for start, chunk in zip(starts, raw, strict=True)]
 
     def _padded(self, values: Array) -> Array:
-        """A whole chunk in one run: chunks at the edge are filled up with zeros."""
+        """A whole chunk in one run: chunks at the edge are filled up."""
         if values.shape == self.chunk:
             return np.ascontiguousarray(values)
         whole = np.zeros(self.chunk, self.dtype)
+        if self.fill is not None:
+            whole[...] = self.fill
         whole[tuple(slice(n) for n in values.shape)] = values
         return whole
 
