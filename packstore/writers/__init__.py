@@ -8,6 +8,7 @@ from typing import Any
 
 from packstore.errors import OptionError, message
 from packstore.writers.atomic import atomic_target, check_target
+from packstore.writers.holds import lost_parts
 from packstore.writers.progress import shown_progress
 from packstore.writers.tree import SaveReport, tree_of
 
@@ -115,6 +116,8 @@ def save(
         shown_progress(progress, f"saving {os.path.basename(text)}", tree.nbytes) as shown,
     ):
         module.write(target, tree, shown, **options)
+    for node, what in lost_parts(tree, name):
+        tree.lose(node, what)
     return SaveReport(text, name, tuple(i.name for i in tree.items), tuple(tree.lost))
 
 

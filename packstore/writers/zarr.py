@@ -99,7 +99,7 @@ def write(
     sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
     try:
         if not tree.single:
-            _create_group(target, zarr_format)
+            _create_groups(target, tree, zarr_format)
         for item in tree.items:
             chunk, shard = _grid(target, item, chunks, shards)
             _create_array(target, item, zarr_format, chunk, shard, _codecs(item, zarr_format, pack, compressor))
@@ -116,10 +116,16 @@ def write(
             _open.pop((sink.path, sink.component), None)
 
 
-def _create_group(target: Path, zarr_format: Literal[2, 3]) -> None:
+def _create_groups(target: Path, tree: Tree, zarr_format: Literal[2, 3]) -> None:
     import zarr
 
-    zarr.open_group(store=os.fspath(target), mode="w", zarr_format=zarr_format)
+    root = zarr.open_group(
+        store=os.fspath(target), mode="w", zarr_format=zarr_format, attributes=_json(tree.groups.get("", {}))
+    )
+    # Those above come first, as they would be made without their attributes else.
+    for path in sorted(tree.groups):
+        if path:
+            root.create_group(path, attributes=_json(tree.groups[path]))
 
 
 def _create_array(
@@ -133,6 +139,13 @@ def _create_array(
     """Write the metadata of an array without elements."""
     import zarr
 
+    attributes = _json(item.attributes)
+    names_of_axes = item.dimension_names
+    if zarr_format == 2 and names_of_axes is not None:
+        # Where xarray looks for them: version 2 has no place of its own.
+        attributes["_ARRAY_DIMENSIONS"], names_of_axes = list(names_of_axes), None
+    # What was never written reads as in the source; without one zarr has its own default.
+    fill = {} if item.fill_value is None else {"fill_value": item.fill_value}
     zarr.create_array(
         store=os.fspath(target),
         name=item.name or None,
@@ -141,7 +154,9 @@ def _create_array(
         chunks=chunk,
         shards=shard,
         zarr_format=zarr_format,
-        attributes=_json(item.attributes),
+        attributes=attributes,
+        dimension_names=names_of_axes,
+        **fill,
         **codecs,
     )
 
