@@ -1,4 +1,4 @@
-"""What is saved: a tree of groups, arrays and links; in: whatever a user has, out: a `Tree` with all that belongs to it."""
+"""What is saved: a tree of groups, arrays and links. In: whatever a user has, out: a `Tree` of all that belongs to it."""
 
 from __future__ import annotations
 
