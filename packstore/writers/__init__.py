@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from packstore.errors import OptionError, message
 from packstore.writers.atomic import atomic_target, check_target
@@ -53,6 +55,7 @@ def save(
     format: str | None = None,
     progress: bool = False,
     overwrite: bool = False,
+    mode: Literal["w-", "w", "a"] = "w-",
     **options: Any,
 ) -> SaveReport:
     """Save arrays, in parallel and atomically.
@@ -70,6 +73,9 @@ def save(
         Show a progress bar.
     overwrite : bool
         Replace an existing target. It is replaced by a rename when all is written, so a failure leaves it as it was.
+    mode : {"w-", "w", "a"}
+        "w-": the target must not exist. "w": as ``overwrite=True``. "a": add to an existing HDF5 file, in which
+        `overwrite` replaces only what has the names that are saved.
     **options
         Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``pack=``, ``zarr_format=``. npz:
         ``compressed=``, ``level=``. hdf5: ``chunks=``, ``level=``, ``shuffle=``, ``pack=``, ``compressor=``. raw:
@@ -100,7 +106,7 @@ def save(
     --------
     >>> import numpy as np, packstore, pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "mask.zarr"
-    >>> packstore.save(path, np.eye(64, dtype=bool))
+    >>> report = packstore.save(path, np.eye(64, dtype=bool))
     >>> int(packstore.open_array(path).count_nonzero())
     64
     """
@@ -108,6 +114,13 @@ def save(
     name = format_of(text, format)
     module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)
+    if mode not in ("w-", "w", "a"):
+        raise OptionError(message("writing", text, expected='mode "w-", "w" or "a"', got=repr(mode)))
+    if mode == "a" and os.path.lexists(text):
+        if "base" not in inspect.signature(module.write).parameters:
+            raise OptionError(message("adding to", text, expected="a format that can be added to", got=name))
+        options.update(base=Path(os.path.realpath(text)), replace=overwrite)
+    overwrite = overwrite or mode == "w" or "base" in options
     # Before anything is computed or converted: a target that is in the way.
     check_target(text, overwrite=overwrite, folder=name == "zarr")
     tree = tree_of(data)
@@ -122,8 +135,6 @@ def save(
 
 
 def _check_options(module: Any, path: str, options: dict[str, Any]) -> None:
-    import inspect
-
     takes = [p.name for p in inspect.signature(module.write).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in takes:
