@@ -70,17 +70,19 @@ class Dimensions:
         # By the name of the array: its dimensions, or the labels of its axes.
         self._of: dict[str, list[_Dimension]] = {}
         self._labels: dict[str, tuple[str | None, ...]] = {}
-        named = sorted((i for i in tree.items if i.shape and any(_names(i))), key=lambda i: i.name.count("/"))
-        whole = [item for item in named if all(_is_name(name) for name in _names(item))]
-        for item in whole:
-            path = paths[item.name]
-            if _names(item)[0] == path.rpartition("/")[2]:
-                self._found[path] = _Dimension(path, item.shape[0], True, _grows(item, 0))
-        for item in named:
-            if item in whole:
-                self._settle(item)
-            else:
-                self._labels[item.name] = _names(item)
+        whole = []
+        for item in tree.items:
+            if item.shape and any(_names(item)):
+                path = paths[item.name]
+                if not all(_is_name(name) for name in _names(item)):
+                    self._labels[item.name] = _names(item)
+                    continue
+                whole.append(item)
+                if _names(item)[0] == path.rpartition("/")[2]:
+                    self._found[path] = _Dimension(path, item.shape[0], True, _grows(item, 0))
+        # Groups near the root first, as those below see their dimensions; and first what is a dimension itself.
+        for item in sorted(whole, key=lambda i: (i.name.count("/"), paths[i.name] not in self._found)):
+            self._settle(item)
 
     def _settle(self, item: Item) -> None:
         """Find the dimensions of one array; where it has not all of them, its names become labels."""
@@ -88,6 +90,8 @@ class Dimensions:
         found = [self._resolve(item, axis) for axis in range(len(names))]
         if None in found:
             self._labels[item.name] = names
+            # A scale of several axes must know all of them.
+            self._found.pop(self.paths[item.name], None)
             lost = [f"{n!r} ({m})" for n, m, d in zip(names, item.shape, found, strict=True) if d is None]
             why = f"{', '.join(lost)} cannot be a dimension of its group, where the name or another length is"
             self.tree.lose(item.name, f"dimension names are kept as labels: {why}")

@@ -292,6 +292,16 @@ def test_a_coordinate_decides_the_length(written: Write) -> None:
         assert file["c"].dims[0][0] == file["x"]
 
 
+def test_a_coordinate_without_all_of_its_dimensions_is_none(written: Write) -> None:
+    path, lost = written(
+        item("v", np.ones((3, 2)), ("y", "x")), item("y", np.arange(3), ("y",)), item("x", np.ones((2, 4)), ("x", "y"))
+    )
+    assert len(lost) == 1
+    assert {name: names(path)[name] for name in "yv"} == {"y": ("y",), "v": ("y", "x")}
+    with h5py.File(path) as file:
+        assert [d.label for d in file["_nc4_non_coord_x"].dims] == ["x", "y"]
+
+
 @pytest.mark.parametrize("dims", [("x", None), (None, "x"), ("x", ""), ("a/b", "c"), (".", "c"), ("\ud800", "c")])
 def test_names_that_are_no_dimensions_are_labels(written: Write, dims: Any) -> None:
     path, _ = written(item("v", np.ones((2, 3)), dims))
