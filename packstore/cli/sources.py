@@ -79,9 +79,11 @@ def _item(location: Location, name: str, format: str) -> tuple[Item, str | None]
         array.chunk_shape if array.storage.has_chunks else None,
         array.max_shape,
     )
-    if array.dtype.hasobject:
-        return item, "its elements have no fixed size, and no target format holds such"
-    return item, array_reason(array) if format == "zarr" else None
+    if format == "zarr":
+        return item, array_reason(array)
+    if array.dtype.hasobject and format != "hdf5":
+        return item, f"its elements have no fixed size, and {format} holds no such; .zarr (text) and .h5 do"
+    return item, None
 
 
 def _expand(

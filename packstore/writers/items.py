@@ -83,7 +83,8 @@ def as_declared(values: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name:
     """
     if isinstance(values, np.ma.MaskedArray):
         raise _masked(name)
-    array = np.asarray(values)
+    # One element of text is a str, of which numpy would make text of fixed length.
+    array = np.asarray(values, dtype if isinstance(values, (str, bytes)) and dtype.kind in "TO" else None)
     if array.dtype != dtype:
         if array.dtype.hasobject or not np.can_cast(array.dtype, dtype, "safe"):
             raise DtypeError(

@@ -14,6 +14,7 @@ from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
 from packstore.views.zarr.dtypes import names
+from packstore.views.zarr.metadata import as_text
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES, chunk_option, fitting_chunks, grown, square_chunks
 from packstore.writers.items import Item
@@ -39,8 +40,17 @@ class ZarrSink:
 
     def __call__(self, box: Box, values: Array) -> None:
         array = self.array()
+        if values.dtype.hasobject:
+            values = np.array(self._texts(values), array.dtype).reshape(values.shape)
         # zarr takes the bytes of a struct as they are: give it the byte order it promises.
         array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
+
+    def _texts(self, values: Array) -> list[str]:
+        try:
+            return [as_text(v) for v in values.ravel().tolist()]
+        except UnicodeDecodeError as error:
+            name = self.component or None
+            raise DtypeError(message("writing", None, name, expected="text in UTF-8", got=repr(error.object))) from None
 
     def array(self) -> Any:
         """The open array; opened once a process."""
@@ -145,12 +155,15 @@ def _create_array(
         # Where xarray looks for them: version 2 has no place of its own.
         attributes["_ARRAY_DIMENSIONS"], names_of_axes = list(names_of_axes), None
     # What was never written reads as in the source; without one zarr has its own default.
-    fill = {} if item.fill_value is None else {"fill_value": item.fill_value}
+    is_text = names.is_text(item.dtype)
+    fill: dict[str, Any] = {}
+    if item.fill_value is not None:
+        fill["fill_value"] = as_text(item.fill_value) if is_text else item.fill_value
     zarr.create_array(
         store=os.fspath(target),
         name=item.name or None,
         shape=item.shape,
-        dtype=names.packed(item.dtype),
+        dtype="string" if is_text else names.packed(item.dtype),
         chunks=chunk,
         shards=shard,
         zarr_format=zarr_format,
@@ -202,7 +215,9 @@ def _codecs(item: Item, zarr_format: int, pack: bool, compressor: Any) -> dict[s
         from packstore.codecs.bitpack import BitPack
 
         chosen = numcodecs.Zstd(level=3) if compressor == "zstd" else compressor
-        return {"filters": [BitPack()] if packed else None, "compressors": chosen}
+        # zarr itself adds the filter that text of any length needs.
+        filters = {} if names.is_text(item.dtype) else {"filters": [BitPack()] if packed else None}
+        return {"compressors": chosen, **filters}
     from zarr.codecs import ZstdCodec
 
     from packstore.codecs.packbits import PackBitsCodec

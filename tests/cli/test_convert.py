@@ -378,6 +378,28 @@ def test_everything_that_the_target_holds_is_kept(cli: Cli, tmp_path: Path, suff
     assert (np.asarray(x[2:]) == -9999).all()
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_text_of_any_length(cli: Cli, fails: Fails, tmp_path: Path, zarr_format: int) -> None:
+    texts = ["", "a", "h\u00e9llo w\u00f6rld", "x" * 300] * 5
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("s", data=np.array(texts, object).reshape(4, 5), chunks=(3, 2), compression="gzip")
+        file["one"] = "scalar"
+    target = tmp_path / "b.zarr"
+    assert cli("convert", tmp_path / "a.h5", target, "--zarr-format", zarr_format).code == 0
+    assert read_back(target, "s").ravel().tolist() == texts and read_back(target, "one")[()] == "scalar"
+    assert cli("verify", tmp_path / "a.h5", target).code == 0
+    assert cli("convert", target, tmp_path / "c.h5").code == 0
+    with h5py.File(tmp_path / "c.h5") as file:
+        assert file["s"].asstr()[()].ravel().tolist() == texts
+    assert cli("convert", target, tmp_path / "d.zarr").code == 0
+    assert read_back(tmp_path / "d.zarr", "s").ravel().tolist() == texts
+    assert "[one]" in fails("convert", tmp_path / "a.h5", tmp_path / "a.npz")
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file.create_dataset("s", data=[b"a", b"caf\xe9"], dtype=h5py.string_dtype())
+    assert "[s]: expected text in UTF-8" in fails("convert", tmp_path / "bad.h5", tmp_path / "bad.zarr")
+    assert not (tmp_path / "bad.zarr").exists()
+
+
 def test_what_npz_cannot_hold_is_listed(cli: Cli, tmp_path: Path) -> None:
     source = tree(tmp_path / "a.zarr")
     lost = cli("convert", source, tmp_path / "a.npz", "--json").json["lost"]
