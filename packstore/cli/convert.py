@@ -106,6 +106,9 @@ def convert(
         raise OptionError(message("converting", sources[0], expected=expected, got=len(tree.items), hint=hint))
     if whole:
         tree = Tree([dataclasses.replace(tree.items[0], name="")], single=True, lost=tree.lost)
+    if how.append and tree.single:
+        # It has no name, and everything in the target has one.
+        tree = joined({stem(sources[0]): tree})
     extra = _writer_options(target, format, tree.items, how)
     report = save(
         target,

@@ -134,7 +134,7 @@ def one_line(text: str) -> str:
             return f"--option {name}=" + (value or "...")
         return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
 
-    text = " ".join(text.split()).replace("overwrite=True", "--overwrite").replace('mode="a"', "--append")
+    text = re.sub(r"\b(overwrite|replace)=True", "--overwrite", " ".join(text.split())).replace('mode="a"', "--append")
     text = text.replace("skip_unsupported=True", "--skip-unsupported")
     text = _TEMPORARY.sub(r"\1", text)
     return plain(_OPTIONS.sub(option, text))

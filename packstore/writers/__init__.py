@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from packstore.errors import DtypeError, OptionError, UnsupportedError, message
 from packstore.writers.atomic import addition_beside, atomic_target, check_target
+from packstore.writers.holds import lost_parts
 from packstore.writers.progress import shown_progress
 from packstore.writers.tree import SaveReport, Tree, tree_of
 from packstore.writers.zarr_addition import check_addition, merge_stores
@@ -166,6 +167,8 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
         else:
             with atomic_target(text, overwrite=replaces, folder=folder) as target:
                 module.write(target, tree, shown, **options)
+    for node, what in lost_parts(tree, name):
+        tree.lose(node, what)
     return SaveReport(text, name, tuple(i.name for i in tree.items), tuple(tree.lost))
 
 

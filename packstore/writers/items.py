@@ -14,6 +14,7 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, ShapeError, message
+from packstore.views.lazy import LazyArray
 from packstore.views.zarr import fill_attribute
 from packstore.views.zarr.dtypes import names
 
@@ -85,7 +86,11 @@ class Item:
     def get(self, box: Box) -> Array:
         """The elements of `box` in memory; ``()`` for a 0-d array."""
         shape = tuple(s.stop - s.start for s in box)
-        return as_declared(self.data[box], self.dtype, shape, self.name, self.path)
+        values = self.data[box]
+        if self.is_text and isinstance(self.data, LazyArray):
+            # What was never written of a saved file (None, 0) is empty.
+            values = np.vectorize(_or_empty, otypes=[object])(np.asarray(values, dtype=object))
+        return as_declared(values, self.dtype, shape, self.name, self.path)
 
 
 def as_declared(
@@ -197,7 +202,8 @@ def _text_like(name: str, value: Any, path: str | None) -> Any:
 
 def _texts(values: Any, shape: tuple[int, ...], name: str, path: str | None) -> Array:
     """Objects that are all text, bytes decoded as UTF-8."""
-    given = np.asarray(values)
+    # One element is a str, of which numpy would make text of fixed length.
+    given = np.asarray(values, object if isinstance(values, (str, bytes)) else None)
     array = np.empty(given.shape, object)
     flat = array.reshape(-1)
     for i, value in enumerate(given.astype(object).reshape(-1)):
@@ -211,6 +217,10 @@ def _texts(values: Any, shape: tuple[int, ...], name: str, path: str | None) -> 
     if array.shape != shape:
         raise ShapeError(message("saving", path, name or None, expected=f"a block of shape {shape}", got=array.shape))
     return array
+
+
+def _or_empty(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, int) and not value) else value
 
 
 def _array_like(name: str, value: Any, path: str | None) -> Any:

@@ -64,6 +64,6 @@ def write(target: Path, tree: Tree, progress: Progress) -> None:
                 "writing", tree.path, expected="one array for .npy", got=f"{len(tree.items)} arrays", hint="Use .npz"
             )
         )
-    (item,) = plain_items(tree, ".npy")
+    (item,) = plain_items(tree)
     order: Literal["C", "F"] = "F" if item.fortran else "C"
     write_region(target, npy_header(item, order), item, order, progress)

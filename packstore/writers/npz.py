@@ -120,7 +120,7 @@ def write(
         hint = "compressed=False stores members as they are"
         raise OptionError(message("writing", tree.path, expected="level 1 to 9", got=repr(level), hint=hint))
     members = []
-    for item in plain_items(tree, ".npz"):
+    for item in plain_items(tree):
         header = npy_header(item, "F" if item.fortran else "C")
         entry = Entry(f"{'arr_0' if tree.single else item.name}.npy", nbytes=len(header) + item.nbytes)
         members.append(_Member(entry, item, header))

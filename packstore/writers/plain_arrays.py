@@ -1,4 +1,4 @@
-"""What formats of plain arrays (npy, npz, raw) keep of a tree: elements, and text of a fixed length."""
+"""The arrays of a tree for formats of plain arrays (npy, npz, raw): elements of a fixed size."""
 
 from __future__ import annotations
 
@@ -23,51 +23,21 @@ def refusal(item: Item) -> str | None:
     return None if item.is_text or not item.dtype.hasobject else f"dtype {item.dtype}: its elements have no fixed size"
 
 
-def plain_items(tree: Tree, format: str) -> list[Item]:
-    """The arrays of the tree in types that need no pickle; all else is noted in its `lost`.
+def plain_items(tree: Tree) -> list[Item]:
+    """The arrays of the tree in types that need no pickle: text of any length in text of one length, which is noted.
 
     Raises
     ------
     DtypeError
         Text that ends with a NUL, which numpy's text of fixed length drops.
     """
-    for name, attributes in tree.groups.items():
-        if attributes:
-            tree.lose(name, f"{_count(attributes, 'attribute')} of the group: {format} has no place for them")
-        if name and not any(_has(name, item.name) for item in tree.items):
-            tree.lose(name, f"the empty group: {format} holds arrays only")
-    for link, target in tree.links.items():
-        tree.lose(link, f"a link to {target!r}: {format} has no links")
-    return [_plain(tree, item, format) for item in tree.items]
+    return [_plain(tree, item) if item.is_text else item for item in tree.items]
 
 
-def _has(group: str, name: str) -> bool:
-    return name.startswith(f"{group}/")
-
-
-def _count(things: Any, word: str) -> str:
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
-
-
-def _plain(tree: Tree, item: Item, format: str) -> Item:
-    gone = [_count(item.attributes, "attribute")] if item.attributes else []
-    if item.dimension_names is not None and any(item.dimension_names):
-        gone.append("the names of dimensions")
-    if item.fill_value is not None and _is_something(item.fill_value):
-        gone.append("the fill value")
-    if item.max_shape is not None:
-        gone.append("the room to grow")
-    if gone:
-        tree.lose(item.name, f"{', '.join(gone)}: {format} has no place for them")
-    if not item.is_text:
-        return item
+def _plain(tree: Tree, item: Item) -> Item:
     dtype = np.dtype(f"U{max(_longest(item), 1)}")
-    tree.lose(item.name, f"text of any length became {dtype.str}")
+    tree.lose(item.name, f"text of any length is text of fixed length ({dtype.str})")
     return replace(item, data=_FixedText(item, dtype), dtype=dtype)
-
-
-def _is_something(fill: Any) -> bool:
-    return any(np.asarray(fill).tobytes()) if not isinstance(fill, (str, bytes)) else bool(fill)
 
 
 def _longest(item: Item) -> int:

@@ -119,7 +119,7 @@ def write(
         raise OptionError(
             message("writing", tree.path, expected="one array for a raw file", got=f"{len(tree.items)} arrays")
         )
-    (item,) = plain_items(tree, "a raw file")
+    (item,) = plain_items(tree)
     if packed_axis is None and tree.path.lower().endswith(PACKED_SUFFIX):
         if item.dtype != np.bool_:
             hint = "Choose another suffix, such as .raw"

@@ -165,8 +165,6 @@ class _Notes:
         if self.changed:
             count = f"{self.changed} attribute{'' if self.changed == 1 else 's'}"
             self.tree.lose("", f"the types of {count}: JSON keeps their values")
-        for link, target in self.tree.links.items():
-            self.tree.lose(link, f"a link to {target!r}: zarr has no links")
 
 
 def _create_group(target: Path, path: str, zarr_format: Literal[2, 3], attributes: dict[str, Any]) -> None:

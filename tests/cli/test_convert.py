@@ -319,6 +319,113 @@ def test_zarr_options(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     assert not (tmp_path / "x.zarr").exists() and not (tmp_path / "x.npz").exists()
 
 
+def test_append(cli: Cli, fails: Fails, tmp_path: Path) -> None:
+    a, b, c = three(tmp_path)
+    target = tmp_path / "all.h5"
+    for source in (a, b, c):
+        assert cli("convert", source, target, "--append").code == 0
+    for name, want in {"a": FLOATS, "g/x": np.arange(3), "y": np.arange(4), "c": MASK}.items():
+        np.testing.assert_array_equal(read_back(target, name), want)
+    before = target.read_bytes()
+    assert "--overwrite" in fails("convert", a, target, "--append")
+    assert target.read_bytes() == before
+    np.save(a, FLOATS + 1)
+    assert cli("convert", a, target, "--append", "--overwrite").code == 0
+    np.testing.assert_array_equal(read_back(target, "a"), FLOATS + 1)
+    np.testing.assert_array_equal(read_back(target, "c"), MASK)
+    np.save(tmp_path / "old.npy", FLOATS)
+    text = fails("convert", a, tmp_path / "old.npy", "--append")
+    assert "can be added to" in text
+    np.testing.assert_array_equal(np.load(tmp_path / "old.npy"), FLOATS)
+
+
+def tree(path: Path) -> Path:
+    """A zarr group with all that convert keeps."""
+    root = zarr.open_group(path, mode="w", attributes={"title": "root", "nested": {"a": [1]}})
+    x = root.create_array(
+        "g/temperature",
+        shape=(4, 5),
+        chunks=(2, 5),
+        dtype="f4",
+        fill_value=-9999,
+        dimension_names=["time", "y"],
+        attributes={"unit": "K", "nan": np.nan},
+    )
+    x[:2] = np.arange(10).reshape(2, 5)
+    root.create_array("g/time", data=np.arange(4), dimension_names=["time"], fill_value=0)
+    root.create_array("g/y", data=np.arange(5.0), dimension_names=["y"], fill_value=0)
+    root["g"].attrs["n"] = 3
+    root.create_group("empty")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".h5"])
+def test_everything_that_the_target_holds_is_kept(cli: Cli, tmp_path: Path, suffix: str) -> None:
+    source, target = tree(tmp_path / "a.zarr"), tmp_path / f"b{suffix}"
+    result = cli("convert", source, target, "--json")
+    assert result.code == 0 and all("JSON text" in line for line in result.json["lost"])
+    checked = cli("verify", source, target, "--json")
+    assert checked.code == 0 and checked.json["notes"] == [], checked
+    # And back: what was kept as JSON text is text there.
+    assert cli("convert", target, tmp_path / "c.zarr").code == 0
+    assert cli("verify", source, tmp_path / "c.zarr").code == 0
+    group = zarr.open_group(tmp_path / "c.zarr", mode="r")
+    x = group["g/temperature"]
+    assert isinstance(x, zarr.Array)
+    assert x.metadata.dimension_names == ("time", "y") and x.fill_value == -9999  # type: ignore[union-attr]
+    assert x.attrs["unit"] == "K" and group["g"].attrs["n"] == 3 and "empty" in group
+    np.testing.assert_array_equal(x[:2], np.arange(10).reshape(2, 5))
+    assert (np.asarray(x[2:]) == -9999).all()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_text_of_any_length(cli: Cli, fails: Fails, tmp_path: Path, zarr_format: int) -> None:
+    texts = ["", "a", "h\u00e9llo w\u00f6rld", "x" * 300] * 5
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("s", data=np.array(texts, object).reshape(4, 5), chunks=(3, 2), compression="gzip")
+        file["one"] = "scalar"
+    target = tmp_path / "b.zarr"
+    assert cli("convert", tmp_path / "a.h5", target, "--zarr-format", zarr_format).code == 0
+    assert read_back(target, "s").ravel().tolist() == texts and read_back(target, "one")[()] == "scalar"
+    assert cli("verify", tmp_path / "a.h5", target).code == 0
+    assert cli("convert", target, tmp_path / "c.h5").code == 0
+    with h5py.File(tmp_path / "c.h5") as file:
+        assert file["s"].asstr()[()].ravel().tolist() == texts
+    assert cli("convert", target, tmp_path / "d.zarr").code == 0
+    assert read_back(tmp_path / "d.zarr", "s").ravel().tolist() == texts
+    assert "[one]" in fails("convert", tmp_path / "a.h5", tmp_path / "a.npz")
+    with h5py.File(tmp_path / "bad.h5", "w") as file:
+        file.create_dataset("s", data=[b"a", b"caf\xe9"], dtype=h5py.string_dtype())
+    assert "[s]: expected text in UTF-8" in fails("convert", tmp_path / "bad.h5", tmp_path / "bad.zarr")
+    assert not (tmp_path / "bad.zarr").exists()
+
+
+def test_what_npz_cannot_hold_is_listed(cli: Cli, tmp_path: Path) -> None:
+    source = tree(tmp_path / "a.zarr")
+    lost = cli("convert", source, tmp_path / "a.npz", "--json").json["lost"]
+    assert set(lost) == {
+        "attributes (title, nested)",
+        "[g] attributes (n)",
+        "[g/temperature] attributes (unit, nan)",
+        "[g/temperature] dimension names (time, y)",
+        "[g/temperature] fill value -9999.0",
+        "[g/time] dimension names (time)",
+        "[g/y] dimension names (y)",
+        "[empty] group without arrays",
+    }
+    text = cli("convert", source, tmp_path / "a.npz", "--overwrite").out
+    assert text.count("\nnot kept: ") == len(lost) and "\nnot kept: [g] attributes (n)\n" in text
+    assert cli("verify", source, tmp_path / "a.npz").code == 0
+
+
+def test_zarr_2_keeps_dimension_names_for_xarray(cli: Cli, tmp_path: Path) -> None:
+    source = tree(tmp_path / "a.zarr")
+    assert cli("convert", source, tmp_path / "b.zarr", "--zarr-format", 2).code == 0
+    x = zarr.open_array(tmp_path / "b.zarr", path="g/temperature", mode="r")
+    assert x.attrs["_ARRAY_DIMENSIONS"] == ["time", "y"] and x.fill_value == -9999
+    assert cli("verify", source, tmp_path / "b.zarr").code == 0
+
+
 def test_progress_twice_in_one_process(tmp_path: Path) -> None:
     for name in "ab":
         packstore.save(tmp_path / f"{name}.npy", FLOATS, progress=True)
