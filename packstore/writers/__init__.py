@@ -191,7 +191,7 @@ def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None
 def _addition(name: str, existing: Path, tree: Tree, overwrite: bool, options: dict[str, Any]) -> dict[str, Any]:
     """What a writer is told that adds to a target."""
     if name in SINGLE:
-        raise OptionError(message("adding to", existing, expected="a zarr group, HDF5 or npz file", got=name))
+        raise OptionError(message("adding to", existing, expected="a format that can be added to (zarr, hdf5, npz)", got=name))
     if tree.single:
         hint = 'Pass {"name": array}'
         raise OptionError(message("adding to", existing, expected="a name for the array", got="none", hint=hint))

@@ -71,7 +71,7 @@ class ZarrSink:
             array[box if box else ...] = np.asarray(values).astype(array.dtype, copy=False)
         except UnicodeEncodeError as why:
             raise DtypeError(
-                message("saving", None, self.component or None, expected="text in Unicode", got=why)
+                message("saving", None, self.component or None, expected="text in UTF-8", got=why)
             ) from None
 
     def array(self) -> Any:
