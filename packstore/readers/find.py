@@ -93,16 +93,12 @@ def sniff(source: Source) -> str:
     for name, reader in readers.items():
         if reader.sniffable and reader.load().sniff(source, head):
             return name
-    shown = head[:8].hex(" ") if head else "no bytes"
-    raise FormatError(
-        message(
-            "recognising",
-            source.name,
-            expected=f"one of {', '.join(n for n, r in readers.items() if r.sniffable)}",
-            got=shown,
-            hint='For raw bytes pass format="raw", dtype= and shape=',
-        )
-    )
+    # Function-level, for import time: only this error needs it.
+    from packstore.readers.known import kind_of
+
+    kind = kind_of(source, head)
+    known = ", ".join(n for n, r in readers.items() if r.sniffable)
+    raise FormatError(message("recognising", source.name, expected=f"one of {known}", got=kind.name, hint=kind.hint))
 
 
 def component_name(component: str) -> str:
@@ -147,6 +143,8 @@ def _only_array(location: AnyLocation, manifest: ManifestGroup) -> tuple[str, Ma
         return "", arrays[""]
     if "" in manifest.unsupported:
         raise _unsupported(location, None, manifest.unsupported[""])
+    if len(others) == 1 and not arrays:
+        raise _unsupported(location, others[0], manifest.unsupported[others[0]])
     got = _listing([*arrays, *others])
     raise ComponentNotFoundError(message("opening", location.path, expected="component= to name one array", got=got))
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.errors import FormatError, MissingFileError, OptionError, message
+from packstore.readers.known import magic_kind
 from packstore.readers.npy.header import as_dtype
 from packstore.readers.text.gz import GZIP_MAGIC, GzipSpace, gunzip_head
 from packstore.readers.text.lines import RowIndex, first_row, index_rows
@@ -31,11 +32,12 @@ def sniff(source: Source, head: bytes) -> bool:
         if not name.removesuffix(".gz").endswith(SUFFIXES):
             return False
         head = gunzip_head(head)
-        if not head:
-            return False
     elif not name.endswith(SUFFIXES):
         return False
-    if isinstance(source, DirectorySource) or head.translate(None, _CONTROLS) != head:
+    # An empty file is no table: what was to be in it is missing. format="text" reads it as one of no rows.
+    if not head or isinstance(source, DirectorySource) or head.translate(None, _CONTROLS) != head:
+        return False
+    if magic_kind(head) is not None:
         return False
     try:
         # Not final: the last character may be cut.
