@@ -12,9 +12,10 @@ from typing import Any
 from packstore.errors import FormatError, StaleFileError, UnsupportedError, message
 from packstore.readers.zarr.documents import spelled_out
 
-__all__ = ["LINK_REASON", "Node", "find_node", "leads_out", "load_json", "walk"]
+__all__ = ["DOCUMENTS", "LINK_REASON", "Node", "find_node", "leads_out", "load_json", "walk"]
 
 V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, V2_CONSOLIDATED = "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"
+DOCUMENTS = frozenset({V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, V2_CONSOLIDATED})
 # A hierarchy may be huge, deep or a loop; one array of it can always be named.
 MAX_NODES = 20_000
 MAX_DEPTH = 64

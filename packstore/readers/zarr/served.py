@@ -9,10 +9,9 @@ from typing import Any
 
 from packstore.errors import PackstoreError
 from packstore.readers.zarr.nodes import (
-    V2_ARRAY,
+    DOCUMENTS,
     V2_ATTRIBUTES,
     V2_CONSOLIDATED,
-    V2_GROUP,
     V3,
     Node,
     find_node,
@@ -21,8 +20,6 @@ from packstore.readers.zarr.nodes import (
 )
 
 __all__ = ["Served"]
-
-_DOCUMENTS = frozenset({V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, V2_CONSOLIDATED})
 
 
 class Served:
@@ -42,12 +39,12 @@ class Served:
 
     def is_document(self, key: str) -> bool:
         """Whether `key` is that of a metadata document."""
-        return key.rpartition("/")[2] in _DOCUMENTS
+        return key.rpartition("/")[2] in DOCUMENTS
 
     def hides(self, key: str) -> bool:
         """Whether `key` is a document of an array or group that is not served."""
         path, _, name = key.rpartition("/")
-        return name in _DOCUMENTS and path in self.unsupported
+        return name in DOCUMENTS and path in self.unsupported
 
     def shown(self, path: str, names: list[str]) -> list[str]:
         """Those of the `names` below `path` that are not of an array or group that is not served."""

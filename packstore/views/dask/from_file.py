@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.readers.joined import join_files
-from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, MIN_VIEW_NBYTES, auto_chunks, split_chunks
+from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, MIN_VIEW_NBYTES, auto_chunks, normal_chunks, split_chunks
 from packstore.views.dask.from_files import from_location
 from packstore.views.lazy import LazyArray, open_lazy
 
@@ -41,6 +41,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
             chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
+    chunks = normal_chunks(chunks, lazy.shape, lazy.dtype, lazy.location.path, lazy.component, lazy.chunks)
     meta = np.empty((0,) * lazy.ndim, lazy.dtype)
     # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
     getitem = None if lazy.ndim else _read_0d
