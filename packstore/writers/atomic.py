@@ -57,8 +57,11 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
         sync_tree(temporary)
         _check_free(target, overwrite, folder)
         _replace(temporary, target)
+    except PackstoreError as error:
+        _name_target(error, temporary, target)
+        raise
     except OSError as error:
-        if isinstance(error, PackstoreError) or _elsewhere(error, temporary):
+        if _elsewhere(error, temporary):
             raise
         code = _code(error)
         text = os.strerror(code) if code else error.strerror or str(error)
@@ -66,6 +69,13 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
     finally:
         _remove(temporary)
         _remove(spool_beside(temporary))
+
+
+def _name_target(error: PackstoreError, temporary: Path, target: Path) -> None:
+    """Let an error speak of the target: nobody knows the temporary name."""
+    error.args = tuple(a.replace(str(temporary), str(target)) if isinstance(a, str) else a for a in error.args)
+    if isinstance(error, OSError) and isinstance(error.strerror, str):
+        error.strerror = error.strerror.replace(str(temporary), str(target))
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool = False) -> Path:

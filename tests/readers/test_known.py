@@ -87,7 +87,7 @@ KINDS: dict[str, tuple[bytes, str, str]] = {
     "x.tar.gz": (gzip.compress(tar()), "gzip of a tar archive", "gunzip"),
     "x.log.gz": (gzip.compress(b"1 2 3\n"), "gzip of text", "gunzip"),
     "cut.npy.gz": (gzip.compress(npy())[:10], r"gzip of a \.npy file", "gunzip"),
-    "utf16.csv": ("1,2\n".encode("utf-16"), "text in UTF-16", 'encoding="utf-16"'),
+    "utf16.log": ("1,2\n".encode("utf-16"), "text in UTF-16", 'encoding="utf-16"'),
     "table.log": (b"1 2\n3 4\n", "text under a name", 'format="text"'),
     "zeros.npy": (bytes(5000), "a file that begins with zeros", "do so again"),
     "x.bin": (b"\x01\xfe\x03\x04\x05\x06\x07\x08", r"\(01 fe 03", 'format="raw"'),
