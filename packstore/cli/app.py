@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from packstore.cli import options as given
+from packstore.cli.flags import as_flags
 from packstore.cli.show import emit, one_line
 from packstore.errors import PackstoreError
 
@@ -231,7 +232,7 @@ def _failure(arguments: list[str], error: BaseException | None) -> int:
         return _interrupted()
     # An OSError of ours would show its number before the sentence.
     text = getattr(error, "strerror", None) if isinstance(error, PackstoreError) else None
-    return _report(arguments, type(error).__name__, text or str(error) or "out of memory", BAD_INPUT)
+    return _report(arguments, type(error).__name__, as_flags(text or str(error)) or "out of memory", BAD_INPUT)
 
 
 def _fault(arguments: list[str], error: Exception) -> int:

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from packstore.errors import OptionError, message
+from packstore.source import path_text
 from packstore.writers.atomic import atomic_target, check_target
 from packstore.writers.items import items_of
 from packstore.writers.progress import shown_progress
@@ -32,7 +33,7 @@ def format_of(path: str, format: str | None) -> str:
         No such format, or no suffix that means one.
     """
     if format is not None:
-        if format not in WRITERS:
+        if not isinstance(format, str) or format not in WRITERS:
             raise OptionError(
                 message("writing", path, expected=f"format one of {', '.join(WRITERS)}", got=repr(format))
             )
@@ -98,7 +99,7 @@ def save(
     >>> int(packstore.open_array(path).count_nonzero())
     64
     """
-    text = os.fspath(path)
+    text = path_text(path, "writing")
     name = format_of(text, format)
     module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)

@@ -97,6 +97,9 @@ def read(
     for name, value in (("skiprows", skiprows), ("max_rows", max_rows), ("ndmin", ndmin)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0):
             raise OptionError(message("opening", source.name, expected=f"{name}= of 0 or more", got=repr(value)))
+    if usecols is not None and not all(type(c) is int for c in np.atleast_1d(np.asarray(usecols, object)).tolist()):
+        expected = "usecols= as an int or a sequence of ints"
+        raise OptionError(message("opening", source.name, expected=expected, got=f"{usecols!r:.200}"))
     element = as_dtype(dtype, source.name)
     wide = wide_encoding(bytes(source.pread(0, min(4, source.nbytes))))
     if wide is not None and encoding == "utf-8":

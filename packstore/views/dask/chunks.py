@@ -104,6 +104,10 @@ def normal_chunks(
     from dask.array.core import normalize_chunks
 
     try:
+        if isinstance(chunks, Mapping) and not all(
+            isinstance(axis, (int, np.integer)) and -len(shape) <= axis < len(shape) for axis in chunks
+        ):
+            raise ValueError(f"the axes are 0 to {len(shape) - 1}")
         _check_lengths(chunks)
         _check_count(chunks, shape)
         found: tuple[tuple[int, ...], ...] = normalize_chunks(chunks, shape, dtype=dtype, previous_chunks=previous)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from packstore.errors import ComponentNotFoundError, FormatError, message
+from packstore.errors import ComponentNotFoundError, FormatError, PackstoreError, message
 from packstore.readers.find import component_name, find_array
 from packstore.readers.joined import locate_all
 from packstore.views.lazy import LazyArray, open_lazy
@@ -204,13 +204,15 @@ def open(
     location, component = locate_all(
         path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options
     )
-    name = "" if component is None else component_name(component)
+    name = "" if component is None else component_name(component, location.path)
     manifest = location.manifest(None if component is None else name)
     if name in manifest.arrays or name in manifest.unsupported:
         return array_of(LazyArray(location, *find_array(location, name)))
     try:
         return group_at(location, name, store_of(location))
-    except FileNotFoundError:
+    except PackstoreError:
+        raise
+    except (OSError, ValueError):
         raise ComponentNotFoundError(
             message("opening", location.path, name, expected="an array or group", got="nothing of that name")
         ) from None
