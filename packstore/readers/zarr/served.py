@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from packstore.errors import PackstoreError
+from packstore.readers.zarr.documents import spelled_out
 from packstore.readers.zarr.nodes import (
     DOCUMENTS,
     V2_ATTRIBUTES,
     V2_CONSOLIDATED,
     V3,
     Node,
-    find_node,
     load_json,
     walk,
 )
@@ -58,11 +58,11 @@ class Served:
             return None
         folder = f"{self.root}/{path}" if path else self.root
         try:
-            stored = load_json(f"{folder}/{name}")
             if name == V2_CONSOLIDATED:
+                load_json(f"{folder}/{name}")
                 return json.dumps({"zarr_consolidated_format": 1, "metadata": dict(self._v2(folder, path))}).encode()
-            node = find_node(self.root, path)
-            document = {} if node is None else dict(node.load()[0])
+            stored = load_json(f"{folder}/{name}")
+            document = dict(spelled_out(stored))
             if stored.get("consolidated_metadata"):
                 members = {"kind": "inline", "must_understand": False, "metadata": dict(self._v3(folder, path))}
                 document["consolidated_metadata"] = members

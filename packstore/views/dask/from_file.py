@@ -83,6 +83,7 @@ def from_file(
     chunks : optional
         As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where
         nothing is to decode), and cuts larger ones to that where parts can be read by themselves (uncompressed zarr).
+        Chunks grow further where there would be more than a million; an array without elements is one.
     format : str, optional
         "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
     storage_options : mapping, optional
@@ -102,6 +103,10 @@ def from_file(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError

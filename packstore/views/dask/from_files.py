@@ -99,6 +99,10 @@ def from_files(
     ------
     MissingFileError
         Nothing matches.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     ShapeError, DtypeError
         A file does not fit the first; the text names it.
     OptionError

@@ -53,6 +53,10 @@ def open_store(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
@@ -115,6 +119,10 @@ def open_array(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
@@ -182,6 +190,10 @@ def open(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
@@ -253,6 +265,10 @@ def open_group(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         The file, or the component, is one array; no format recognises the content, or the file is damaged.
     OptionError
