@@ -83,7 +83,8 @@ def save(
     WriteError
         The operating system refused (disk full, size limit, permission); nothing is left behind.
     DtypeError, OptionError, ShapeError
-        A path, a dtype, an option or a name that the format does not take, or blocks that are not what the array declares.
+        A path, a dtype, an option or a name that the format does not take, or blocks that are not what the array
+        declares.
 
     Notes
     -----
