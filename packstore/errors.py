@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "AccessError",
     "ChecksumError",
     "ClosedError",
     "CodecConfigError",
@@ -19,8 +20,10 @@ __all__ = [
     "FormatError",
     "MissingFileError",
     "MissingFilterError",
+    "MissingPackageError",
     "OptionError",
     "PackstoreError",
+    "ReadError",
     "ReadOnlyError",
     "SelectionError",
     "ShapeError",
@@ -118,6 +121,18 @@ class ComponentNotFoundError(PackstoreError, KeyError):
 
 class MissingFileError(PackstoreError, FileNotFoundError):
     """The path names nothing."""
+
+
+class MissingPackageError(UnsupportedError, ImportError):
+    """A URL needs a package that is not installed; the text says what to install."""
+
+
+class ReadError(PackstoreError, OSError):
+    """The operating system or a server refused a read; the text says why."""
+
+
+class AccessError(ReadError, PermissionError):
+    """The permission to read the file is missing."""
 
 
 class StaleFileError(PackstoreError, OSError):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from packstore.cli.flags import as_flags
 from packstore.errors import PackstoreError
 
 __all__ = ["Result", "emit", "error_line", "human", "jsonable", "one_line", "plain", "shortened"]
@@ -110,11 +111,6 @@ def shortened(value: Any) -> str:
     return text + end
 
 
-# How the library's hints read on a command line.
-_OPTIONS = re.compile(
-    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|shards|compressor|level|zarr_format|allow_external|missing_sources|delimiter|encoding)=(\"(\w+)\")?"
-)
-
 # The name under which a target is written until it is whole.
 _TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}-\d+-[0-9a-f]{8}\.tmp\b")
 
@@ -125,19 +121,10 @@ def one_line(text: str) -> str:
     Examples
     --------
     >>> one_line('Pass overwrite=True,\n or format="raw", packed_axis= and allow_external=')
-    'Pass --overwrite, or --format raw, --packed-axis and --option allow_external=...'
+    'Pass --overwrite, or --format raw, --packed-axis and --option allow_external='
     """
-
-    def option(found: re.Match[str]) -> str:
-        name, value = found[1], found[3]
-        if name in ("allow_external", "missing_sources", "delimiter", "encoding"):
-            return f"--option {name}=" + (value or "...")
-        return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
-
-    text = re.sub(r"\b(overwrite|replace)=True", "--overwrite", " ".join(text.split())).replace('mode="a"', "--append")
-    text = text.replace("skip_unsupported=True", "--skip-unsupported")
-    text = _TEMPORARY.sub(r"\1", text)
-    return plain(_OPTIONS.sub(option, text))
+    text = _TEMPORARY.sub(r"\1", " ".join(text.split()))
+    return plain(as_flags(text))
 
 
 def error_line(error: BaseException | None) -> str:

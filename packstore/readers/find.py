@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from packstore.errors import ComponentNotFoundError, FormatError, OptionError, StaleFileError, UnsupportedError, message
+from packstore.errors import (
+    ComponentNotFoundError,
+    FormatError,
+    OptionError,
+    PackstoreError,
+    StaleFileError,
+    UnsupportedError,
+    message,
+)
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import DirectorySource, Source, open_source
+from packstore.source import DirectorySource, Source, open_source, path_text, refusal
 from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["component_name", "find_array", "find_same", "locate", "sniff"]
@@ -49,10 +57,12 @@ def locate(
         An unknown format, or an option the format does not take.
     """
     source = open_source(path, storage_options)
+    path = path_text(path)
+    _check_chunks(path, chunks)
     readers = all_readers()
     if format is None:
         format = sniff(source)
-    elif format not in readers:
+    elif not isinstance(format, str) or format not in readers:
         raise OptionError(
             message(f"opening {path}", expected=f"format to be one of {', '.join(sorted(readers))}", got=repr(format))
         )
@@ -64,13 +74,35 @@ def locate(
                 message(f"opening {path} as {format}", expected=f"options of this format ({takes})", got=repr(name))
             )
     return Location(
-        path=str(path),
+        path=path,
         format=format,
         fingerprint=source.fingerprint,
         chunks=_hashable(chunks),
         storage_options=tuple(sorted((storage_options or {}).items())),
         options=tuple((k, _hashable(v)) for k, v in sorted(options.items())),
     )
+
+
+def _check_chunks(path: str, chunks: Any) -> None:
+    """Refuse chunks of no form that any array takes; whether they fit is known once the shape is."""
+    lengths = chunks if isinstance(chunks, (list, tuple, np.ndarray)) else (chunks,)
+    for length in lengths:
+        if length is None or (isinstance(length, str) and length == "auto" and lengths is not chunks):
+            continue
+        if (
+            isinstance(length, (bool, np.bool_))
+            or not isinstance(length, (int, np.integer))
+            or length < -1
+            or length == 0
+        ):
+            raise OptionError(
+                message(
+                    "opening",
+                    path,
+                    expected="chunks= as one length, or one an axis (-1: the whole axis)",
+                    got=f"{chunks!r:.200}",
+                )
+            )
 
 
 def _hashable(value: Any) -> Any:
@@ -87,28 +119,31 @@ def sniff(source: Source) -> str:
     ------
     FormatError
         None does.
+    AccessError, ReadError
+        The operating system refuses a look at it.
     """
     readers = all_readers()
     head = b"" if isinstance(source, DirectorySource) else bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
-    for name, reader in readers.items():
-        if reader.sniffable and reader.load().sniff(source, head):
-            return name
-    shown = head[:8].hex(" ") if head else "no bytes"
-    raise FormatError(
-        message(
-            "recognising",
-            source.name,
-            expected=f"one of {', '.join(n for n, r in readers.items() if r.sniffable)}",
-            got=shown,
-            hint='For raw bytes pass format="raw", dtype= and shape=',
-        )
-    )
+    try:
+        for name, reader in readers.items():
+            if reader.sniffable and reader.load().sniff(source, head):
+                return name
+    except OSError as error:
+        if isinstance(error, PackstoreError):
+            raise
+        raise refusal(error, source.name) from error
+    # Function-level, for import time: only this error needs it.
+    from packstore.readers.known import kind_of
+
+    kind = kind_of(source, head)
+    known = ", ".join(n for n, r in readers.items() if r.sniffable)
+    raise FormatError(message("recognising", source.name, expected=f"one of {known}", got=kind.name, hint=kind.hint))
 
 
-def component_name(component: str) -> str:
-    """`component` without slashes around it."""
+def component_name(component: str, path: str | None = None) -> str:
+    """`component` without slashes around it; `path` is for the error message."""
     if not isinstance(component, str):
-        raise OptionError(message("opening", expected="component= to be a str", got=repr(component)))
+        raise OptionError(message("opening", path, expected="component= to be a str", got=f"{component!r:.200}"))
     return component.strip("/")
 
 
@@ -124,7 +159,7 @@ def find_array(location: AnyLocation, component: str | None) -> tuple[str, Manif
     UnsupportedError
         It exists and is not served; the text says why.
     """
-    wanted = None if component is None else component_name(component)
+    wanted = None if component is None else component_name(component, location.path)
     manifest = location.manifest(wanted)
     if wanted is None:
         return _only_array(location, manifest)
@@ -168,6 +203,8 @@ def _only_array(location: AnyLocation, manifest: ManifestGroup) -> tuple[str, Ma
         return "", arrays[""]
     if "" in manifest.unsupported:
         raise _unsupported(location, None, manifest.unsupported[""])
+    if len(others) == 1 and not arrays:
+        raise _unsupported(location, others[0], manifest.unsupported[others[0]])
     got = _listing([*arrays, *others])
     raise ComponentNotFoundError(message("opening", location.path, expected="component= to name one array", got=got))
 

@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeErr
 from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import Fingerprint
+from packstore.source import Fingerprint, file_system, path_text, refusal
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage
 
 __all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all"]
@@ -26,34 +26,44 @@ __all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_a
 _STACK_HINT = "Use new_axis=True to stack on an axis of its own"
 
 
-def expand_paths(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+def expand_paths(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Files of a glob (numbers in names in numeric order) or of a list (in its own order).
 
     Raises
     ------
     MissingFileError
         The glob matches nothing, or the list is empty.
+    OptionError
+        Something that is neither, or has no order.
+    MissingPackageError, AccessError, ReadError
+        The file system of a URL cannot be listed.
 
     Examples
     --------
     >>> expand_paths(["b.npy", "a.npy"])
     ['b.npy', 'a.npy']
     """
-    if isinstance(paths, (str, os.PathLike)):
-        pattern = os.fspath(paths)
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        pattern = path_text(paths)
         if "://" in pattern:
-            # Function-level, for import time: local files do not need it.
-            import fsspec
-
-            fs, path = fsspec.core.url_to_fs(pattern)
-            found = [fs.unstrip_protocol(p) for p in fs.glob(path)]
+            fs, path = file_system(pattern, storage_options)
+            try:
+                found = [fs.unstrip_protocol(p) for p in fs.glob(path)]
+            except Exception as error:  # whatever the library behind fsspec raises
+                raise refusal(error, pattern) from error
         else:
             found = glob.glob(os.path.expanduser(pattern), recursive=True)
         found.sort(key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", p)])
         if not found:
             raise MissingFileError(message("opening", pattern, expected="at least one file", got="no match"))
         return found
-    listed = [os.fspath(p) for p in paths]
+    if not isinstance(paths, Iterable) or isinstance(paths, (Set, Mapping)):
+        got = f"{type(paths).__name__}"
+        raise OptionError(message("opening files", expected="a glob or a list of paths, in their order", got=got))
+    listed = [path_text(p) for p in paths]
     if not listed:
         raise MissingFileError(message("opening a list of files", expected="at least one file", got="an empty list"))
     return listed
@@ -185,7 +195,7 @@ def join_files(
     **options: Any,
 ) -> MultiLocation:
     """Check that the files fit together and describe the joined array; parameters and errors as `from_files`."""
-    files = expand_paths(paths)
+    files = expand_paths(paths, options.get("storage_options"))
     locations: list[Location] = []
     arrays: list[ManifestArray] = []
     for path in files:
@@ -206,10 +216,10 @@ def join_files(
 
 
 def _normal_axis(path: str, axis: int, ndim: int) -> int:
-    if not -ndim <= axis < ndim:
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
         expected = f"an axis within [-{ndim}, {ndim})"
         raise OptionError(message("joining", path, expected=expected, got=axis, hint=_STACK_HINT))
-    return axis % ndim
+    return int(axis) % ndim
 
 
 def _check_fit(

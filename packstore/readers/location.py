@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from packstore.core.threads import ForkSafeLock
+from packstore.errors import OptionError, PackstoreError, message
 from packstore.readers import all_readers
-from packstore.source import Fingerprint, Source, reopen_source
+from packstore.source import Fingerprint, Source, refusal, reopen_source
 from packstore.storage import ManifestGroup
 
 __all__ = ["AnyLocation", "Location"]
@@ -92,7 +93,17 @@ class Location:
         source = self.source()
         source.check()
         module = all_readers()[self.format].load()
-        return module.read(source, component=component, chunks=self.chunks, **dict(self.options))
+        try:
+            return module.read(source, component=component, chunks=self.chunks, **dict(self.options))
+        except OptionError as error:
+            # What is wrong with a length or a dtype is found where no path is known.
+            if self.path in str(error) or source.name in str(error):
+                raise
+            raise type(error)(message("opening", self.path, component or None).rstrip(".") + f": {error}") from None
+        except OSError as error:
+            if isinstance(error, PackstoreError):
+                raise
+            raise refusal(error, self.path) from error
 
 
 _manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()

@@ -15,7 +15,8 @@ from packstore.source.base import ByteSpace, Fingerprint, RangeReads
 from packstore.source.directory import DirectorySource
 from packstore.source.local import FileSource
 from packstore.source.memory import InlineBytes, Segments
-from packstore.source.remote import RemoteSource
+from packstore.source.refusals import path_text, refusal
+from packstore.source.remote import RemoteSource, file_system
 
 __all__ = [
     "ByteSpace",
@@ -27,7 +28,10 @@ __all__ = [
     "RemoteSource",
     "Segments",
     "Source",
+    "file_system",
     "open_source",
+    "path_text",
+    "refusal",
     "reopen_source",
 ]
 
@@ -58,8 +62,12 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses it.
+    MissingPackageError
+        fsspec needs a package for the URL that is not installed.
     OptionError
-        `storage_options` with a local path, or something that is no path.
+        `storage_options` with a local path, something that is no path, or a URL that fsspec does not know.
 
     Examples
     --------
@@ -69,12 +77,13 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     >>> open_source("memory://doc.bin").pread(1, 2)
     b'bc'
     """
-    try:
-        text = os.fspath(path)
-    except TypeError:
-        raise OptionError(message("opening", repr(path), expected="a path", got=type(path).__name__)) from None
-    if isinstance(text, bytes):
-        text = os.fsdecode(text)
+    text = path_text(path)
+    if storage_options is not None and (
+        not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options)
+    ):
+        # Their values may be secrets.
+        got = type(storage_options).__name__
+        raise OptionError(message("opening", text, expected="storage_options= as a dict with names", got=got))
     if text.startswith("file://"):
         text = text[len("file://") :]
     elif "://" in text or ("::" in text and not os.path.exists(text)):

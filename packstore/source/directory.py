@@ -8,6 +8,7 @@ from typing import Any
 
 from packstore.errors import OptionError, StaleFileError, TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
+from packstore.source.refusals import refusal
 
 __all__ = ["DirectorySource"]
 
@@ -68,7 +69,10 @@ class DirectorySource(RangeReads):
                     message("opening", self.path, expected=f"a folder of at most {self.MAX_FILES} files", got="more")
                 )
         key = int(digest.hexdigest()[:15], 16)
-        return Fingerprint(self.path, nbytes, key, os.stat(self.path).st_ino)
+        try:
+            return Fingerprint(self.path, nbytes, key, os.stat(self.path).st_ino)
+        except OSError as error:
+            raise refusal(error, self.path) from None
 
     @property
     def name(self) -> str:

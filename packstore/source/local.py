@@ -18,6 +18,7 @@ from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Bytes
 from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
+from packstore.source.refusals import refusal
 
 __all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle"]
 
@@ -81,6 +82,8 @@ class FileSource(RangeReads):
     ------
     MissingFileError
         No such file, or it is a directory.
+    AccessError, ReadError
+        The operating system refuses to look at it, to open it or to read it.
     StaleFileError
         On any access after the file's size, modification time or inode changed.
     TruncatedFileError
@@ -108,10 +111,8 @@ class FileSource(RangeReads):
             real = os.path.realpath(os.fspath(path))
             try:
                 stat = os.stat(real)
-            except (FileNotFoundError, NotADirectoryError):
-                raise MissingFileError(
-                    message("opening", path, expected="a file", got="nothing of that name")
-                ) from None
+            except OSError as error:
+                raise refusal(error, path) from None
             if not stat_module.S_ISREG(stat.st_mode):
                 # Opening a pipe would wait for its writer; a device has no size to check reads against.
                 kind = "a directory" if stat_module.S_ISDIR(stat.st_mode) else "a pipe, socket or device"
@@ -166,6 +167,8 @@ class FileSource(RangeReads):
                 handle = Handle(self.path)
             except (FileNotFoundError, NotADirectoryError):
                 raise self._gone() from None
+            except OSError as error:
+                raise refusal(error, self.path) from None
             with _lock:
                 handle = _handles.setdefault(self.fingerprint, handle)
                 # The oldest goes, but one that was used since gets a second round: about least recently used, and
@@ -216,7 +219,10 @@ class FileSource(RangeReads):
                 )
             )
         handle = self.check()
-        data = os.pread(handle.fd, nbytes, offset)
+        try:
+            data = os.pread(handle.fd, nbytes, offset)
+        except OSError as error:
+            raise refusal(error, self.path, "reading") from None
         if len(data) < nbytes:
             # The kernel returns at most 2 GiB a call.
             parts = [data]
@@ -240,7 +246,10 @@ class FileSource(RangeReads):
                 array = np.empty(0, np.uint8)
                 array.flags.writeable = False
             else:
-                mapped = mmap.mmap(handle.fd, self.fingerprint.nbytes, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
+                try:
+                    mapped = mmap.mmap(handle.fd, self.fingerprint.nbytes, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
+                except OSError as error:
+                    raise refusal(error, self.path, "mapping") from None
                 array = np.frombuffer(mapped, np.uint8)
             handle.array = array
         return array

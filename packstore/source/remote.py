@@ -11,10 +11,11 @@ import numpy as np
 
 from packstore import config
 from packstore.core.typing import Bytes
-from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError, message
+from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
+from packstore.source.refusals import refusal
 
-__all__ = ["RemoteSource", "join_ranges"]
+__all__ = ["RemoteSource", "file_system", "join_ranges"]
 
 
 class RemoteSource(RangeReads):
@@ -36,24 +37,20 @@ class RemoteSource(RangeReads):
     def __init__(
         self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
     ) -> None:
-        import fsspec
-
         self.url = url
         self.storage_options = dict(storage_options or {})
+        self._fs, self.path = file_system(url, self.storage_options)
         try:
-            self._fs, self.path = fsspec.core.url_to_fs(url, **self.storage_options)
-        except ValueError as error:
-            raise OptionError(message("opening", url, expected="a URL that fsspec knows", got=error)) from None
-        # A listing that the file system has kept from before would hide a change.
-        self._fs.invalidate_cache(self.path)
-        try:
+            # A listing that the file system has kept from before would hide a change.
+            self._fs.invalidate_cache(self.path)
             info = self._fs.info(self.path)
-        except FileNotFoundError:
-            raise MissingFileError(message("opening", url, expected="a file", got="nothing of that name")) from None
+            state = str(self._fs.ukey(self.path))
+        except Exception as error:  # whatever the library behind fsspec raises
+            raise refusal(error, url) from error
         size = info.get("size")
         if info.get("type") == "directory" or size is None:
             raise MissingFileError(message("opening", url, expected="a file of known size", got=info.get("type")))
-        key = int(hashlib.sha256(str(self._fs.ukey(self.path)).encode()).hexdigest()[:15], 16)
+        key = int(hashlib.sha256(state.encode()).hexdigest()[:15], 16)
         now = Fingerprint(url, int(size), key, 0)
         if fingerprint is not None and fingerprint != now:
             raise StaleFileError(
@@ -86,7 +83,10 @@ class RemoteSource(RangeReads):
             )
         if nbytes == 0:
             return b""
-        data: bytes = self._fs.cat_file(self.path, start=offset, end=offset + nbytes)
+        try:
+            data: bytes = self._fs.cat_file(self.path, start=offset, end=offset + nbytes)
+        except Exception as error:  # whatever the library behind fsspec raises
+            raise refusal(error, self.url, "reading") from error
         if len(data) != nbytes:
             raise TruncatedFileError(
                 message(f"reading at offset {offset} of", self.url, expected=f"{nbytes} bytes", got=len(data))
@@ -145,6 +145,28 @@ class RemoteSource(RangeReads):
 
     def __repr__(self) -> str:
         return f"RemoteSource({self.url!r}, nbytes={self.nbytes})"
+
+
+def file_system(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises
+    ------
+    MissingPackageError
+        fsspec needs a package that is not installed.
+    OptionError
+        A URL or options that fsspec does not take.
+    MissingFileError, AccessError, ReadError
+        The file system cannot be reached.
+    """
+    # Function-level, for import time: local files do not need it.
+    import fsspec
+
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url, **(storage_options or {}))
+    except Exception as error:  # whatever the library behind fsspec raises
+        raise refusal(error, url) from error
+    return found
 
 
 def join_ranges(

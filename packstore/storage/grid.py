@@ -36,6 +36,8 @@ __all__ = ["GridStorage"]
 SMALL_NBYTES, SMALL_COUNTED_NBYTES = 512 << 10, 4 << 20
 # Stored bytes that one call fetches from a source that cannot be mapped.
 FETCH_NBYTES = 64 << 20
+# Larger results of fill values only are one element in their shape.
+MAX_FILLED_NBYTES = 64 << 20
 # Several small chunks, decoded side by side on their way into the result.
 _scratch = Scratch()
 
@@ -97,6 +99,10 @@ class GridStorage(Storage):
             if part is not None:
                 return part if part.dtype == array.dtype else part.astype(array.dtype)
         shape = box_shape(box)
+        nbytes = math.prod(shape) * array.dtype.itemsize
+        if nbytes > MAX_FILLED_NBYTES and self.places.nothing_stored():
+            # One element in the shape of all: no memory is taken that no stored byte justifies.
+            return np.broadcast_to(np.asarray(missing_value(array), array.dtype), shape)
         out = np.empty(shape, array.dtype)
         if 0 not in shape:
             self._read_into(array, box, out)

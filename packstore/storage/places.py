@@ -72,6 +72,10 @@ class Places:
         """Indexes along the axis after `fixed` below which some chunk is stored."""
         return range(grid_shape[len(fixed)])
 
+    def nothing_stored(self) -> bool:
+        """Whether it is known, without a look at each chunk, that none is stored."""
+        return False
+
     def stored_nbytes(self) -> tuple[int | None, int | None]:
         """Bytes that all chunks take, and the number of chunks that are missing, each where it is known."""
         return None, None
@@ -175,7 +179,8 @@ class TablePlaces(Places):
 
     Notes
     -----
-    20 bytes a chunk: a million chunks are 20 MB.
+    20 bytes a chunk: a million chunks are 20 MB. Where nothing is stored, `offsets` is one value in that shape, without
+    memory of its own: the shape may be astronomic, so nothing here compares the whole of it.
     """
 
     def __init__(
@@ -220,14 +225,22 @@ class TablePlaces(Places):
         # docstring inherited
         return self.offsets.item(coords) != _MISSING
 
+    def nothing_stored(self) -> bool:
+        # docstring inherited
+        return self.offsets.size == 0 or (not any(self.offsets.strides) and self.offsets.flat[0] == MISSING)
+
     def stored_below(self, fixed: tuple[int, ...], grid_shape: tuple[int, ...]) -> Iterable[int]:
         # docstring inherited
+        if self.nothing_stored():
+            return ()
         found = (self.offsets[fixed] != MISSING).reshape(grid_shape[len(fixed)], -1).any(axis=1)
         indexes: list[int] = np.flatnonzero(found).tolist()
         return indexes
 
     def stored_nbytes(self) -> tuple[int | None, int | None]:
         # docstring inherited
+        if self.nothing_stored():
+            return 0, self.offsets.size
         there = self.offsets != MISSING
         return int(self.nbytes[there].sum()), int(there.size - there.sum())
 

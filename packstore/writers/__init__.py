@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from packstore.errors import DtypeError, OptionError, UnsupportedError, message
+from packstore.source import path_text
 from packstore.writers.atomic import addition_beside, atomic_target, check_target
 from packstore.writers.holds import lost_parts
 from packstore.writers.progress import shown_progress
@@ -42,7 +43,7 @@ def format_of(path: str, format: str | None) -> str:
         No such format, or no suffix that means one.
     """
     if format is not None:
-        if format not in WRITERS:
+        if not isinstance(format, str) or format not in WRITERS:
             raise OptionError(
                 message("writing", path, expected=f"format one of {', '.join(WRITERS)}", got=repr(format))
             )
@@ -115,8 +116,8 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     WriteError
         The operating system refused (disk full, size limit, permission); nothing is left behind.
     DtypeError, OptionError, ShapeError
-        A dtype, an option or a name that the format does not take, blocks that are not what the array declares, or
-        something that is no array.
+        A path, a dtype, an option or a name that the format does not take, blocks that are not what the array
+        declares, or something that is no array.
     UnsupportedError
         Something in an opened file that cannot be read.
 
@@ -136,7 +137,7 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     >>> int(packstore.open_array(path, "mask").count_nonzero())
     64
     """
-    text = os.fspath(path)
+    text = path_text(path, "writing")
     name = format_of(text, format)
     module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)
@@ -191,7 +192,9 @@ def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None
 def _addition(name: str, existing: Path, tree: Tree, overwrite: bool, options: dict[str, Any]) -> dict[str, Any]:
     """What a writer is told that adds to a target."""
     if name in SINGLE:
-        raise OptionError(message("adding to", existing, expected="a format that can be added to (zarr, hdf5, npz)", got=name))
+        raise OptionError(
+            message("adding to", existing, expected="a format that can be added to (zarr, hdf5, npz)", got=name)
+        )
     if tree.single:
         hint = 'Pass {"name": array}'
         raise OptionError(message("adding to", existing, expected="a name for the array", got="none", hint=hint))

@@ -57,13 +57,23 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
         sync_tree(temporary)
         _check_free(target, overwrite, folder)
         _replace(temporary, target)
+    except PackstoreError as error:
+        _name_target(error, temporary, target)
+        raise
     except OSError as error:
-        if isinstance(error, PackstoreError) or _elsewhere(error, temporary):
+        if _elsewhere(error, temporary):
             raise
         raise _refused(target, error) from error
     finally:
         _remove(temporary)
         _remove(spool_beside(temporary))
+
+
+def _name_target(error: PackstoreError, temporary: Path, target: Path) -> None:
+    """Let an error speak of the target: nobody knows the temporary name."""
+    error.args = tuple(a.replace(str(temporary), str(target)) if isinstance(a, str) else a for a in error.args)
+    if isinstance(error, OSError) and isinstance(error.strerror, str):
+        error.strerror = error.strerror.replace(str(temporary), str(target))
 
 
 @contextlib.contextmanager
@@ -81,8 +91,11 @@ def addition_beside(existing: Path) -> Iterator[Path]:
     temporary = existing.parent / f"{_prefix(stand_in)}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         yield temporary
+    except PackstoreError as error:
+        _name_target(error, temporary, existing)
+        raise
     except OSError as error:
-        if isinstance(error, PackstoreError) or _elsewhere(error, temporary):
+        if _elsewhere(error, temporary):
             raise
         raise _refused(existing, error) from error
     finally:

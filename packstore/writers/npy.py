@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from packstore.errors import OptionError, message
+from packstore.writers.descr import npy_descr
 from packstore.writers.items import Item
 from packstore.writers.plain_arrays import plain_items, refusal
 from packstore.writers.progress import Progress
@@ -24,7 +25,7 @@ __all__ = ["npy_header", "refusal", "write"]
 def npy_header(item: Item, order: Literal["C", "F"]) -> bytes:
     """The header that ``np.save`` would write for the array."""
     described = {
-        "descr": np.lib.format.dtype_to_descr(item.dtype),
+        "descr": npy_descr(item.dtype, item.name),
         "fortran_order": order == "F",
         "shape": item.shape,
     }
@@ -43,7 +44,7 @@ def npy_header(item: Item, order: Literal["C", "F"]) -> bytes:
 
 def _with_shape(empty: bytes, item: Item, order: str) -> bytes:
     """Replace shape and order in a version 3 header written for an empty array."""
-    text = repr({"descr": np.lib.format.dtype_to_descr(item.dtype), "fortran_order": order == "F", "shape": item.shape})
+    text = repr({"descr": npy_descr(item.dtype, item.name), "fortran_order": order == "F", "shape": item.shape})
     body = text.encode("utf-8")
     length = -(-(12 + len(body) + 1) // 64) * 64
     padded = body + b" " * (length - 12 - len(body) - 1) + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import threading
 import zipfile
@@ -210,9 +211,17 @@ def test_duplicate_members_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as z:
         for name in ("twice.npy", "once.npy", "twice.npy"):
             z.writestr(name, npy(ARRAY))
-    for call in (packstore.open_store, packstore.open_group, lambda p: packstore.open_array(p, "twice")):
-        with pytest.raises(FormatError, match=r"x\.npz\[twice\]: expected one member of that name, got 2"):
-            call(path)
+    error = r"x\.npz\[twice\]: expected one member of that name, got 2"
+    for call in (packstore.open_array, packstore.from_file, packstore.open):
+        with pytest.raises(FormatError, match=error):
+            call(path, "twice")
+    store = packstore.open_store(path)
+    assert list(store.unsupported) == ["twice"] and re.search(error, store.unsupported["twice"])
+    for group in (packstore.open_group(path), zarr.open_group(store, mode="r")):
+        assert list(group.keys()) == ["once"]
+        assert_same(np.asarray(group["once"]), ARRAY)
+    with pytest.raises(UnsupportedError, match=error):
+        packstore.open_group(path)["twice"]
     assert_same(packstore.from_file(path, "once").compute(), ARRAY)
 
 
@@ -223,8 +232,9 @@ def test_encrypted_members_are_named(tmp_path: Path) -> None:
     raw[6] |= 1
     raw[raw.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(raw)
-    with pytest.raises(UnsupportedError, match=r"x\.npz\[secret\.npy\]: expected a member without encryption"):
-        packstore.open_store(path)
+    store = packstore.open_store(path)
+    assert list(store.unsupported) == ["secret"] and list(packstore.open_group(path).keys()) == ["plain"]
+    assert "x.npz[secret.npy]: expected a member without encryption" in store.unsupported["secret"]
     with pytest.raises(UnsupportedError, match="encrypted"):
         packstore.from_file(path, "secret")
     assert_same(packstore.from_file(path, "plain").compute(), ARRAY)

@@ -347,3 +347,22 @@ def test_foreign_bytes_are_not_taken_for_pickles(tmp_path: Path) -> None:
     for name, raw in (("x.bin", b"\x80\x04\xff\x00\x01\x02"), ("y.dat", b"(dp0\n."), ("z.pkl", b"\x00\x01\x02\x03")):
         (tmp_path / name).write_bytes(raw)
         assert not reader.sniff(FileSource(tmp_path / name), raw)
+
+
+def test_what_follows_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    for first in ({"a": X}, X):
+        path.write_bytes(pickle.dumps(first) + pickle.dumps({"b": X}))
+        end = len(pickle.dumps(first))
+        reason = f"another pickle follows at byte {end}, and only the first of a file is read"
+        assert dict(packstore.open_store(path).unsupported) == {"<next pickle>": reason}
+        assert_same(packstore.from_file(path, "a" if isinstance(first, dict) else None).compute(), X)
+        path.write_bytes(pickle.dumps(first) + b"\n trailing")
+        assert dict(packstore.open_store(path).unsupported) == {}
+
+
+def test_keys_that_share_a_name_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps({1: 5, "1": 6, "a": X}))
+    group = packstore.open_group(path)
+    assert dict(group.attrs) == {} and dict(group.unsupported) == {"1": "several objects have this name"}

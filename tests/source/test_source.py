@@ -220,7 +220,9 @@ def test_not_a_path(odd: Any) -> None:
 
 
 def test_unknown_protocol() -> None:
-    with pytest.raises(OptionError, match=r"opening nothing://x: expected a URL that fsspec knows"):
+    with pytest.raises(
+        OptionError, match=r"opening nothing://x: expected a URL and storage_options= that fsspec takes"
+    ):
         open_source("nothing://x")
 
 

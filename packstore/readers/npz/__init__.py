@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from packstore.errors import FormatError, OptionError, PackstoreError, UnsupportedError, message
+from packstore.readers.known import archive_kind
 from packstore.readers.npy.header import contiguous_array, fitting_chunks, read_header
 from packstore.readers.npz.blocks import open_member
 from packstore.readers.npz.directory import (
@@ -51,14 +52,15 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     -------
     ManifestGroup
         Arrays by member name without ".npy". Members that are no ``.npy``, hold pickled objects, are compressed by a
-        method nobody can undo here or have a name that is no path are in `unsupported` with their reason.
+        method nobody can undo here, are encrypted, share their name with another or have one that is no path are in
+        `unsupported` with their reason.
 
     Raises
     ------
     FormatError
-        No zip archive, a damaged directory, or several members of one name.
+        No zip archive, a damaged directory, or no ``.npy`` in it; `component` names several members.
     UnsupportedError
-        An encrypted member.
+        `component` names an encrypted member.
 
     Notes
     -----
@@ -68,8 +70,13 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     """
     path = source.name
     members = [m for m in read_directory(source, path) if not m.name.endswith("/")]
+    if members and not any(m.name.endswith(SUFFIX) for m in members):
+        kind = archive_kind([m.name for m in members])
+        raise FormatError(
+            message("opening", path, expected="an archive with .npy members", got=kind.name, hint=kind.hint)
+        )
     wanted = members if component is None else [m for m in members if _component(m) == component]
-    _refuse(path, wanted, Counter(_component(m) for m in wanted))
+    counts = Counter(_component(m) for m in wanted)
     chunks_for = functools.partial(fitting_chunks, chunks, strict=component is not None)
     arrays: dict[str, ManifestArray] = {}
     unsupported: dict[str, str] = {}
@@ -78,6 +85,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
         found: ManifestArray | str | None = _reason(member)
         if found is None:
             try:
+                _check_member(path, member, counts[name])
                 found = _array(source, member, name, chunks_for)
             except OptionError:
                 raise
@@ -97,31 +105,30 @@ def _component(member: ZipMember) -> str:
     return member.name.removesuffix(SUFFIX)
 
 
-def _refuse(path: str, members: list[ZipMember], counts: Counter[str]) -> None:
-    """Raise for members that share their name, and for encrypted ones."""
-    for member in members:
-        if counts[_component(member)] > 1:
-            raise FormatError(
-                message(
-                    "reading the zip directory of",
-                    path,
-                    _component(member),
-                    expected="one member of that name",
-                    got=counts[_component(member)],
-                    hint="Which one is meant cannot be told; save the archive again",
-                )
+def _check_member(path: str, member: ZipMember, count: int) -> None:
+    """Raise for a member that shares its name with others, and for an encrypted one."""
+    if count > 1:
+        raise FormatError(
+            message(
+                "reading the zip directory of",
+                path,
+                _component(member),
+                expected="one member of that name",
+                got=count,
+                hint="Which one is meant cannot be told; save the archive again",
             )
-        if member.encrypted:
-            raise UnsupportedError(
-                message(
-                    "reading",
-                    path,
-                    member.name,
-                    expected="a member without encryption",
-                    got="an encrypted one",
-                    hint="Decrypt the archive first; other members open by their name",
-                )
+        )
+    if member.encrypted:
+        raise UnsupportedError(
+            message(
+                "reading",
+                path,
+                member.name,
+                expected="a member without encryption",
+                got="an encrypted one",
+                hint="Decrypt the archive first; other members open by their name",
             )
+        )
 
 
 def _reason(member: ZipMember) -> str | None:

@@ -82,7 +82,8 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     -----
     Reads the opcodes and passes over array data: 100 KB or 100 GB make no difference. Arrays of protocols 3 to 5, of
     Python 2's binary protocols and of joblib are mapped in place; protocols 0 to 2 of Python 3 keep bytes as text,
-    which is decoded when it is read. Where a file holds several pickles in a row, the first counts.
+    which is decoded when it is read. Where a file holds several pickles in a row, the first counts, and `unsupported`
+    says that there are more.
     """
     if isinstance(source, DirectorySource):
         raise MissingFileError(message("opening", source.name, expected="a file", got="a directory"))
@@ -98,7 +99,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
                 hint="Decompress it, or save it again by joblib.dump(…, compress=0)",
             )
         )
-    value, _ = run(source, path, after_build=follow_joblib(path))
+    value, end = run(source, path, after_build=follow_joblib(path))
     walker = _Walker(source, component, chunks)
     if _items(value) is None:
         try:
@@ -113,9 +114,17 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
                     hint=NOT_UNPICKLED + "; load it where it is trusted and save the arrays in it",
                 )
             ) from None
-        return ManifestGroup({"": found})
+        return ManifestGroup({"": found}, unsupported=_following(source, end))
     walker.walk(value)
-    return ManifestGroup(walker.arrays, walker.groups, walker.unsupported)
+    return ManifestGroup(walker.arrays, walker.groups, {**walker.unsupported, **_following(source, end)})
+
+
+def _following(source: Source, end: int) -> dict[str, str]:
+    """The reason for what follows a pickle that ends at `end`, where that is another one."""
+    head = bytes(source.pread(end, min(2, source.nbytes - end)))
+    if head[:1] == b"\x80" and 2 <= head[-1] <= 5:
+        return {"<next pickle>": f"another pickle follows at byte {end}, and only the first of a file is read"}
+    return {}
 
 
 def _items(value: Any) -> list[tuple[Any, Any]] | None:
@@ -159,8 +168,14 @@ class _Walker:
                 if name is None or any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name:
                     shown = "a key that is no text" if name is None else f"a key that is no plain name: {name!r:.80}"
                     self.refuse(where if name is not None else f"{path}/<{i}>".strip("/"), shown)
-                elif where in self.arrays or where in self.groups or where in self.unsupported:
+                elif (
+                    where in self.arrays
+                    or where in self.groups
+                    or where in self.unsupported
+                    or name in self.groups[path]
+                ):
                     self.arrays.pop(where, None)
+                    self.groups[path].pop(name, None)
                     self.unsupported[where] = "several objects have this name"
                 elif (plain := self.plain(child)) is not _NOT_PLAIN:
                     self.groups[path][name] = plain

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.errors import FormatError, MissingFileError, OptionError, message
+from packstore.readers.known import magic_kind
 from packstore.readers.npy.header import as_dtype
 from packstore.readers.text.gz import GZIP_MAGIC, GzipSpace, gunzip_head
-from packstore.readers.text.lines import RowIndex, first_row, index_rows
+from packstore.readers.text.lines import RowIndex, first_row, index_rows, line_feeds
+from packstore.readers.text.transcode import WIDE_ENCODINGS, Utf8Space, wide_encoding
 from packstore.source import DirectorySource, Source
 from packstore.source.cache import TEXT
 from packstore.storage import BoxReader, Facts, ManifestArray, ManifestGroup, ReaderStorage, regroup
@@ -21,7 +23,7 @@ __all__ = ["TextReader", "read", "sniff"]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".dat", ".asc")
 PIECE_NBYTES = 4 << 20
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f")) + b"\x7f"
+_CONTROLS = frozenset(map(chr, {*range(32), 127} - set(b"\t\n\r\f")))
 
 
 def sniff(source: Source, head: bytes) -> bool:
@@ -31,18 +33,17 @@ def sniff(source: Source, head: bytes) -> bool:
         if not name.removesuffix(".gz").endswith(SUFFIXES):
             return False
         head = gunzip_head(head)
-        if not head:
-            return False
     elif not name.endswith(SUFFIXES):
         return False
-    if isinstance(source, DirectorySource) or head.translate(None, _CONTROLS) != head:
+    # An empty file is no table: what was to be in it is missing. format="text" reads it as one of no rows.
+    if not head or isinstance(source, DirectorySource) or magic_kind(head) is not None:
         return False
     try:
-        # Not final: the last character may be cut.
-        codecs.getincrementaldecoder("utf-8")().decode(head)
+        # Not final: the last character may be cut. Wide text is taken for what it is, and read asks for its encoding.
+        text = codecs.getincrementaldecoder(wide_encoding(head) or "utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
-    return True
+    return not _CONTROLS.intersection(text)
 
 
 def read(
@@ -96,12 +97,19 @@ def read(
     for name, value in (("skiprows", skiprows), ("max_rows", max_rows), ("ndmin", ndmin)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0):
             raise OptionError(message("opening", source.name, expected=f"{name}= of 0 or more", got=repr(value)))
+    if usecols is not None and not all(type(c) is int for c in np.atleast_1d(np.asarray(usecols, object)).tolist()):
+        expected = "usecols= as an int or a sequence of ints"
+        raise OptionError(message("opening", source.name, expected=expected, got=f"{usecols!r:.200}"))
     element = as_dtype(dtype, source.name)
+    wide = wide_encoding(bytes(source.pread(0, min(4, source.nbytes))))
+    if wide is not None and encoding == "utf-8":
+        hint = f'Pass encoding="{wide}"'
+        raise FormatError(message("opening", source.name, expected="text in utf-8", got=f"{wide}", hint=hint))
+    space, encoding = _space(source, encoding)
     comment = _mark(source, comments, encoding, "comments")
-    space = GzipSpace(source) if source.pread(0, min(2, source.nbytes)) == GZIP_MAGIC else source
 
     def pieces() -> Iterator[bytes]:
-        return space.pieces() if isinstance(space, GzipSpace) else _pieces(source)
+        return _pieces(source) if space is source else space.pieces()  # type: ignore[union-attr]
 
     first = first_row(pieces(), skiprows, comment, source.name)
     row = b"" if first is None else first[0]
@@ -131,6 +139,22 @@ def read(
     )
 
 
+def _space(source: Source, encoding: str) -> tuple[Source | GzipSpace | Utf8Space, str]:
+    """The text as bytes that extend ASCII, and their encoding."""
+    space = GzipSpace(source) if source.pread(0, min(2, source.nbytes)) == GZIP_MAGIC else source
+    try:
+        name = codecs.lookup(encoding).name
+    except (LookupError, TypeError, ValueError):
+        return space, encoding  # refused by its name below
+    if name == "utf-8-sig":
+        # The byte order mark is no part of the first row in any case.
+        return space, "utf-8"
+    if name in WIDE_ENCODINGS:
+        stored = space.pieces if isinstance(space, GzipSpace) else lambda: _pieces(source)
+        return Utf8Space(space, stored, name), "utf-8"
+    return space, encoding
+
+
 def _pieces(source: Source) -> Iterator[bytes]:
     for at in range(0, source.nbytes, PIECE_NBYTES):
         yield source.pread(at, min(PIECE_NBYTES, source.nbytes - at))
@@ -152,12 +176,12 @@ def _mark(source: Source, mark: str | None, encoding: str, name: str) -> bytes |
     try:
         if "\n#0".encode(encoding) != b"\n#0":
             raise LookupError
-    except LookupError:
+    except (LookupError, TypeError, ValueError):
         raise OptionError(
             message(
                 "opening",
                 source.name,
-                expected="an encoding= that extends ASCII (utf-8, latin-1 …)",
+                expected="an encoding= that extends ASCII (utf-8, latin-1 …), utf-16 or utf-32",
                 got=repr(encoding),
             )
         ) from None
@@ -184,7 +208,12 @@ class TextReader(BoxReader):
     axes: tuple[int, ...] = (0, 1)
 
     def __init__(
-        self, space: Source | GzipSpace, source: Source, index: RowIndex, settings: dict[str, Any], encoding: str
+        self,
+        space: Source | GzipSpace | Utf8Space,
+        source: Source,
+        index: RowIndex,
+        settings: dict[str, Any],
+        encoding: str,
     ) -> None:
         self.space = space
         self.source = source
@@ -224,7 +253,7 @@ class TextReader(BoxReader):
         found = TEXT.get(fingerprint, key)
         if found is None:
             # The index counts a line end that the last line may lack.
-            raw = bytes(self.space.pread(start, min(stop, self.space.nbytes) - start))
+            raw = line_feeds(bytes(self.space.pread(start, min(stop, self.space.nbytes) - start)))
             found = self.parse(raw, rows, line)
             TEXT.put(fingerprint, key, found)
         return found

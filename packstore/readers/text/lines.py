@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from packstore.errors import FormatError, message
 
-__all__ = ["RowIndex", "data_lines", "first_row", "index_rows"]
+__all__ = ["RowIndex", "data_lines", "first_row", "index_rows", "line_feeds"]
 
 BLOCK_NBYTES = 1 << 18
 MAX_LINE_NBYTES = 64 << 20
 BOM = b"\xef\xbb\xbf"
+_LONE = re.compile(rb"\r(?!\n)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +34,28 @@ class RowIndex:
         return int(self.offsets[i]), int(self.offsets[i + 1]), rows, int(self.lines[i])
 
 
+def line_feeds(buffer: bytes) -> bytes:
+    r"""The same bytes with a line feed for each lone carriage return, which ends a line too.
+
+    Examples
+    --------
+    >>> line_feeds(b"1\r2\r\n")
+    b'1\n2\r\n'
+    """
+    if b"\r" in buffer and buffer.count(b"\r") != buffer.count(b"\r\n"):
+        return _LONE.sub(b"\n", buffer)
+    return buffer
+
+
 def whole_lines(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
-    """The same bytes cut at line ends; a missing last line end is added."""
+    """The bytes with `line_feeds`, cut at line ends; a missing last line end is added."""
     rest = b""
     for piece in pieces:
+        if rest.endswith(b"\r"):
+            # Whether a line feed follows could not be seen before.
+            piece, rest = b"\r" + piece, rest[:-1]
+        last = piece.endswith(b"\r")
+        piece = line_feeds(piece[:-1]) + b"\r" if last else line_feeds(piece)
         cut = piece.rfind(b"\n") + 1
         if not cut:
             rest += piece
@@ -53,7 +72,7 @@ def whole_lines(pieces: Iterable[bytes], path: str) -> Iterator[bytes]:
         yield rest + piece[:cut]
         rest = piece[cut:]
     if rest:
-        yield rest + b"\n"
+        yield rest[:-1] + b"\n" if rest.endswith(b"\r") else rest + b"\n"
 
 
 def data_lines(
@@ -116,7 +135,7 @@ def index_rows(
     Raises
     ------
     FormatError
-        Line ends that are a lone carriage return, or a line of more than 64 MB.
+        A line of more than 64 MB.
 
     Notes
     -----
@@ -127,7 +146,6 @@ def index_rows(
     lines: list[npt.NDArray[np.int64]] = []
     end = None
     for buffer in whole_lines(pieces, path):
-        _check_line_ends(buffer, path)
         skip = len(BOM) if number == 0 and buffer.startswith(BOM) else 0
         starts, filled = data_lines(buffer, comment, by_space, skip)
         filled[: max(skiprows - number, 0)] = False
@@ -147,16 +165,3 @@ def index_rows(
             break
     tail = np.array([base if end is None else end], np.int64)
     return RowIndex(rows, max(step, 1), np.concatenate([*offsets, tail]), np.concatenate([*lines, tail[:0]]))
-
-
-def _check_line_ends(buffer: bytes, path: str) -> None:
-    if b"\r" in buffer and buffer.count(b"\r") != buffer.count(b"\r\n"):
-        raise FormatError(
-            message(
-                "reading lines of",
-                path,
-                expected="line ends LF or CR LF",
-                got="a lone CR",
-                hint="Convert the line ends of the file",
-            )
-        )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from packstore.core.keys import path_reason
-from packstore.errors import UnsupportedError, message
-from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, V3, Node, find_node, leads_out, walk
+from packstore.errors import FormatError, UnsupportedError, message
+from packstore.readers.zarr.documents import bad_group
+from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, Node, find_node, leads_out, walk
 from packstore.source import DirectorySource, Source
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 
 if TYPE_CHECKING:
     from packstore.readers.location import Location
     from packstore.readers.zarr.directory import DirectoryStore
+
+Json = Mapping[str, Any]
 
 __all__ = ["directory_store", "read", "sniff"]
 
@@ -65,27 +68,36 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     unsupported: dict[str, str] = {}
     nodes: dict[str, Node] = {}
     if component is None:
-        found = list(walk(source.path, unsupported))
+        found: Iterable[tuple[Node, Json, Json]] = walk(source.path, unsupported)
     else:
-        node = find_node(source.path, component) if path_reason(component) is None else None
-        if node is not None and leads_out(source.path, component):
-            unsupported[component] = LINK_REASON
-            node = None
-        found = [] if node is None else [(node, *node.load())]
+        found = _one(source.path, component, unsupported)
     for node, document, attributes in found:
         nodes[node.component] = node
-        if node.document == V2_GROUP:
-            groups[node.component] = attributes
-        elif node.document == V3 and document.get("node_type") == "group":
-            groups[node.component] = document.get("attributes") or {}
+        described = _describe(node, document, attributes)
+        if isinstance(described, str):
+            unsupported[node.component] = described
+        elif isinstance(described, ManifestArray):
+            arrays[node.component] = described
         else:
-            try:
-                arrays[node.component] = _describe(node, document, attributes)
-            except (
-                Exception
-            ) as error:  # whatever zarr raises for metadata it cannot read: the siblings are still served
-                unsupported[node.component] = f"zarr cannot open it ({type(error).__name__}: {error})"
+            groups[node.component] = described
     return ManifestGroup(arrays, groups, unsupported, fresh=_Freshness(source.path, nodes, component is None))
+
+
+def _one(root: str, component: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Json, Json]]:
+    """The node at `component` with its documents, or the reason in `unsupported`; nothing where nothing is there."""
+    node = find_node(root, component) if path_reason(component) is None else None
+    if node is None:
+        return
+    if leads_out(root, component):
+        unsupported[component] = LINK_REASON
+        return
+    try:
+        document, attributes = node.load()
+        node.folders(document)
+    except FormatError as error:
+        unsupported[component] = str(error)
+    else:
+        yield node, document, attributes
 
 
 class _Freshness:
@@ -116,7 +128,20 @@ def _mtime_ns(path: str) -> int | None:
         return None
 
 
-def _describe(node: Node, document: Mapping[str, Any], attributes: Mapping[str, Any]) -> ManifestArray:
+def _describe(node: Node, document: Json, attributes: Json) -> ManifestArray | Json | str:
+    """An array, the attributes of a group, or the reason why zarr refuses the node."""
+    if node.document == V2_GROUP:
+        return bad_group(document, attributes, 2) or attributes
+    if not node.is_v2 and document.get("node_type") == "group":
+        attributes = document.get("attributes") or {}
+        return bad_group(document, attributes, 3) or attributes
+    try:
+        return _describe_array(node, document, attributes)
+    except Exception as error:  # whatever zarr raises for metadata it cannot read: the siblings are still served
+        return f"zarr cannot open it ({type(error).__name__}: {error})"
+
+
+def _describe_array(node: Node, document: Json, attributes: Json) -> ManifestArray:
     from packstore.readers.zarr.metadata import NotDirectError, parse_v2, parse_v3
     from packstore.readers.zarr.places import FilePlaces
 
@@ -154,6 +179,10 @@ def directory_store(location: Location) -> DirectoryStore:
 class Unsupported(Mapping[str, str]):
     """The reasons of a directory's manifest, looked up when asked for: one array is found without listing the others.
 
+    Notes
+    -----
+    A look-up never raises, whatever the name and the state of the directory; iteration does where listing does.
+
     Examples
     --------
     >>> import packstore, pathlib, tempfile, zarr
@@ -165,9 +194,30 @@ class Unsupported(Mapping[str, str]):
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        # Per node the state of its metadata, and the reason. Listing a group asks for each member.
+        self._seen: dict[str, tuple[object, str | None]] = {}
+
+    def _reason(self, component: str) -> str | None:
+        root = self.location.fingerprint.path
+        node = find_node(root, component) if path_reason(component) is None else None
+        if node is None:
+            return None
+        stamp, reason = self._seen.get(component, (None, None))
+        if stamp != node.stamp:
+            reasons: dict[str, str] = {}
+            for found in _one(root, component, reasons):
+                described = _describe(*found)
+                if isinstance(described, str):
+                    reasons[component] = described
+            reason = reasons.get(component)
+            self._seen[component] = (node.stamp, reason)
+        return reason
 
     def __getitem__(self, component: str) -> str:
-        return self.location.manifest(component).unsupported[component]
+        reason = self._reason(component) if isinstance(component, str) else None
+        if reason is None:
+            raise KeyError(component)
+        return reason
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.location.manifest().unsupported)
@@ -177,3 +227,6 @@ class Unsupported(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Unsupported, (self.location,))

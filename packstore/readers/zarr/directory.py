@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
 from packstore.errors import FormatError
+from packstore.readers.zarr.byte_requests import extent
 from packstore.readers.zarr.nodes import V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3, find_node
 from packstore.readers.zarr.separators import Separators
+from packstore.readers.zarr.served import Served
 
 if TYPE_CHECKING:
     from typing import Self
@@ -26,6 +28,9 @@ METADATA = frozenset({V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, ".zmetadata"})
 
 class DirectoryStore(LocalStore):
     """A local directory, read-only, of which no key leads out.
+
+    Metadata documents are served as zarr's parser takes them: short forms are spelled out, consolidated metadata say
+    what is there now, and the documents of arrays and groups in `unsupported` are not there at all.
 
     Parameters
     ----------
@@ -57,6 +62,7 @@ class DirectoryStore(LocalStore):
         self._separators: dict[str, Separators] = {}
         # The prefix of the keys of the array whose chunks were asked for last: zarr asks for many in a row.
         self._prefix: str | None = None
+        self._served = Served(str(self.root), self.unsupported)
 
     @classmethod
     async def open(cls, root: Any, *, read_only: bool = True, mode: Any = None) -> Self:
@@ -97,12 +103,16 @@ class DirectoryStore(LocalStore):
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         # docstring inherited
-        if not _is_inside(key):
+        if not _is_inside(key) or self._served.hides(key):
             return None
-        found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        if found is None:
-            self._check_missing(key)
-        return found
+        document = self._served.document(key)
+        if document is None:
+            found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+            if found is None:
+                self._check_missing(key)
+            return found
+        start, stop = extent(byte_range, len(document))
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(document[start:stop])
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -110,10 +120,13 @@ class DirectoryStore(LocalStore):
         # docstring inherited
         if not _is_inside(key):
             return None
-        found = await super().get(key, prototype, byte_range)
-        if found is None:
-            self._check_missing(key)
-        return found
+        if not self._served.is_document(key):
+            found = await super().get(key, prototype, byte_range)
+            if found is None:
+                self._check_missing(key)
+            return found
+        await self._ensure_open()
+        return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
 
     def _check_missing(self, key: str) -> None:
         """Raise FormatError where a chunk is missing because all of the array lie under other keys."""
@@ -153,24 +166,36 @@ class DirectoryStore(LocalStore):
 
     async def exists(self, key: str) -> bool:
         # docstring inherited
-        return _is_inside(key) and await super().exists(key)
+        return _is_inside(key) and not await self._hides(key) and await super().exists(key)
+
+    async def _hides(self, key: str) -> bool:
+        return self._served.is_document(key) and await asyncio.to_thread(self._served.hides, key)
 
     async def getsize(self, key: str) -> int:
         # docstring inherited
-        if not _is_inside(key):
+        if not _is_inside(key) or await self._hides(key):
             raise FileNotFoundError(key)
-        return await super().getsize(key)
+        document = await asyncio.to_thread(self._served.document, key)
+        return await super().getsize(key) if document is None else len(document)
+
+    async def list(self) -> AsyncIterator[str]:
+        # docstring inherited
+        async for key in self.list_prefix(""):
+            yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
         if _is_inside(prefix.rstrip("/"), or_root=prefix in ("", "/")):
             async for key in super().list_prefix(prefix.lstrip("/")):
-                yield key
+                if not await self._hides(key):
+                    yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         # docstring inherited
+        path = prefix.strip("/")
         if _is_inside(prefix.rstrip("/"), or_root=prefix in ("", "/")):
-            async for name in super().list_dir(prefix.lstrip("/")):
+            names = [name async for name in super().list_dir(prefix.lstrip("/"))]
+            for name in await asyncio.to_thread(self._served.shown, path, names):
                 yield name
 
 

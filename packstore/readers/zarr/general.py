@@ -17,7 +17,7 @@ __all__ = ["ZarrReader", "describe"]
 
 
 class ZarrReader(BoxReader):
-    """Reads boxes through ``zarr.open_array``."""
+    """Reads boxes through zarr."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -30,11 +30,17 @@ class ZarrReader(BoxReader):
         with self._lock:
             if self._array is None:
                 import zarr
+                from zarr.storage import StorePath
 
                 from packstore.readers.zarr.directory import DirectoryStore
 
-                store = DirectoryStore(self.node.path)
-                self._array = zarr.open_array(store=store, mode="r", zarr_format=2 if self.node.is_v2 else 3)
+                document, attributes = self.node.load()
+                if self.node.is_v2:
+                    document = {**document, "attributes": attributes}
+                # Not zarr.open_array, which waits for zarr's event loop: a store lists its arrays from inside of it.
+                # Untyped: releases of zarr differ in the type that they declare for a document.
+                make: Any = zarr.AsyncArray
+                self._array = zarr.Array(make(dict(document), StorePath(DirectoryStore(self.node.path))))
             return self._array
 
     def read(self, selection: Box) -> npt.NDArray[Any]:

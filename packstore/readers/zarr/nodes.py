@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from packstore.errors import FormatError, StaleFileError, UnsupportedError, message
+from packstore.readers.zarr.documents import spelled_out
 
-__all__ = ["LINK_REASON", "Node", "find_node", "leads_out", "walk"]
+__all__ = ["DOCUMENTS", "LINK_REASON", "Node", "find_node", "leads_out", "load_json", "walk"]
 
-V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
+V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, V2_CONSOLIDATED = "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"
+DOCUMENTS = frozenset({V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES, V2_CONSOLIDATED})
 # A hierarchy may be huge, deep or a loop; one array of it can always be named.
 MAX_NODES = 20_000
 MAX_DEPTH = 64
@@ -70,18 +73,35 @@ class Node:
             )
 
     def load(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """The metadata document, and the attributes document of zarr v2.
+        """The metadata document, without short forms, and the attributes document of zarr v2.
 
         Raises
         ------
         FormatError
             It is no JSON object.
         """
-        document = _load(f"{self.path}/{self.document}")
+        document = load_json(f"{self.path}/{self.document}")
         if not self.is_v2:
-            return document, {}
+            return spelled_out(document), {}
         attributes = f"{self.path}/{V2_ATTRIBUTES}"
-        return document, _load(attributes) if os.path.exists(attributes) else {}
+        return document, load_json(attributes) if os.path.exists(attributes) else {}
+
+    def folders(self, document: Mapping[str, Any]) -> list[os.DirEntry[str]]:
+        """The folders in which members may be, the last name first; none for an array.
+
+        Raises
+        ------
+        FormatError
+            The operating system does not list them.
+        """
+        if self.document == V2_ARRAY or document.get("node_type") == "array":
+            return []
+        try:
+            with os.scandir(self.path) as entries:
+                return sorted((e for e in entries if e.is_dir()), key=lambda e: e.name, reverse=True)
+        except OSError as error:
+            expected = "a folder that can be listed"
+            raise FormatError(message("reading", self.path, expected=expected, got=error.strerror)) from None
 
 
 def find_node(root: str, component: str) -> Node | None:
@@ -127,16 +147,17 @@ def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping
                     hint="Name one with component=",
                 )
             )
+        found: list[os.DirEntry[str]] = []
         try:
             document, attributes = node.load()
+            found = node.folders(document)
         except FormatError as error:
             unsupported[component] = str(error)
-            continue
-        yield node, document, attributes
-        if node.document == V2_ARRAY or (node.document == V3 and document.get("node_type") == "array"):
-            continue
-        with os.scandir(node.path) as entries:
-            found = sorted((e for e in entries if e.is_dir()), key=lambda e: e.name, reverse=True)
+            # What cannot be read may be a group: its members are there all the same.
+            with contextlib.suppress(FormatError):
+                found = [e for e in node.folders({}) if e.name != "c" and not e.name.isdigit()]
+        else:
+            yield node, document, attributes
         for entry in found:
             child = f"{component}/{entry.name}" if component else entry.name
             if entry.is_symlink() and not _is_below(entry.path, root):
@@ -173,12 +194,27 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _load(path: str) -> Mapping[str, Any]:
+def load_json(path: str) -> Mapping[str, Any]:
+    """The JSON object in the file at `path`.
+
+    Raises
+    ------
+    FormatError
+        There is none.
+    """
     try:
-        if not os.path.isfile(path) or os.path.getsize(path) > MAX_JSON_NBYTES:
-            raise FormatError(message("reading", path, expected=f"a file of at most {MAX_JSON_NBYTES} bytes"))
+        if not os.path.isfile(path):
+            got = "a folder" if os.path.isdir(path) else "none"
+            raise FormatError(message("reading", path, expected="a regular file", got=got))
+        if (nbytes := os.path.getsize(path)) > MAX_JSON_NBYTES:
+            raise FormatError(message("reading", path, expected=f"at most {MAX_JSON_NBYTES} bytes", got=nbytes))
         with open(path, "rb") as file:
-            found = json.loads(file.read())
+            text = file.read()
+        if not text:
+            raise FormatError(message("reading", path, expected="JSON", got="an empty file"))
+        found = json.loads(text)
+    except OSError as error:
+        raise FormatError(message("reading", path, expected="a file that can be read", got=error.strerror)) from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise

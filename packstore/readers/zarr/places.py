@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from packstore.errors import CorruptDataError, message
 from packstore.readers.zarr.metadata import Layout
-from packstore.readers.zarr.nodes import Node
+from packstore.readers.zarr.nodes import DOCUMENTS, Node
 from packstore.readers.zarr.separators import Separators
 from packstore.readers.zarr.sizes import facts_of_node
 from packstore.storage.array import Facts
@@ -110,6 +110,14 @@ class FilePlaces(Places):
             os.close(fd)
         return data if len(data) == nbytes else None
 
+    def nothing_stored(self) -> bool:
+        # docstring inherited
+        try:
+            with os.scandir(self.node.path) as entries:
+                return all(entry.name in DOCUMENTS for entry in entries)
+        except OSError:
+            return False
+
     def facts(self) -> Facts:
         # docstring inherited
         return facts_of_node(self.node)
@@ -117,6 +125,8 @@ class FilePlaces(Places):
     def token(self) -> object:
         """What changes when the chunks are written again."""
         grid = self._grid
+        if 0 in grid:
+            return []
         if math.prod(grid) <= MAX_TOKEN_FILES:
             coords = itertools.product(*map(range, grid))
             return [_stat(f"{self.node.path}/{self.layout.chunk_key(c)}") for c in coords]

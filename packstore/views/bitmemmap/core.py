@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from packstore.codecs.bits.kernels import BitOrder
 from packstore.core.selection import parse
 from packstore.errors import DtypeError, OptionError, ShapeError, UnsupportedError, message
-from packstore.source import Fingerprint
+from packstore.source import Fingerprint, path_text
 from packstore.views.bitmemmap import access, whole
 from packstore.views.bitmemmap.arguments import as_bool, extents_of, normal_axis
 from packstore.views.bitmemmap.geometry import Bools, Geometry
@@ -133,7 +133,7 @@ class BitMemmap(BitLogic):
         bitorder: BitOrder = "little",
         offset: int = 0,
     ) -> None:
-        name = os.path.abspath(os.fspath(path))
+        name = os.path.abspath(path_text(path))
         if mode not in MODES:
             raise OptionError(message("opening", name, expected=f"mode {', '.join(map(repr, MODES))}", got=repr(mode)))
         if bitorder not in ("little", "big"):

@@ -24,6 +24,7 @@ from packstore.errors import (
     WriteError,
     message,
 )
+from packstore.source import refusal
 
 __all__ = ["MODES", "Mapping", "Mode", "check_size", "create", "file_size"]
 
@@ -44,6 +45,8 @@ def file_size(path: str) -> int:
     except (FileNotFoundError, NotADirectoryError) as error:
         hint = 'Check the path, or create the file with mode="w+" and a shape'
         raise MissingFileError(message("opening", path, expected="a file", got="nothing there", hint=hint)) from error
+    except OSError as error:
+        raise refusal(error, path) from error
     if not stat.S_ISREG(status.st_mode):
         raise OptionError(message("opening", path, expected="a regular file", got="something else"))
     return status.st_size
@@ -135,7 +138,7 @@ class Mapping:
             raise MissingFileError(message("opening", path, expected="a file", got="nothing there")) from error
         except PermissionError as error:
             if mode == "r":
-                raise
+                raise refusal(error, path) from error
             hint = 'Open it with mode="r", or "c" for changes in memory only'
             raise ReadOnlyError(
                 message("opening", path, expected=f"permission for mode {mode!r}", got=error.strerror, hint=hint)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.readers.joined import join_files
-from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, MIN_VIEW_NBYTES, auto_chunks, split_chunks
+from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, MIN_VIEW_NBYTES, auto_chunks, normal_chunks, split_chunks
 from packstore.views.dask.from_files import from_location
 from packstore.views.lazy import LazyArray, open_lazy
 
@@ -41,6 +41,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
             chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
+    chunks = normal_chunks(chunks, lazy.shape, lazy.dtype, lazy.location.path, lazy.component, lazy.chunks)
     meta = np.empty((0,) * lazy.ndim, lazy.dtype)
     # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
     getitem = None if lazy.ndim else _read_0d
@@ -82,6 +83,7 @@ def from_file(
     chunks : optional
         As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where
         nothing is to decode), and cuts larger ones to that where parts can be read by themselves (uncompressed zarr).
+        Chunks grow further where there would be more than a million; an array without elements is one.
     format : str, optional
         "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
     storage_options : mapping, optional
@@ -101,6 +103,10 @@ def from_file(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.readers.joined import FileParts, MultiLocation, join_files
-from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, auto_chunks
+from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, auto_chunks, normal_chunks
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -19,14 +19,10 @@ __all__ = ["from_files"]
 
 
 def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], ...]:
-    # Function-level, for import time.
-    from dask.array.core import normalize_chunks
-
     shape, axis = where.shape, where.axis
     itemsize = max(where.dtype.itemsize, 1)
     if not (isinstance(chunks, str) and chunks == "auto"):
-        done: tuple[tuple[int, ...], ...] = normalize_chunks(chunks, shape, dtype=where.dtype)
-        return done
+        return normal_chunks(chunks, shape, where.dtype, where.path)
     first = where.parts[0]
     unit = first.shard_shape or first.chunk_shape
     per_file = auto_chunks(first.shape, itemsize, unit)
@@ -58,8 +54,7 @@ def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], 
         lengths.append(open_length)
     spec: list[Any] = list(per_file)
     spec[axis] = tuple(lengths)
-    result: tuple[tuple[int, ...], ...] = normalize_chunks(tuple(spec), shape, dtype=where.dtype)
-    return result
+    return normal_chunks(tuple(spec), shape, where.dtype, where.path)
 
 
 def from_files(
@@ -104,6 +99,10 @@ def from_files(
     ------
     MissingFileError
         Nothing matches.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     ShapeError, DtypeError
         A file does not fit the first; the text names it.
     OptionError

@@ -66,7 +66,7 @@ class Group(zarr.Group):
         except KeyError:
             full = f"{self.path}/{path}".strip("/")
             if self._location is not None and full in self.unsupported:
-                raise unsupported_error(self._location.path, full, self.unsupported[full]) from None
+                raise unsupported_error(self._location, full, self.unsupported[full]) from None
             raise
 
     def get(self, path: str, default: Any = None) -> Any:

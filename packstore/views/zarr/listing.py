@@ -50,24 +50,16 @@ class Listing:
             return
         if any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
             return
-        for rest in itertools.product(*map(range, array.grid_shape[len(fixed) :])):
-            coords = fixed + rest
-            if array.storage.has_chunk(coords):
-                key = chunk_key(path, coords)
-                if key.startswith(prefix):
-                    yield key
+        for coords in _stored(array, fixed):
+            key = chunk_key(path, coords)
+            if key.startswith(prefix):
+                yield key
 
     def children(self, path: str) -> Iterable[str]:
         """The names directly below `path`: nodes, metadata documents and parts of chunk keys."""
-        names: dict[str, None] = {}
-        if path in self.arrays or path in self.groups:
-            names[ZARR_JSON] = None
+        own = (ZARR_JSON,) if path in self.arrays or path in self.groups else ()
         owner = next((p for p in (path, *parent_paths(path)) if p in self.arrays), None)
-        if owner is None:
-            names.update(dict.fromkeys(self._nodes_below(path)))
-        else:
-            names.update(dict.fromkeys(self._chunk_names(path, owner)))
-        return names
+        return itertools.chain(own, self._nodes_below(path) if owner is None else self._chunk_names(path, owner))
 
     def _nodes_below(self, path: str) -> Iterable[str]:
         if self._tree is None:
@@ -95,3 +87,13 @@ class Listing:
         if 0 in array.grid_shape or any(i >= n for i, n in zip(fixed, array.grid_shape, strict=False)):
             return ()
         return map(str, array.storage.stored_below(fixed, array.grid_shape))
+
+
+def _stored(array: ManifestArray, fixed: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The coordinates that begin with `fixed` of all stored chunks, one by one: the grid may be astronomic."""
+    if len(fixed) == len(array.shape):
+        if array.storage.has_chunk(fixed):
+            yield fixed
+    elif 0 not in array.grid_shape:
+        for i in array.storage.stored_below(fixed, array.grid_shape):
+            yield from _stored(array, (*fixed, i))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from packstore.core.keys import parent_paths, path_reason
-from packstore.errors import UnsupportedError, message
+from packstore.errors import PackstoreError, UnsupportedError, message
+from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray, ManifestGroup
 from packstore.views.zarr.metadata import node_reason
 
@@ -31,8 +32,8 @@ class Nodes:
     unsupported: Mapping[str, str] = field(default_factory=dict)
 
 
-def one_array(path: str, array: ManifestArray, file: str) -> Nodes:
-    """The node of an array that was opened by its name; its neighbours in `file` do not matter.
+def one_array(path: str, array: ManifestArray, location: AnyLocation) -> Nodes:
+    """The node of an array that was opened by its name; its neighbours in the file do not matter.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def one_array(path: str, array: ManifestArray, file: str) -> Nodes:
     """
     reason = node_reason(path, array, ())
     if reason is not None:
-        raise unsupported_error(file, path, reason)
+        raise unsupported_error(location, path, reason)
     return Nodes({path: array})
 
 
@@ -72,15 +73,18 @@ def all_nodes(manifest: ManifestGroup, opened: Mapping[str, ManifestArray]) -> N
     return Nodes(arrays, groups, unsupported)
 
 
-def unsupported_error(file: str, path: str, reason: str) -> UnsupportedError:
-    """The error for an array that zarr cannot have."""
+def unsupported_error(location: AnyLocation, path: str, reason: str) -> UnsupportedError:
+    """The error for an array that zarr cannot have; its hint names `from_file` where that reads the array."""
+    hint = None
+    if "packstore.from_file" not in reason and _is_read(location, path):
+        hint = "packstore.from_file reads it all the same"
     return UnsupportedError(
-        message(
-            "opening",
-            file,
-            path,
-            expected="an array that zarr can hold",
-            got=reason,
-            hint=None if "packstore.from_file" in reason else "packstore.from_file may read it all the same",
-        )
+        message("opening", location.path, path, expected="an array that zarr can hold", got=reason, hint=hint)
     )
+
+
+def _is_read(location: AnyLocation, path: str) -> bool:
+    try:
+        return path in location.manifest(path).arrays
+    except PackstoreError:
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from packstore.errors import ComponentNotFoundError, FormatError, message
+from packstore.errors import ComponentNotFoundError, FormatError, PackstoreError, message
 from packstore.readers.find import component_name, find_array
 from packstore.readers.joined import locate_all
 from packstore.views.lazy import LazyArray, open_lazy
@@ -53,6 +53,10 @@ def open_store(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
@@ -115,6 +119,10 @@ def open_array(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
@@ -182,6 +190,10 @@ def open(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
@@ -204,13 +216,15 @@ def open(
     location, component = locate_all(
         path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options
     )
-    name = "" if component is None else component_name(component)
+    name = "" if component is None else component_name(component, location.path)
     manifest = location.manifest(None if component is None else name)
     if name in manifest.arrays or name in manifest.unsupported:
         return array_of(LazyArray(location, *find_array(location, name)))
     try:
         return group_at(location, name, store_of(location))
-    except FileNotFoundError:
+    except PackstoreError:
+        raise
+    except (OSError, ValueError):
         raise ComponentNotFoundError(
             message("opening", location.path, name, expected="an array or group", got="nothing of that name")
         ) from None
@@ -251,6 +265,10 @@ def open_group(
     ------
     MissingFileError
         No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    MissingPackageError
+        A URL needs a package that is not installed; the text names it.
     FormatError
         The file, or the component, is one array; no format recognises the content, or the file is damaged.
     OptionError

@@ -24,10 +24,10 @@ from packstore.core.keys import ZARR_JSON, parse_chunk_key
 from packstore.errors import StaleFileError, message
 from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
+from packstore.readers.zarr.byte_requests import check_request, extent
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
-from packstore.views.zarr.byte_requests import check_request, extent
 from packstore.views.zarr.dtypes import own  # noqa: F401  # It registers data types, which zarr 3.1 would not look for.
 from packstore.views.zarr.listing import Listing
 from packstore.views.zarr.nodes import Nodes, all_nodes, one_array, unsupported_error
@@ -86,7 +86,7 @@ class ManifestStore(Store):
         if component is None:
             self._see(all_nodes(location.manifest(), {}))
         else:
-            self._see(one_array(component, find_array(location, component)[1], location.path))
+            self._see(one_array(component, find_array(location, component)[1], location))
         self._complete = component is None
         # Metadata, rendered on first use.
         self._metadata: dict[str, bytes] = {}
@@ -185,7 +185,7 @@ class ManifestStore(Store):
         key = f"{path}/{ZARR_JSON}" if path else ZARR_JSON
         nodes = self._nodes_for(key)
         if path in nodes.unsupported:
-            raise unsupported_error(self.location.path, path, nodes.unsupported[path])
+            raise unsupported_error(self.location, path, nodes.unsupported[path])
         if path not in nodes.arrays:
             return None
         # Through its bytes: lists in the attributes are the manifest's own, and the caller may change the document.

@@ -20,7 +20,7 @@ import packstore
 from packstore import PackBitsCodec
 from packstore.errors import CorruptDataError, StaleFileError
 from packstore.source import FileSource
-from packstore.views.dask.chunks import MAX_CHUNK_NBYTES, MIN_CHUNK_NBYTES, auto_chunks, split_chunks
+from packstore.views.dask.chunks import MAX_BLOCKS, MAX_CHUNK_NBYTES, MIN_CHUNK_NBYTES, auto_chunks, split_chunks
 from packstore.views.dask.from_file import from_lazy
 from packstore.views.lazy import open_lazy
 
@@ -181,6 +181,9 @@ def test_fortran_order_is_cut_along_the_last_axis(tmp_path: Path) -> None:
     assert 1 < x.numblocks[2] < 10
 
 
+# Arrays of fewer bytes never reach the bound of the number of blocks.
+HUGE = 1 << 40
+
 sides = st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 5000)), min_size=1, max_size=4)
 
 
@@ -193,7 +196,12 @@ def test_merged_chunks(axes: list[tuple[int, int]], itemsize: int) -> None:
     for n, c, m in zip(shape, unit, merged, strict=True):
         assert m % c == 0 or m == n
         assert m <= max(n, 1)
-    # Never beyond the bound, unless a storage chunk is; never half the lower one while there is more to merge.
+    blocks = math.prod(-(-n // m) for n, m in zip(shape, merged, strict=True))
+    assert blocks <= MAX_BLOCKS or 0 in shape
+    # Never beyond the bound, unless a storage chunk is, or there would be too many; never half the lower one while
+    # there is more to merge.
+    if math.prod(shape) * itemsize > HUGE:
+        return
     assert size <= max(MAX_CHUNK_NBYTES, math.prod(unit) * itemsize)
     if merged != tuple(max(n, 1) for n in shape):
         assert size > MIN_CHUNK_NBYTES // 4
@@ -206,7 +214,8 @@ def test_cut_chunks(axes: list[tuple[int, int]], itemsize: int) -> None:
     unit = tuple(max(min(c, n), 1) for n, (_, c) in zip(shape, axes, strict=True))
     parts = split_chunks(shape, itemsize, unit)
     if parts is None:
-        assert 0 in shape or math.prod(unit) * itemsize < 2 * MAX_CHUNK_NBYTES
+        small = math.prod(unit) * itemsize < 2 * MAX_CHUNK_NBYTES
+        assert 0 in shape or small or math.prod(shape) * itemsize > HUGE
         return
     (axis,) = [i for i, (part, c) in enumerate(zip(parts, unit, strict=True)) if part != c]
     assert unit[:axis] == (1,) * axis, "a part that is no run of bytes"
