@@ -10,8 +10,8 @@ __all__ = ["as_flags"]
 
 # Those that commands have a flag for; other options of readers are passed as "--option NAME=VALUE".
 _FLAGS = (
-    "component", "format", "dtype", "shape", "offset", "order", "packed_axis", "bitorder", "bits", "chunks", "overwrite",
-    "shards", "compressor", "level", "zarr_format", "skip_unsupported",
+    "component", "format", "dtype", "shape", "offset", "order", "packed_axis", "bitorder", "bits", "chunks",
+    "overwrite", "shards", "compressor", "level", "zarr_format", "skip_unsupported",
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def as_flags(text: str) -> str:
     """
     others = sorted({name for reader in READERS.values() for name in reader.options} - set(_FLAGS))
     # Not in the middle of a path or of another word.
-    pattern = rf'(?<![\w/.=\\-])({"|".join((*_FLAGS, *others))})=("[^"\s]*"|[\w.-]*\w)?'
+    pattern = rf'(?<![\w/.=\\-])(?<!--option )({"|".join((*_FLAGS, *others))})=("[^"\s]*"|[\w.-]*\w)?'
 
     def flag(found: re.Match[str]) -> str:
         name, value = found[1], (found[2] or "").strip('"')

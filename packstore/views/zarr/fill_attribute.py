@@ -45,8 +45,8 @@ def decoded(value: Any, dtype: np.dtype[Any]) -> Any:
 
     Examples
     --------
-    >>> decoded("AAAAAAAA+H8=", np.dtype("f4")), decoded(-999.0, np.dtype("f4"))
-    (nan, -999.0)
+    >>> decoded("AAAAAAAA+D8=", np.dtype("f4")), decoded(-999.0, np.dtype("f4"))
+    (np.float32(1.5), -999.0)
     """
     try:
         if dtype.kind == "f" and isinstance(value, str):
