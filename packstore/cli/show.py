@@ -73,7 +73,7 @@ def jsonable(value: Any) -> Any:
 
 # How the library's hints read on a command line.
 _OPTIONS = re.compile(
-    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|chunks|allow_external|delimiter|encoding)=(\"(\w+)\")?"
+    r"\b(component|format|dtype|shape|offset|order|packed_axis|bitorder|bits|chunks|allow_external|delimiter|encoding)=(\"(\w+)\")?"
 )
 
 # The name under which a target is written until it is whole.
