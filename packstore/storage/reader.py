@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.storage.array import Facts, ManifestArray, Storage
@@ -47,6 +49,10 @@ class ReaderStorage(Storage):
     def facts(self, array: ManifestArray) -> Facts:
         # docstring inherited
         return self.reader.facts(array)
+
+    def owners(self) -> Iterable[object]:
+        # docstring inherited
+        return (self.reader,)
 
     def token(self) -> object:
         # docstring inherited

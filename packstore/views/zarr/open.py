@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from packstore.errors import ComponentNotFoundError, FormatError, message
-from packstore.readers.find import component_name, find_array
+from packstore.errors import ComponentNotFoundError, FormatError, OptionError, message
+from packstore.readers.find import component_name, find_array, near_name
 from packstore.readers.joined import locate_all
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.views.zarr.array import Array, array_of, store_of
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["open", "open_array", "open_group", "open_store"]
 
+T = TypeVar("T")
+# What open() of h5py, zarr and Python take in second place; they are modes where no component is called so.
+MODES = frozenset({"r", "rb", "r+", "w", "w-", "w+", "x", "a", "c"})
+
 
 def open_store(
     path: Any,
@@ -25,6 +29,7 @@ def open_store(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
     **reader_options: Any,
 ) -> ManifestStore | DirectoryStore:
     """Open a saved array, or a file of many, as a read-only Zarr v3 store.
@@ -40,9 +45,11 @@ def open_store(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -56,7 +63,7 @@ def open_store(
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ShapeError, DtypeError
         A file of a list does not fit the first.
 
@@ -72,6 +79,7 @@ def open_store(
     >>> zarr.open_group(packstore.open_store(path), mode="r")["a"][1].tolist()
     [3, 4, 5]
     """
+    _check_mode(path, mode)
     location, _ = locate_all(
         path, None, format=format, chunks=chunks, storage_options=storage_options, **reader_options
     )
@@ -85,6 +93,8 @@ def open_array(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
+    copy: bool | None = None,
     **reader_options: Any,
 ) -> Array:
     """Open one saved array like ``zarr.open_array``.
@@ -102,9 +112,14 @@ def open_array(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
+    copy : bool, optional
+        Whether indexing gives arrays of the caller's own, to change at will, as zarr and h5py do. False: read-only
+        views of mapped files where nothing is to decode. None: as ``packstore.config`` says ("array.copy", True).
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -118,7 +133,7 @@ def open_array(
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ComponentNotFoundError
         No such array, or several and none named.
     UnsupportedError
@@ -140,9 +155,9 @@ def open_array(
     >>> packed[3, 2:5]
     array([False,  True, False])
     """
-    return array_of(
-        open_lazy(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    )
+    options = {"format": format, "chunks": chunks, "storage_options": storage_options, **reader_options}
+    lazy = _found(lambda name: open_lazy(path, name, **options), path, component, mode)
+    return array_of(lazy, copy)
 
 
 def open(
@@ -152,6 +167,8 @@ def open(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
+    copy: bool | None = None,
     **reader_options: Any,
 ) -> Array | Group:
     """Open what is saved at `path` like ``zarr.open``: an array for a file that is one, else a group.
@@ -169,9 +186,14 @@ def open(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
+    copy : bool, optional
+        Whether indexing gives arrays of the caller's own, to change at will, as zarr and h5py do. False: read-only
+        views of mapped files where nothing is to decode. None: as ``packstore.config`` says ("array.copy", True).
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -185,7 +207,7 @@ def open(
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ComponentNotFoundError
         Nothing of that name.
     UnsupportedError
@@ -201,19 +223,8 @@ def open(
     >>> packstore.open(path).shape
     (3,)
     """
-    location, component = locate_all(
-        path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options
-    )
-    name = "" if component is None else component_name(component)
-    manifest = location.manifest(None if component is None else name)
-    if name in manifest.arrays or name in manifest.unsupported:
-        return array_of(LazyArray(location, *find_array(location, name)))
-    try:
-        return group_at(location, name, store_of(location))
-    except FileNotFoundError:
-        raise ComponentNotFoundError(
-            message("opening", location.path, name, expected="an array or group", got="nothing of that name")
-        ) from None
+    options = {"format": format, "chunks": chunks, "storage_options": storage_options, **reader_options}
+    return _found(lambda name: _open(path, name, copy, options), path, component, mode)
 
 
 def open_group(
@@ -223,6 +234,8 @@ def open_group(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
+    copy: bool | None = None,
     **reader_options: Any,
 ) -> Group:
     """Open a file of several arrays like ``zarr.open_group``.
@@ -239,6 +252,11 @@ def open_group(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
+    copy : bool, optional
+        Whether indexing gives arrays of the caller's own, to change at will, as zarr and h5py do. False: read-only
+        views of mapped files where nothing is to decode. None: as ``packstore.config`` says ("array.copy", True).
     **reader_options
         Options of the format, for instance ``allow_external=`` for "hdf5".
 
@@ -254,7 +272,7 @@ def open_group(
     FormatError
         The file, or the component, is one array; no format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ComponentNotFoundError
         Nothing of that name.
     UnsupportedError
@@ -268,9 +286,51 @@ def open_group(
     >>> sorted(packstore.open_group(path)["a"].array_keys())
     ['b']
     """
-    found = open(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
+    options = {"format": format, "chunks": chunks, "storage_options": storage_options, **reader_options}
+    found = _found(lambda name: _open(path, name, copy, options), path, component, mode)
     if isinstance(found, Array):
         raise FormatError(
             message("opening", path, component, expected="a group", got="one array", hint="Use packstore.open_array")
         )
     return found
+
+
+def _open(path: Any, component: str | None, copy: bool | None, options: Mapping[str, Any]) -> Array | Group:
+    """The array or group at `component`."""
+    location, component = locate_all(path, component, **options)
+    name = "" if component is None else component_name(component)
+    manifest = location.manifest(None if component is None else name)
+    if name in manifest.arrays or name in manifest.unsupported:
+        return array_of(LazyArray(location, *find_array(location, name)), copy)
+    try:
+        return group_at(location, name, store_of(location), copy)
+    except FileNotFoundError:
+        manifest = location.manifest()
+        raise ComponentNotFoundError(
+            message(
+                "opening",
+                location.path,
+                name,
+                expected="an array or group",
+                got="nothing of that name",
+                hint=near_name(name, [*manifest.arrays, *manifest.groups]),
+            )
+        ) from None
+
+
+def _found(find: Callable[[str | None], T], path: Any, component: str | None, mode: str) -> T:
+    """What `find` finds at `component`; where that names nothing but a mode, as in ``open(path, "r")``, at None."""
+    _check_mode(path, mode)
+    try:
+        return find(component)
+    except ComponentNotFoundError:
+        if component not in MODES:
+            raise
+    _check_mode(path, component)
+    return find(None)
+
+
+def _check_mode(path: Any, mode: object) -> None:
+    if mode != "r":
+        hint = "packstore.save writes files, and packstore.open_memmap changes packed bits in place"
+        raise OptionError(message("opening", path, expected='mode "r"', got=repr(mode), hint=hint))

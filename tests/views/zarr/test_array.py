@@ -77,13 +77,6 @@ def test_conversion(array: packstore.Array) -> None:
     np.testing.assert_array_equal(np.add(array, 1), DATA + 1)
 
 
-def test_asarray_of_a_mapped_file_is_no_copy(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", DATA)
-    array = packstore.open_array(tmp_path / "x.npy")
-    assert np.shares_memory(np.asarray(array), array[0])
-    assert not np.shares_memory(np.array(array), array[0])
-
-
 def test_with_config(array: packstore.Array) -> None:
     same = array.with_config({"write_empty_chunks": True})
     assert isinstance(same, packstore.Array)

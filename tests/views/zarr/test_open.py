@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,9 +257,63 @@ def test_lists_of_files_that_are_no_array(tmp_path: Path) -> None:
 
 
 def test_signatures() -> None:
-    options = ["format", "chunks", "storage_options", "reader_options"]
-    assert list(inspect.signature(packstore.open_store).parameters) == ["path", *options]
+    options = ["format", "chunks", "storage_options", "mode"]
+    assert list(inspect.signature(packstore.open_store).parameters) == ["path", *options, "reader_options"]
     for call in (packstore.open, packstore.open_array, packstore.open_group):
-        assert list(inspect.signature(call).parameters) == ["path", "component", *options]
+        assert list(inspect.signature(call).parameters) == ["path", "component", *options, "copy", "reader_options"]
     counts = inspect.signature(LazyArray.count_nonzero).parameters
     assert counts == inspect.signature(packstore.Array.count_nonzero).parameters
+
+
+# -- modes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> dict[str, Path]:
+    """An array, and files of several: one has an array that is called as a mode is."""
+    np.save(tmp_path / "x.npy", np.arange(6))
+    np.savez(tmp_path / "x.npz", **{"one": np.arange(3), "g/b": np.arange(4)})
+    np.savez(tmp_path / "r.npz", r=np.arange(3), w=np.arange(4))
+    zarr.create_group(tmp_path / "x.zarr").create_array("one", data=np.arange(5))
+    return {name: tmp_path / name for name in ("x.npy", "x.npz", "r.npz", "x.zarr")}
+
+
+def test_mode_r_is_taken(saved: dict[str, Path]) -> None:
+    assert packstore.open(saved["x.npy"], "r")[1] == packstore.open(saved["x.npy"], mode="r")[1] == 1
+    assert packstore.open_array(saved["x.npy"], "r")[2] == packstore.open_array(saved["x.npy"], mode="r")[2] == 2
+    for name in ("x.npz", "x.zarr"):
+        assert packstore.open(saved[name], "r")["one"][2] == 2
+        assert packstore.open_group(saved[name], "r")["one"][2] == 2
+        assert packstore.open_group(saved[name], mode="r")["one"][2] == 2
+        assert zarr.open_group(packstore.open_store(saved[name], mode="r"), mode="r")["one"][2] == 2
+    assert packstore.open_array(saved["x.npz"], "g/b", mode="r").shape == (4,)
+    assert packstore.open([saved["x.npy"], saved["x.npy"]], "r").shape == (12,)
+
+
+def test_a_component_that_is_called_as_a_mode_wins(saved: dict[str, Path]) -> None:
+    assert packstore.open(saved["r.npz"], "r").shape == packstore.open_array(saved["r.npz"], "r").shape == (3,)
+    assert packstore.open(saved["r.npz"], "w", mode="r").shape == (4,)
+    with pytest.raises(FormatError, match="expected a group, got one array"):
+        packstore.open_group(saved["r.npz"], "r")
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+", "w-", "x", "rb", "c", None, 3, "read"])
+def test_other_modes_are_refused(saved: dict[str, Path], mode: Any) -> None:
+    match = rf"opening .*x\.np[yz]: expected mode \"r\", got {re.escape(repr(mode))}\. packstore\.save writes files"
+    for call in (packstore.open, packstore.open_array, packstore.open_store):
+        with pytest.raises(OptionError, match=match):
+            call(saved["x.npy"], mode=mode)
+    with pytest.raises(OptionError, match=match):
+        packstore.open_group(saved["x.npz"], mode=mode)
+    if isinstance(mode, str) and mode != "read":
+        for other in (packstore.open, packstore.open_array, packstore.open_group):
+            with pytest.raises(OptionError, match=match):
+                other(saved["x.npz"], mode)
+
+
+def test_near_names_of_what_is_not_there(saved: dict[str, Path]) -> None:
+    for name in ("G/b", "g/bb"):
+        with pytest.raises(ComponentNotFoundError, match=r"expected an array or group, .*The nearest name is 'g/b'\."):
+            packstore.open(saved["x.npz"], name)
+    with pytest.raises(ComponentNotFoundError, match=r"nothing of that name\.$"):
+        packstore.open(saved["x.npz"], "quite another")
