@@ -105,22 +105,29 @@ def packed_bits(
     return PackedArray(shape, layout or bit_layout(np.dtype(np.bool_)), None, bitorder, axis)
 
 
-def packed(bits: PackedArray, axis: int | None, space: ByteSpace, offset: int) -> GridStorage:
+def packed(
+    shape: tuple[int, ...],
+    space: ByteSpace,
+    offset: int,
+    axis: int | None,
+    bitorder: BitOrder = RAW_BITORDER,
+    layout: BitLayout | None = None,
+) -> GridStorage:
     """Packed bits in one run of bytes.
 
     Parameters
     ----------
-    bits
-        Where they are in it.
-    axis
-        The packed axis, for people.
+    shape, axis, bitorder, layout
+        As for `packed_bits`.
     space
         The bytes.
     offset
         Where the packed ones start.
     """
+    bits = packed_bits(shape, axis, bitorder, layout)
     what = "bits" if bits.layout.is_bool else f"elements of {bits.layout.nbits} bits"
-    label = f"packed {what} ({'flat' if axis is None else f'axis {axis}'}, {bits.bitorder})"
+    label = f"packed {what} ({'flat' if axis is None else f'axis {axis}'}, {bitorder})"
     places = OneRange(space, offset, bits.nbytes)
-    chain = Chain(bits.shape, PackedBits(bits, (label,)))
-    return GridStorage(tuple([max(n, 1) for n in bits.shape]), places, chain, "packed bits")
+    return GridStorage(
+        tuple([max(n, 1) for n in shape]), places, Chain(shape, PackedBits(bits, (label,))), "packed bits"
+    )

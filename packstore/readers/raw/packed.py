@@ -66,7 +66,7 @@ def packed_array(
         shape=dims,
         dtype=layout.dtype,
         chunk_shape=_chunk_shape(dims, layout, axis, chunks),
-        storage=packed(found, axis, source, offset),
+        storage=packed(dims, source, offset, axis, order, layout),
     )
 
 

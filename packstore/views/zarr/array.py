@@ -15,7 +15,7 @@ from packstore.config import copies_arrays
 from packstore.core.box_selection import is_basic
 from packstore.core.copies import owned
 from packstore.core.selection import resolve
-from packstore.errors import OptionError, message
+from packstore.errors import OptionError, SelectionError, message
 from packstore.readers.location import AnyLocation, Location
 from packstore.views.lazy import LazyArray
 from packstore.views.viewed import ViewedArray
@@ -59,8 +59,8 @@ class Array(Closing, zarr.Array[Any]):
     >>> array[::-1, 0]
     array([8, 4, 0])
     >>> array[[True, False, True], 1:3]
-    array([[1, 2],
-           [9, 10]])
+    array([[ 1,  2],
+           [ 9, 10]])
     """
 
     _lazy: LazyArray | None
@@ -125,7 +125,10 @@ class Array(Closing, zarr.Array[Any]):
             path = None if self._lazy is None else self._lazy.location.path
             return take_fields(self._select(rest), fields, path)
         if self._lazy is None:
-            return super().__getitem__(selection)
+            try:
+                return super().__getitem__(selection)
+            except IndexError as error:
+                raise SelectionError(message("indexing", self.store_path, got=error)) from None
         return self._pick(self._lazy, selection)
 
     def _direct(self, lazy: LazyArray, selection: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 import packstore
-from packstore.errors import ComponentNotFoundError, StaleFileError, UnsupportedError
+from packstore.errors import ComponentNotFoundError, SelectionError, StaleFileError, UnsupportedError
 
 DATA = np.arange(60, dtype="i4").reshape(5, 4, 3)
 
@@ -84,6 +84,8 @@ def test_with_config(array: packstore.Array) -> None:
     fortran = array.with_config({"order": "F"})
     assert fortran.lazy is None
     assert fortran[1].flags.f_contiguous
+    with pytest.raises(SelectionError, match=r"indexing .*x\.npy: got .*out of bounds"):
+        fortran[9]
     for other in (same, fortran, pickle.loads(pickle.dumps(fortran))):
         np.testing.assert_array_equal(other[1:3], DATA[1:3])
 

@@ -30,7 +30,8 @@ def _hdf5(path: Path) -> Path:
 
 
 def _npz(path: Path) -> Path:
-    np.savez_compressed(path / "x.npz", **{"g/a": DATA, "b": DATA})
+    arrays: dict[str, Any] = {"g/a": DATA, "b": DATA}
+    np.savez_compressed(path / "x.npz", **arrays)
     return path / "x.npz"
 
 
@@ -132,16 +133,16 @@ def test_an_exception_closes_too(path: Path) -> None:
 
 def test_mapped_arrays(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", DATA)
-    with packstore.open(tmp_path / "x.npy") as array:
+    with packstore.open_array(tmp_path / "x.npy") as array:
         crop = array[1]
     check_closed(array)
     assert open_files(tmp_path) == []
     assert_same(crop, DATA[1])
-    with packstore.open(tmp_path / "x.npy", copy=False) as array:
+    with packstore.open_array(tmp_path / "x.npy", copy=False) as array:
         view = array[1]
     assert_same(view, DATA[1])
     files = [tmp_path / "x.npy", tmp_path / "x.npy"]
-    with packstore.open(files) as joined:
+    with packstore.open_array(files) as joined:
         assert_same(joined[99:101], np.concatenate([DATA, DATA])[99:101])
     check_closed(joined)
     del view, array

@@ -84,7 +84,8 @@ def test_missing_members(path: Path) -> None:
 
 
 def test_missing_members_name_the_nearest(path: Path) -> None:
-    np.savez(path.parent / "y.npz", pressure=np.arange(3), **{"run/temperature": np.arange(4)})
+    nested: dict[str, Any] = {"pressure": np.arange(3), "run/temperature": np.arange(4)}
+    np.savez(path.parent / "y.npz", **nested)
     h5py = pytest.importorskip("h5py")
     with h5py.File(path.parent / "y.h5", "w") as file:
         file["pressure"], file["run/temperature"] = np.arange(3), np.arange(4)
