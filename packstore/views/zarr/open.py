@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["open", "open_array", "open_group", "open_store"]
 
 T = TypeVar("T")
-# What open() of h5py, zarr and Python take in second place; they are modes where no component is called so.
-MODES = frozenset({"r", "rb", "r+", "w", "w-", "w+", "x", "a", "c"})
+# What open() of h5py, zarr and Python take in second place: where no component is called so, surely modes, and such as
+# may be meant for one.
+MODES, LETTERS = frozenset({"r", "rb", "r+", "w-", "w+"}), frozenset({"w", "a", "x", "c"})
+WRITERS = "packstore.save writes files, and packstore.open_memmap changes packed bits in place"
 
 
 def open_store(
@@ -323,7 +325,9 @@ def _found(find: Callable[[str | None], T], path: Any, component: str | None, mo
     _check_mode(path, mode)
     try:
         return find(component)
-    except ComponentNotFoundError:
+    except ComponentNotFoundError as error:
+        if component in LETTERS:
+            raise ComponentNotFoundError(f'{error} If {component!r} is a mode: only "r" is; {WRITERS}.') from None
         if component not in MODES:
             raise
     _check_mode(path, component)
@@ -332,5 +336,4 @@ def _found(find: Callable[[str | None], T], path: Any, component: str | None, mo
 
 def _check_mode(path: Any, mode: object) -> None:
     if mode != "r":
-        hint = "packstore.save writes files, and packstore.open_memmap changes packed bits in place"
-        raise OptionError(message("opening", path, expected='mode "r"', got=repr(mode), hint=hint))
+        raise OptionError(message("opening", path, expected='mode "r"', got=repr(mode), hint=WRITERS))

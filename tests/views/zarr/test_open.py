@@ -308,10 +308,26 @@ def test_other_modes_are_refused(saved: dict[str, Path], mode: Any) -> None:
             call(saved["x.npy"], mode=mode)
     with pytest.raises(OptionError, match=match):
         packstore.open_group(saved["x.npz"], mode=mode)
-    if isinstance(mode, str) and mode != "read":
-        for other in (packstore.open, packstore.open_array, packstore.open_group):
-            with pytest.raises(OptionError, match=match):
-                other(saved["x.npz"], mode)
+
+
+@pytest.mark.parametrize("mode", ["r+", "w-", "w+", "rb"])
+def test_other_modes_in_second_place(saved: dict[str, Path], mode: str) -> None:
+    for call in (packstore.open, packstore.open_array, packstore.open_group):
+        with pytest.raises(
+            OptionError, match=rf"x\.npz: expected mode \"r\", got {re.escape(repr(mode))}\. packstore\.save"
+        ):
+            call(saved["x.npz"], mode)
+
+
+@pytest.mark.parametrize("mode", ["a", "w", "x", "c"])
+def test_letters_may_be_components_or_modes(saved: dict[str, Path], mode: str) -> None:
+    match = (
+        rf"\[{mode}\]: expected .* of that name\. .*If '{mode}' is a mode: only \"r\" is; packstore\.save writes files"
+    )
+    for call in (packstore.open, packstore.open_array, packstore.open_group):
+        for name in ("x.npy", "x.npz"):
+            with pytest.raises(ComponentNotFoundError, match=match):
+                call(saved[name], mode)
 
 
 def test_near_names_of_what_is_not_there(saved: dict[str, Path]) -> None:
