@@ -10,6 +10,8 @@ setting                        default  meaning
 =============================  =======  =============================================================================
 threads                        None     threads of one read or write; None: the CPUs that this process may use, at
                                         most 16
+array.copy                     True     indexing a `packstore.Array` gives arrays of the caller's own; False: views of
+                                        mapped files where nothing is to decode, which are read-only
 cache.chunks_nbytes            96 MiB   decoded chunks (HDF5, zarr) of which a crop used a part
 cache.members_nbytes           96 MiB   inflated npz members
 cache.text_nbytes              24 MiB   parsed blocks of text files
@@ -43,13 +45,14 @@ from typing import TYPE_CHECKING, Any
 
 from packstore.errors import OptionError, message
 
-__all__ = ["DEFAULTS", "cache_nbytes", "cpu_count", "thread_count"]
+__all__ = ["DEFAULTS", "cache_nbytes", "copies_arrays", "cpu_count", "thread_count"]
 
 MIB = 1 << 20
 MAX_THREADS = 16
 
 DEFAULTS: dict[str, Any] = {
     "threads": None,
+    "array": {"copy": True},
     "cache": {
         "chunks_nbytes": 96 * MIB,
         "members_nbytes": 96 * MIB,
@@ -131,6 +134,21 @@ def thread_count() -> int:
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
         raise OptionError(message("reading packstore.config", expected="threads to be 1 or more", got=repr(wanted)))
     return wanted
+
+
+def copies_arrays(wanted: object = None) -> bool:
+    """Whether indexing gives the caller arrays of their own: as `wanted`, or as the setting says where that is None.
+
+    Raises
+    ------
+    OptionError
+        Neither True nor False.
+    """
+    found = _settings().get("array.copy") if wanted is None else wanted
+    if not isinstance(found, bool):
+        what = "reading packstore.config" if wanted is None else "opening an array"
+        raise OptionError(message(what, expected="copy to be True or False", got=repr(found)))
+    return found
 
 
 def cpu_count() -> int:

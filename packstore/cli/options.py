@@ -43,6 +43,7 @@ PackedAxis = Annotated[
     str | None, typer.Option("--packed-axis", help=f'{_RAW} of packed bits: the packed axis, or "flat".')
 ]
 BitOrder = Annotated[str | None, typer.Option("--bitorder", help=f"{_RAW} of packed bits: big or little.")]
+Bits = Annotated[int | None, typer.Option("--bits", help=f"{_RAW} of packed bits: how many an element takes.")]
 Extra = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="Any other option of the reader: allow_external=DIR, skiprows=1, delimiter=;"),
@@ -81,6 +82,7 @@ def reader_options(
     order: Order = None,
     packed_axis: PackedAxis = None,
     bitorder: BitOrder = None,
+    bits: Bits = None,
     option: Extra = None,
 ) -> ReaderOptions:
     """The options that were given, as `open_store` takes them.
@@ -98,6 +100,7 @@ def reader_options(
         "order": order,
         "packed_axis": None if packed_axis is None else _axis(packed_axis),
         "bitorder": bitorder,
+        "bits": bits,
     }
     found = {k: v for k, v in given.items() if v is not None}
     for text in option or ():

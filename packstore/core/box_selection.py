@@ -38,11 +38,9 @@ def is_basic(key: Any) -> bool:
     (True, False)
     """
     # Exact types first: nearly all keys are made of them.
-    if type(key) in _BASIC:
-        return True
     if isinstance(key, tuple):
         return _BASIC.issuperset(map(type, key)) or all(_is_basic_entry(k) for k in key)
-    return _is_basic_entry(key)
+    return type(key) in _BASIC or _is_basic_entry(key)
 
 
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))

@@ -62,7 +62,7 @@ READERS: dict[str, Reader] = {
     "folder": Reader("packstore.readers.folder"),
     "raw": Reader(
         "packstore.readers.raw",
-        options=("dtype", "shape", "offset", "order", "packed_axis", "bitorder"),
+        options=("dtype", "shape", "offset", "order", "packed_axis", "bitorder", "bits"),
         sniffable=False,
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from packstore.readers.location import AnyLocation, Location
 from packstore.source import DirectorySource, Source, open_source, path_text, refusal
 from packstore.storage import ManifestArray, ManifestGroup
 
-__all__ = ["component_name", "find_array", "find_same", "locate", "sniff"]
+__all__ = ["component_name", "find_array", "find_same", "locate", "near_name", "sniff"]
 
 HEAD_NBYTES = 4096
 
@@ -214,11 +214,7 @@ def _unsupported(location: AnyLocation, component: str | None, reason: str) -> U
 
 
 def _not_found(location: AnyLocation, component: str) -> ComponentNotFoundError:
-    # Function-level, for import time: only this error needs it.
-    import difflib
-
     names = list(location.manifest().arrays)
-    near = difflib.get_close_matches(component, names, n=3)
     return ComponentNotFoundError(
         message(
             "opening",
@@ -226,9 +222,24 @@ def _not_found(location: AnyLocation, component: str) -> ComponentNotFoundError:
             component,
             expected="no component, as the file is one array" if names == [""] else f"one of {_listing(names)}",
             got="no array of that name",
-            hint=f"The nearest name is {near[0]!r}" if near else None,
+            hint=near_name(component, names),
         )
     )
+
+
+def near_name(wanted: str, names: Iterable[str]) -> str | None:
+    """A sentence that tells which of `names` is most like `wanted`; None where none is.
+
+    Examples
+    --------
+    >>> near_name("frist", ["first", "second"])
+    "The nearest name is 'first'"
+    """
+    # Function-level, for import time: only errors need it.
+    import difflib
+
+    near = difflib.get_close_matches(wanted, list(names), n=1)
+    return f"The nearest name is {near[0]!r}" if near else None
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -166,6 +166,11 @@ class MultiLocation:
     def __dask_tokenize__(self) -> object:
         return (type(self).__name__, self.fingerprint, self.parts.component, self.axis, self.new_axis)
 
+    def close(self) -> None:
+        """Let go of all that this process keeps of the files; see `packstore.readers.location.Location.close`."""
+        for location in self.parts.locations:
+            location.close()
+
     def reader(self) -> Concatenated:
         """Reads boxes of the joined array."""
         return Concatenated(self.parts, self.starts, self.axis, self.dtype, new_axis=self.new_axis)

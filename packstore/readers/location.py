@@ -10,6 +10,8 @@ from packstore.core.threads import ForkSafeLock
 from packstore.errors import OptionError, PackstoreError, message
 from packstore.readers import all_readers
 from packstore.source import Fingerprint, Source, refusal, reopen_source
+from packstore.source.cache import forget
+from packstore.source.local import close_files
 from packstore.storage import ManifestGroup
 
 __all__ = ["AnyLocation", "Location"]
@@ -34,6 +36,9 @@ class AnyLocation(Protocol):
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """The arrays that are there; `component` names the only one that is wanted."""
+
+    def close(self) -> None:
+        """Let go of all that this process keeps of it; what is read again is opened again."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,17 @@ class Location:
             while len(_manifests) > MAX_CACHED_MANIFESTS:
                 _manifests.popitem(last=False)
         return manifest
+
+    def close(self) -> None:
+        """Let go of all that this process keeps of the file: its index, decoded chunks, the open file.
+
+        Whoever reads it again opens it again; views of its mapping stay as they are.
+        """
+        with _lock:
+            found = [_manifests.pop(key) for key in [key for key in _manifests if key[0] == self]]
+        arrays = [array for manifest in found for array in manifest.arrays.values()]
+        forget(self.fingerprint.path, [owner for array in arrays for owner in array.storage.owners()])
+        close_files(self.fingerprint.path)
 
     def _read(self, component: str | None) -> ManifestGroup:
         source = self.source()

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from packstore.core.typing import Bytes
 
-__all__ = ["ByteSpace", "Fingerprint", "RangeReads"]
+__all__ = ["ByteSpace", "Fingerprint", "RangeReads", "is_at"]
 
 
 class Fingerprint(NamedTuple):
@@ -22,6 +22,17 @@ class Fingerprint(NamedTuple):
     @classmethod
     def of(cls, path: str, stat: os.stat_result) -> Fingerprint:
         return cls(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def is_at(path: str, place: str) -> bool:
+    """Whether `path` is `place`, or lies below it where that is a folder.
+
+    Examples
+    --------
+    >>> is_at("/a/b/c", "/a/b"), is_at("/a/bc", "/a/b")
+    (True, False)
+    """
+    return path == place or path.startswith(place.rstrip(os.sep) + os.sep)
 
 
 class RangeReads:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any
 
 from packstore import config
 from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Array
 from packstore.source import Fingerprint
+from packstore.source.base import is_at
 
-__all__ = ["CHUNKS", "GZIP", "HEAPS", "MEMBERS", "PICKLES", "SHARDS", "TEXT", "ByteLRU", "FileLRU"]
+__all__ = ["CHUNKS", "GZIP", "HEAPS", "MEMBERS", "PICKLES", "SHARDS", "TEXT", "ByteLRU", "FileLRU", "forget"]
 
 
 class _Arrays:
@@ -92,6 +93,13 @@ class ByteLRU(_Arrays):
         with self._lock:
             self._add(key, weakref.ref(owner), array)
 
+    def forget(self, owners: Collection[object]) -> None:
+        """Drop what belongs to `owners`, which are compared by identity, and what belongs to nobody any more."""
+        wanted = {id(owner) for owner in owners} | {id(None)}
+        with self._lock:
+            for key in [key for key, (owner, _) in self._items.items() if id(owner()) in wanted]:
+                self._drop(key)
+
 
 class FileLRU(_Arrays):
     """Arrays decoded from files, the least recently used ones dropped beyond the budget; the newest is always kept.
@@ -139,6 +147,12 @@ class FileLRU(_Arrays):
             self._add((fingerprint, key), path, array, at_least=1)
             self._states.setdefault(path, (fingerprint, set()))[1].add((fingerprint, key))
 
+    def forget(self, path: str) -> None:
+        """Drop what was decoded from the file at `path`, or from files below it."""
+        with self._lock:
+            for key in [key for key, (owner, _) in self._items.items() if is_at(owner, path)]:
+                self._drop(key)
+
     def _drop_other_states(self, fingerprint: Fingerprint) -> None:
         state = self._states.get(fingerprint.path)
         if state is not None and state[0] != fingerprint:
@@ -162,3 +176,11 @@ MEMBERS = FileLRU("members")  # inflated npz members, or blocks of them
 TEXT = FileLRU("text")  # parsed blocks of text files
 GZIP = FileLRU("gzip")  # inflated stretches of gzipped text
 PICKLES = FileLRU("pickle")  # arrays that pickles hold as text
+
+
+def forget(path: str, owners: Collection[object]) -> None:
+    """Drop all that is kept of the file at `path`, and in the name of `owners`; it is decoded again when it is read."""
+    for by_owner in (CHUNKS, SHARDS, HEAPS):
+        by_owner.forget(owners)
+    for by_file in (MEMBERS, TEXT, GZIP, PICKLES):
+        by_file.forget(path)

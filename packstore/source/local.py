@@ -17,10 +17,10 @@ import numpy.typing as npt
 from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Bytes
 from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
-from packstore.source.base import Fingerprint, RangeReads
+from packstore.source.base import Fingerprint, RangeReads, is_at
 from packstore.source.refusals import refusal
 
-__all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle"]
+__all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle", "close_files"]
 
 MAX_OPEN_FILES = 128
 # Views kept for one file; beyond it (the same raw file opened at ever other offsets) they are made anew.
@@ -66,6 +66,16 @@ class Handle:
 # Reference counting closes a handle, so evicting one never closes it under a reader in another thread.
 _handles: OrderedDict[Fingerprint, Handle] = OrderedDict()
 _lock = ForkSafeLock()
+
+
+def close_files(path: str) -> None:
+    """Close the file at `path`, or all files below the folder there; whoever reads one again opens it again.
+
+    What is a view of a mapping keeps that mapping.
+    """
+    with _lock:
+        for fingerprint in [f for f in _handles if is_at(f.path, path)]:
+            del _handles[fingerprint]
 
 
 class FileSource(RangeReads):

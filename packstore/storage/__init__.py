@@ -4,7 +4,7 @@ from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
 from packstore.storage.attributes import Attributes, typed_attributes
 from packstore.storage.grid import GridStorage
 from packstore.storage.group import ManifestGroup
-from packstore.storage.kinds import chunked, contiguous, packed, packed_mask
+from packstore.storage.kinds import chunked, contiguous, packed, packed_bits
 from packstore.storage.places import MISSING
 from packstore.storage.reader import BoxReader, ReaderStorage
 from packstore.storage.regroup import regroup
@@ -23,7 +23,7 @@ __all__ = [
     "contiguous",
     "missing_value",
     "packed",
-    "packed_mask",
+    "packed_bits",
     "regroup",
     "typed_attributes",
 ]

@@ -136,6 +136,10 @@ class Storage:
         """
         return None
 
+    def owners(self) -> Iterable[object]:
+        """The objects in whose name caches keep what was decoded of the array."""
+        return ()
+
     def facts(self, array: ManifestArray) -> Facts:
         """How the array is stored."""
         return Facts("other")

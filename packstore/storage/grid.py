@@ -378,6 +378,14 @@ class GridStorage(Storage):
             return Facts(*decoded_from)
         return Facts(f"{self.layout}{order}", names, nbytes, missing if self.has_chunks else None)
 
+    def owners(self) -> Iterable[object]:
+        # docstring inherited
+        chain: Chain | None = self.chain
+        while chain is not None:
+            yield chain
+            yield chain.serializer
+            chain = chain.serializer.inner
+
     def token(self) -> object:
         # docstring inherited
         return self.places.token()

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from packstore.codecs.bits.boxes import PackedArray
-from packstore.codecs.bits.kernels import BitOrder
-from packstore.codecs.bits.layout import bit_layout
+from packstore.codecs.bits.kernels import RAW_BITORDER, BitOrder
+from packstore.codecs.bits.layout import BitLayout, bit_layout
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.typing import U64
 from packstore.source import ByteSpace
@@ -19,7 +19,7 @@ from packstore.storage.grid import GridStorage
 from packstore.storage.places import OneRange, TablePlaces
 from packstore.storage.plain import PlainBytes
 
-__all__ = ["chunked", "contiguous", "packed", "packed_mask"]
+__all__ = ["chunked", "contiguous", "packed", "packed_bits"]
 
 
 def contiguous(
@@ -86,30 +86,48 @@ def chunked(
     return GridStorage(chunk_shape, places, Chain(chunk_shape, serializer, decoder, None, convert))
 
 
-def packed_mask(shape: tuple[int, ...], axis: int | None, bitorder: BitOrder = "big") -> PackedArray:
-    """Where the bits of a mask are in the bytes of ``np.packbits(mask, axis=axis, bitorder=bitorder)``."""
-    return PackedArray(shape, bit_layout(np.dtype(np.bool_)), None, bitorder, axis)
-
-
-def packed(
-    shape: tuple[int, ...], space: ByteSpace, offset: int, axis: int | None, bitorder: BitOrder = "big"
-) -> GridStorage:
-    """The bytes of ``np.packbits(mask, axis=axis, bitorder=bitorder)`` in C order.
+def packed_bits(
+    shape: tuple[int, ...], axis: int | None, bitorder: BitOrder = RAW_BITORDER, layout: BitLayout | None = None
+) -> PackedArray:
+    """Where the bits of an array are in a raw file of them, as ``np.packbits(mask, axis=axis, bitorder=bitorder)``.
 
     Parameters
     ----------
     shape
-        Of the mask.
+        Of the array.
+    axis
+        The packed axis (never negative), each line along it padded to whole bytes; None: the flattened array.
+    bitorder
+        "big" or "little".
+    layout
+        How many bits an element takes; None: a mask.
+    """
+    return PackedArray(shape, layout or bit_layout(np.dtype(np.bool_)), None, bitorder, axis)
+
+
+def packed(
+    shape: tuple[int, ...],
+    space: ByteSpace,
+    offset: int,
+    axis: int | None,
+    bitorder: BitOrder = RAW_BITORDER,
+    layout: BitLayout | None = None,
+) -> GridStorage:
+    """Packed bits in one run of bytes.
+
+    Parameters
+    ----------
+    shape, axis, bitorder, layout
+        As for `packed_bits`.
     space
         The bytes.
     offset
         Where the packed ones start.
-    axis
-        The packed axis (never negative), each line along it padded to whole bytes; None: the flattened array.
-    bitorder
-        "big" (numpy's default) or "little".
     """
-    label = f"packed bits ({'flat' if axis is None else f'axis {axis}'}, {bitorder})"
-    serializer = PackedBits(packed_mask(shape, axis, bitorder), (label,))
-    places = OneRange(space, offset, serializer.nbytes)
-    return GridStorage(tuple([max(n, 1) for n in shape]), places, Chain(shape, serializer), "packed bits")
+    bits = packed_bits(shape, axis, bitorder, layout)
+    what = "bits" if bits.layout.is_bool else f"elements of {bits.layout.nbits} bits"
+    label = f"packed {what} ({'flat' if axis is None else f'axis {axis}'}, {bitorder})"
+    places = OneRange(space, offset, bits.nbytes)
+    return GridStorage(
+        tuple([max(n, 1) for n in shape]), places, Chain(shape, PackedBits(bits, (label,))), "packed bits"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
@@ -53,6 +53,10 @@ class ReaderStorage(Storage):
     def facts(self, array: ManifestArray) -> Facts:
         # docstring inherited
         return self.reader.facts(array)
+
+    def owners(self) -> Iterable[object]:
+        # docstring inherited
+        return (self.reader,)
 
     def token(self) -> object:
         # docstring inherited

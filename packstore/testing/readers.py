@@ -189,6 +189,17 @@ class ReaderTests:
             assert_same(array[key], part)
             assert_same(lazy[key].compute(scheduler="synchronous"), part)
 
+    def test_results_are_the_callers_own(self, tmp_path: Path) -> None:
+        """Writing into a result changes neither the file nor what is read next."""
+        want = example(self.property_dtypes[0], (5, 6, 7)[-self.max_dims :])
+        array = packstore.open_array(self.file(tmp_path, want), self.component, **self.options(want))
+        for key in (..., slice(1, 3), np.array([2, 0])):
+            for _ in range(2):
+                part = array[key]
+                assert_same(part, want[key])
+                assert part.flags.writeable
+                part[...] = np.zeros((), part.dtype)
+
     @given(data=st.data())
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     def test_all_ways_agree(self, data: st.DataObject) -> None:

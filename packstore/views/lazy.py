@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.box_selection import box_selection
-from packstore.errors import SelectionError, message
+from packstore.errors import OptionError, SelectionError, message
 from packstore.readers.find import find_array, find_same
 from packstore.readers.joined import locate_all
 from packstore.readers.location import AnyLocation
@@ -183,7 +183,8 @@ class LazyArray:
         out = np.asarray(self[...])
         if dtype is not None and out.dtype != np.dtype(dtype):
             if copy is False:
-                raise ValueError(f"converting {out.dtype} to {np.dtype(dtype)} needs a copy, and copy=False was given")
+                what = f"converting {out.dtype} to {np.dtype(dtype)} needs a copy: opening"
+                raise OptionError(message(what, self.location.path, expected="copy=None or copy=True", got=copy))
             return out.astype(dtype)
         return out.copy() if copy and not (out.flags.owndata and out.flags.writeable) else out
 

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from packstore.codecs.bits.kernels import RAW_BITORDER, BitOrder
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
-from packstore.storage import packed_mask, regroup
+from packstore.storage import packed_bits, regroup
 from packstore.writers.atomic import preallocate
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import BLOCK_NBYTES
@@ -86,7 +87,7 @@ class PackedSink:
 
     bits: RegionSink
     axis: int
-    bitorder: Literal["big", "little"]
+    bitorder: BitOrder
 
     def __call__(self, box: Box, values: Array) -> None:
         along = box[self.axis]
@@ -101,7 +102,7 @@ def write(
     progress: Progress,
     *,
     packed_axis: int | None = None,
-    bitorder: Literal["big", "little"] = "big",
+    bitorder: BitOrder = RAW_BITORDER,
     order: Literal["C", "F"] = "C",
 ) -> None:
     """Write one array as ``ndarray.tofile`` does, or as ``np.packbits(mask, axis=packed_axis).tofile``.
@@ -141,7 +142,7 @@ def write(
             message("packing bits", tree.path, expected=f"packed_axis within [-{ndim}, {ndim})", got=packed_axis)
         )
     axis = packed_axis % ndim
-    byte_shape = packed_mask(item.shape, axis, bitorder).byte_shape
+    byte_shape = packed_bits(item.shape, axis, bitorder).byte_shape
     preallocate(target, math.prod(byte_shape))
     sink = PackedSink(RegionSink(os.fspath(target), 0, byte_shape, np.dtype(np.uint8)), axis, bitorder)
     block = list(regroup(item.shape, 1, nbytes=BLOCK_NBYTES))

@@ -120,6 +120,12 @@ def test_raw_and_packed_options(cli: Cli, fails: Fails, tmp_path: Path) -> None:
     assert "--format raw" in fails("info", tmp_path / "m.bits")
     assert "ints joined by commas" in fails("info", tmp_path / "m.bits", "--format", "raw", "--shape", "10,a")
     assert "--packed-axis" in fails("info", tmp_path / "m.bits", "--format", "raw", "--packed-axis", "last")
+    (tmp_path / "frames.raw").write_bytes(bytes(30))
+    raw = ("info", tmp_path / "frames.raw", "--format", "raw", "--shape", "2,10", "--bits", 12, "--bitorder", "little")
+    array = cli(*raw, "--dtype", "u2", "--json").json["arrays"][""]
+    assert (array["shape"], array["dtype"]) == ([2, 10], "uint16")
+    assert array["filters"] == ["packed elements of 12 bits (flat, little)"]
+    assert "--bits of at most 8" in fails(*raw, "--dtype", "u1")
     assert "name=value" in fails("info", tmp_path / "m.bits", "-o", "nonsense")
     (tmp_path / "t.txt").write_text("# h\n1;2\n3;4\n")
     found = cli("info", tmp_path / "t.txt", "-o", "delimiter=;", "--dtype", "i4", "--json").json

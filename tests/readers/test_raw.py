@@ -190,7 +190,7 @@ def test_sizes_must_match(tmp_path: Path, options: dict[str, Any], match: str | 
         ({"dtype": "f4", "shape": (0, 2**62, 2**62)}, OptionError, "non-negative lengths"),
         ({"dtype": "f4", "offset": -1}, OptionError, "offset= of 0 or more bytes, got -1"),
         ({"dtype": "f4", "order": "A"}, OptionError, "order= C or F, got 'A'"),
-        ({"dtype": "f4", "bitorder": "big"}, OptionError, "packed_axis= together with bitorder="),
+        ({"dtype": "f4", "bitorder": "big"}, OptionError, "bits= or packed_axis= together with bitorder="),
         ({"dtype": "f4", "axis": 1}, OptionError, "options of this format .*, got 'axis'"),
         ({"packed_axis": 0}, OptionError, "shape= of the unpacked mask"),
         ({"packed_axis": 2, "shape": (8, 8)}, OptionError, r"packed_axis within shape \(8, 8\), got 2"),

@@ -27,7 +27,7 @@ from packstore.storage import (
     MISSING,
     ManifestArray,
     grid,
-    packed_mask,
+    packed_bits,
     plan,
 )
 from packstore.storage import (
@@ -161,7 +161,7 @@ def test_sparse_picks_do_not_unpack_everything(axis: int | None, shape: tuple[in
     storage = packed_storage(shape, InlineBytes(packed, "bits"), 0, axis, "big")
     array = ManifestArray(shape, np.dtype(bool), shape, storage)
     reference = np.unpackbits(
-        packed.reshape(packed_mask(shape, axis).byte_shape if axis is not None else -1), axis=axis
+        packed.reshape(packed_bits(shape, axis).byte_shape if axis is not None else -1), axis=axis
     ).reshape(shape)
     long = shape.index(4_000_000)
     box = tuple(slice(5, 3_999_006, 1000) if i == long else slice(1, 2, 1) for i in range(2))

@@ -1,9 +1,9 @@
 """Boxes of packed arrays: `PackedArray.plan` says which bytes hold a box, `unpack_box` turns those bytes into elements.
 
-Elements lie in one of two ways. *Whole bytes along an axis*: the bytes are an array of their own, of which each byte
-holds eight neighbours along the packed axis. *A run of bits*: the elements in C order, so that a row may begin inside
-a byte. The plans of the first are `packstore.codecs.bits.planes.PlanesPlan`, those of the second
-`packstore.codecs.bits.runs.RunsPlan`.
+Elements lie in one of two ways. *Whole bytes along an axis*: the bytes are an array of their own, whose lines along the
+packed axis each hold a line of elements. *A run of bits*: the elements in C order, so that a row may begin inside
+a byte. The plans of the first are `packstore.codecs.bits.planes.PlanesPlan` for single bits and
+`packstore.codecs.bits.rows.RowsPlan` for more of them, those of the second `packstore.codecs.bits.runs.RunsPlan`.
 
 >>> from packstore.codecs.bits.layout import bit_layout
 >>> mask = np.arange(200).reshape(10, 20) % 3 == 0
@@ -30,6 +30,7 @@ from packstore.codecs.bits.frame import WHAT, check_frame, check_padding_bits, d
 from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes, packed_nbytes
 from packstore.codecs.bits.layout import BitLayout, PaddingEncoding, frame_nbytes
 from packstore.codecs.bits.planes import PlanesPlan
+from packstore.codecs.bits.rows import RowsPlan
 from packstore.codecs.bits.runs import RunsPlan
 from packstore.core.boxes import Box, box_shape, c_strides
 from packstore.core.counts import Counts
@@ -104,7 +105,7 @@ class PackedArray:
     bitorder
         Which end of a byte comes first.
     axis
-        The axis (never negative) along which the bits of a mask are packed, each line of it padded to whole bytes, as
+        The axis (never negative) along which the bits are packed, each line of it padded to whole bytes, as
         `numpy.packbits` does it; only with a `padding_encoding` of None. None: one run of all elements in C order.
 
     Attributes
@@ -143,7 +144,11 @@ class PackedArray:
         self.padding_encoding = padding_encoding
         self.bitorder = bitorder
         self.size = math.prod(shape)
+        bits = layout.element_bits
         self.bytes_axis = axis if shape else None
+        if not layout.is_bool and axis == len(shape) - 1 and (axis == 0 or shape[axis] * bits % 8 == 0):
+            # One run: no line needs padding, or there is only one.
+            self.bytes_axis = None
         self._head = int(padding_encoding == "first_byte")
         self._padding = 0
         if self.bytes_axis is None:
@@ -168,7 +173,8 @@ class PackedArray:
         """Shape of the packed bytes as an array."""
         if self.bytes_axis is None:
             return (self.layout.nbytes(self.size),)
-        return tuple([-(-n // 8) if i == self.bytes_axis else n for i, n in enumerate(self.shape)])
+        bits = self.layout.element_bits
+        return tuple([packed_nbytes(n, bits) if i == self.bytes_axis else n for i, n in enumerate(self.shape)])
 
     # --------------------------------------------------------------------------------------------------- whole arrays
 
@@ -200,6 +206,8 @@ class PackedArray:
         """
         if self.bytes_axis is None:
             return self._plan_runs(box)
+        if not self.layout.is_bool:
+            return self._plan_rows(box)
         offset, span = self._head, 1
         lead = length = 0
         bit_step = 1
@@ -260,6 +268,23 @@ class PackedArray:
         offset = begin + self._head
         padding = self._padding if self._padding and offset + end - begin == self._end else 0
         return _make(RunsPlan, (offset, end - begin, padding, self.bitorder, layout, shape, first, runs, strides, run))
+
+    def _plan_rows(self, box: Box) -> BoxPlan:
+        axis, bits = self.bytes_axis, self.layout.element_bits
+        assert axis is not None
+        shape = box_shape(box)
+        if 0 in shape:
+            return self._plan_nothing(box)
+        along = box[axis]
+        start = along.start * bits >> 3
+        stop = packed_nbytes(along.start + (shape[axis] - 1) * along.step + 1, bits)
+        bytes_box = (*box[:axis], slice(start, stop, 1), *box[axis + 1 :])
+        sizes = box_shape(bytes_box)
+        strides = [s.step * stride for s, (stride, _) in zip(bytes_box, self._axes, strict=True)]
+        offset = sum([s.start * stride for s, (stride, _) in zip(bytes_box, self._axes, strict=True)])
+        span = 1 + sum([(n - 1) * stride for n, stride in zip(sizes, strides, strict=True)])
+        place = (sizes, strides, axis, along.start, along.step, shape[axis])
+        return RowsPlan(offset, span, 0, self.bitorder, self.layout, *place)
 
     def _plan_nothing(self, box: Box) -> RunsPlan:
         return RunsPlan(self._head, 0, 0, self.bitorder, self.layout, box_shape(box), 0, (), (), 0)

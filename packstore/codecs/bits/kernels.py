@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BitOrder: TypeAlias = Literal["little", "big"]
 Bytes: TypeAlias = NDArray[np.uint8]
 
+# The order of raw files of packed elements, unless the caller says otherwise: that of `numpy.packbits`.
+RAW_BITORDER: BitOrder = "big"
+
 BLOCK_BYTES = 1 << 14
 
 

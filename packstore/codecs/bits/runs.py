@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from packstore.codecs.bits.counts import count_bits, count_nonzero_packed
 from packstore.codecs.bits.frame import unpack_elements
-from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes, group_size, packed_nbytes
+from packstore.codecs.bits.kernels import BitOrder, Bytes, as_bytes, packed_nbytes
 from packstore.codecs.bits.layout import BitLayout
+from packstore.codecs.bits.rows import unpack_rows
 from packstore.core.counts import Counts
 
 __all__ = ["RunsPlan"]
@@ -106,25 +107,17 @@ class RunsPlan(NamedTuple):
 def _unpack_aligned(data: Bytes, plan: RunsPlan) -> NDArray[Any]:
     """Runs that all begin at the same bit of a byte: only their own bytes are unpacked."""
     layout, bits = plan.layout, plan.layout.element_bits
-    group = group_size(bits)
-    lead = plan.first % group  # elements of the group that come before the run
-    skip = lead * bits // 8  # their whole bytes, which were not read
     phase = plan.first * bits % 8
     width = packed_nbytes(phase + plan.run * bits, 1)
     byte_strides = [s * bits // 8 for s in plan.strides]
     rows: Bytes = np.ndarray((*plan.runs, width), np.uint8, buffer=data, strides=(*byte_strides, 1))
     if layout.is_bool and plan.run == 1:
-        shift = np.uint8(lead if plan.bitorder == "little" else 7 - lead)
+        shift = np.uint8(phase if plan.bitorder == "little" else 7 - phase)
         return ((rows >> shift) & np.uint8(1)).view(np.bool_)
     if layout.is_bool:
         unpacked = np.unpackbits(rows, axis=-1, bitorder=plan.bitorder)
-        return unpacked[..., lead : lead + plan.run].view(np.bool_)
-    # One byte-aligned row of whole groups per run makes a single sequence.
-    total = -(-(lead + plan.run) // group) * group
-    padded = np.zeros((*plan.runs, total * bits // 8), np.uint8)
-    padded[..., skip : skip + width] = rows
-    flat = unpack_elements(padded.reshape(-1), 0, math.prod(plan.runs) * total, layout, plan.bitorder)
-    return flat.reshape(*plan.runs, total)[..., lead : lead + plan.run]
+        return unpacked[..., phase : phase + plan.run].view(np.bool_)
+    return unpack_rows(rows, plan.first, plan.run, layout, plan.bitorder)
 
 
 def _align_rows(

@@ -12,7 +12,7 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from packstore.codecs.bits.kernels import BitOrder
+from packstore.codecs.bits.kernels import RAW_BITORDER, BitOrder
 from packstore.core.selection import parse
 from packstore.errors import DtypeError, OptionError, ShapeError, UnsupportedError, message
 from packstore.source import Fingerprint, path_text
@@ -32,7 +32,7 @@ def open_memmap(
     mode: Mode = "r",
     shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
     axis: int | None = -1,
-    bitorder: BitOrder = "little",
+    bitorder: BitOrder = RAW_BITORDER,
     offset: int = 0,
 ) -> BitMemmap:
     """Map a file of packed bits as a bool array of one bit per element.
@@ -52,7 +52,8 @@ def open_memmap(
     axis
         The packed axis; None for the flattened array, as in `numpy.packbits`.
     bitorder
-        ``"little"`` puts the first element in the lowest bit; ``"big"`` is what `numpy.packbits` does if not told.
+        ``"big"``, what `numpy.packbits` does by default, puts the first element in the highest bit; ``"little"`` in
+        the lowest.
     offset
         Byte at which the packed bits begin. The file must end where they end. ``"w+"`` writes zeros before.
 
@@ -89,6 +90,8 @@ def open_memmap(
     6
     >>> open_memmap(path, shape=(3, 10))[1, :4]
     array([ True, False, False,  True])
+    >>> np.unpackbits(np.fromfile(path, np.uint8).reshape(3, 2), axis=1, count=10)[1].tolist()
+    [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
     """
     return BitMemmap(path, mode, shape, axis, bitorder, offset)
 
@@ -130,7 +133,7 @@ class BitMemmap(BitLogic):
         mode: Mode = "r",
         shape: SupportsIndex | Sequence[SupportsIndex] | None = None,
         axis: int | None = -1,
-        bitorder: BitOrder = "little",
+        bitorder: BitOrder = RAW_BITORDER,
         offset: int = 0,
     ) -> None:
         name = os.path.abspath(path_text(path))

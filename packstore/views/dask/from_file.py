@@ -91,8 +91,8 @@ def from_file(
     inline_array : bool
         As ``dask.array.from_array``; the array pickles as a path, so it goes into each task by default.
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------

@@ -87,8 +87,9 @@ def from_files(
     storage_options : mapping, optional
         For the fsspec file system of a URL.
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text". The same for every file.
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text". The same for every
+        file.
 
     Returns
     -------

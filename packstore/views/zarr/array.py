@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +11,17 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import StorePath
 
+from packstore.config import copies_arrays
 from packstore.core.box_selection import is_basic
+from packstore.core.copies import owned
+from packstore.core.selection import resolve
+from packstore.errors import OptionError, SelectionError, message
 from packstore.readers.location import AnyLocation, Location
 from packstore.views.lazy import LazyArray
+from packstore.views.viewed import ViewedArray
 from packstore.views.zarr.metadata import to_zarr
+from packstore.views.zarr.opened import Closing, Opened
+from packstore.views.zarr.selections import along_axis, coordinates, split_fields, take_fields
 from packstore.views.zarr.store import ManifestStore
 
 if TYPE_CHECKING:
@@ -22,32 +31,47 @@ if TYPE_CHECKING:
 
 __all__ = ["Array", "array_of", "store_of"]
 
+# Bytes that iterating reads at once, but for chunks that are larger.
+BLOCK_NBYTES = 64 << 20
 
-class Array(zarr.Array[Any]):
+
+class Array(Closing, zarr.Array[Any]):
     """A read-only zarr array over a saved file.
 
     Everything a :class:`zarr.Array` does works (``attrs``, ``info``, ``oindex``, ``blocks``, ``dask.array.from_zarr``).
     Basic indexing (ints, slices with any step, Ellipsis, newaxis, as numpy does it) is answered without zarr's event
-    loop by a :class:`~packstore.views.lazy.LazyArray`; any other selection goes through zarr.
+    loop by a :class:`~packstore.views.lazy.LazyArray`. Index arrays and bools are numpy's, too; only where one list
+    of indices (or of bools, one for each index of an axis) comes with ints and slices is each axis taken by itself, as
+    zarr and h5py do it. Names select fields of structured elements.
 
     Notes
     -----
-    Pickles as a path. Results of basic indexing may be read-only views of the mapped file.
+    Pickles as a path. What indexing gives is the caller's own, to change at will, as with zarr and h5py. An array that
+    was opened with ``copy=False`` gives read-only views of mapped files where nothing is to decode; so do
+    ``packstore.from_file`` and the `lazy` array.
 
     Examples
     --------
     >>> import numpy as np, packstore, pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
     >>> np.save(path, np.arange(12).reshape(3, 4))
-    >>> packstore.open_array(path)[::-1, 0]
+    >>> array = packstore.open_array(path)
+    >>> array[::-1, 0]
     array([8, 4, 0])
+    >>> array[[True, False, True], 1:3]
+    array([[ 1,  2],
+           [ 9, 10]])
     """
 
     _lazy: LazyArray | None
 
-    def __init__(self, async_array: Any, lazy: LazyArray | None = None) -> None:
+    def __init__(
+        self, async_array: Any, lazy: LazyArray | None = None, copy: bool | None = None, above: Opened | None = None
+    ) -> None:
         super().__init__(async_array)
         self._lazy = lazy
+        self._copy = copies_arrays(copy)
+        self._opened = Opened(above)
         self._same_dtype = lazy is not None and lazy.dtype == self.dtype
 
     @property
@@ -55,29 +79,144 @@ class Array(zarr.Array[Any]):
         """The direct path of this array; None where only zarr can read it."""
         return self._lazy
 
-    def __getitem__(self, selection: Any) -> Any:
-        """Elements at `selection`: numpy's meaning for basic indexing, zarr's for the rest."""
-        lazy = self._lazy
-        if lazy is None or not is_basic(selection):
-            return super().__getitem__(selection)
-        if self._same_dtype:
-            return lazy[selection]
-        return to_zarr(lazy.array, lazy[selection], self.dtype)
+    @property
+    def async_array(self) -> Any:
+        """The array as zarr's event loop sees it."""
+        # All that zarr does with an array takes this way.
+        self._check_open()
+        return self._async_array
 
-    # zarr 3.1 declares a narrower result than ndarray.
-    def __array__(  # type: ignore[override, unused-ignore]
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        # As a LazyArray does it: without a copy where the file is mapped, and with one where it is asked for.
-        if self._same_dtype and self._lazy is not None:
-            return self._lazy.__array__(dtype, copy)
-        return np.asarray(super().__array__(dtype, copy))
+    @property
+    def _where(self) -> tuple[AnyLocation | None, str]:
+        return (None, "") if self._lazy is None else (self._lazy.location, self._lazy.component)
+
+    def __getitem__(self, selection: Any) -> Any:
+        """Elements at `selection`, with numpy's meaning; see the class for lists of indices.
+
+        Returns
+        -------
+        ndarray or scalar
+            The caller's own; with ``copy=False`` perhaps a read-only view of the mapped file.
+
+        Raises
+        ------
+        SelectionError
+            Out of bounds, too many indices, no such field, or no index that numpy takes.
+        ClosedError
+            The array, or its group, was closed.
+        StaleFileError, TruncatedFileError, CorruptDataError, ChecksumError
+            The stored bytes and the index disagree.
+        """
+        if self._opened.is_closed:
+            self._check_open()
+        lazy = self._lazy
+        if lazy is not None and self._same_dtype and is_basic(selection):
+            part = lazy[selection]
+        else:
+            part = self._select(selection)
+        return owned(part) if self._copy else part
+
+    def _select(self, selection: Any) -> Any:
+        """As `__getitem__`; where nothing is to decode a view."""
+        if self._lazy is not None and is_basic(selection):
+            return self._direct(self._lazy, selection)
+        fields, rest = split_fields(selection)
+        if fields is not None:
+            path = None if self._lazy is None else self._lazy.location.path
+            return take_fields(self._select(rest), fields, path)
+        if self._lazy is None:
+            try:
+                return super().__getitem__(selection)
+            except IndexError as error:
+                raise SelectionError(message("indexing", self.store_path, got=error)) from None
+        return self._pick(self._lazy, selection)
+
+    def _direct(self, lazy: LazyArray, selection: Any) -> Any:
+        part = lazy[selection]
+        return part if self._same_dtype else to_zarr(lazy.array, part, self.dtype)
+
+    def _pick(self, lazy: LazyArray, selection: Any) -> Any:
+        """Elements at a selection with index arrays."""
+        keys = selection if isinstance(selection, tuple) else (selection,)
+        resolved, _, _ = resolve(keys, lazy.shape, lazy.location.path)
+        found = along_axis(resolved)
+        if found is None:
+            at = None if lazy.array.storage.is_view else coordinates(resolved)
+            return self._direct(lazy, selection) if at is None else self.get_coordinate_selection(at)
+        # zarr reads only the chunks that hold some of the indices, the direct path all that lies between them.
+        direct = lazy.array.storage.is_view or found.is_dense(lazy.dtype.itemsize) or found.is_reversed
+        part: Any = self._direct(lazy, found.key) if direct else self.get_orthogonal_selection(found.key)
+        return part[(*found.after, ...)]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        wanted = self.dtype if dtype is None else np.dtype(dtype)
+        if copy is False:
+            lazy = self._lazy
+            if lazy is None or not (self._same_dtype and wanted == self.dtype and lazy.array.storage.is_instant):
+                expected = "copy=None or copy=True, as elements have to be read and decoded"
+                path = None if lazy is None else lazy.location.path
+                raise OptionError(message("making an array of", path, self.path or None, expected=expected, got=copy))
+            self._check_open()
+            return np.asarray(lazy[...])
+        self._check_open()
+        part = np.asarray(self._select(...))
+        if part.dtype != wanted:
+            return part.astype(wanted)
+        return np.asarray(owned(part) if self._copy or copy else part)
+
+    def __len__(self) -> int:
+        """Length of the first axis, as numpy has it; TypeError where there is none."""
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Index after index of the first axis, read in blocks of whole chunks."""
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        row_nbytes = max(math.prod(self.shape[1:]) * self.dtype.itemsize, 1)
+        rows = max(min(self.chunks[0], BLOCK_NBYTES // row_nbytes), 1)
+        for start in range(0, self.shape[0], rows):
+            yield from self[start : start + rows]
+
+    def view(self, dtype: npt.DTypeLike) -> ViewedArray:
+        """The array with its elements' bytes taken for another type of the same size, as ``ndarray.view``.
+
+        Viewers ask bool masks for it: napari takes ``mask.view(np.uint8)`` as labels.
+
+        Parameters
+        ----------
+        dtype
+            The other type.
+
+        Returns
+        -------
+        ViewedArray
+            An array that reads what is indexed, as this one.
+
+        Raises
+        ------
+        DtypeError
+            Elements of the two types differ in size, or hold references.
+
+        Examples
+        --------
+        >>> import numpy as np, packstore, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
+        >>> np.save(path, np.eye(3, dtype=bool))
+        >>> packstore.open_array(path).view(np.uint8)[1]
+        array([0, 1, 0], dtype=uint8)
+        """
+        return ViewedArray(self, dtype)
+
+    def __repr__(self) -> str:
+        return "<Array, closed>" if self.closed else super().__repr__()
 
     def with_config(self, config: Any) -> Self:
         """As `zarr.Array.with_config`; in F order all is read through zarr, which lays out its results like that."""
         new = super().with_config(config)
         lazy = self._lazy if new.order == "C" else None
-        return type(self)(new.async_array, lazy)
+        return type(self)(new.async_array, lazy, self._copy, self._opened)
 
     def count_nonzero(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
         """Count the elements that are not zero, as ``numpy.count_nonzero``; packed masks without unpacking them.
@@ -110,6 +249,7 @@ class Array(zarr.Array[Any]):
         >>> packstore.open_array(path).count_nonzero()
         3
         """
+        self._check_open()
         if self._lazy is None:
             return np.count_nonzero(self[...], axis=axis, keepdims=keepdims)
         return self._lazy.count_nonzero(axis, keepdims=keepdims)
@@ -120,9 +260,10 @@ class Array(zarr.Array[Any]):
         return ("packstore.Array", self._lazy.__dask_tokenize__())
 
     def __reduce__(self) -> Any:
+        self._check_open()
         if self._lazy is None:
             return super().__reduce__()
-        return (array_of, (self._lazy,))
+        return (array_of, (self._lazy, self._copy))
 
 
 def store_of(location: AnyLocation, component: str | None = None) -> ManifestStore | DirectoryStore:
@@ -135,15 +276,15 @@ def store_of(location: AnyLocation, component: str | None = None) -> ManifestSto
     return ManifestStore(location, component)
 
 
-def array_of(lazy: LazyArray) -> Array:
-    """The zarr array over a `LazyArray`.
+def array_of(lazy: LazyArray, copy: bool | None = None) -> Array:
+    """The zarr array over a `LazyArray`; `copy` as for `packstore.open_array`.
 
     Raises
     ------
     UnsupportedError
         Zarr cannot have it.
     """
-    return Array(_async_array(store_of(lazy.location, lazy.component), lazy.component), lazy)
+    return Array(_async_array(store_of(lazy.location, lazy.component), lazy.component), lazy, copy)
 
 
 def _async_array(store: ManifestStore | DirectoryStore, component: str) -> Any:

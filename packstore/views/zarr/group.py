@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, cast
 
 import zarr
 from zarr.abc.store import Store
 
+from packstore.config import copies_arrays
+from packstore.errors import ComponentNotFoundError, OptionError, message
+from packstore.readers.find import near_name
 from packstore.readers.location import AnyLocation
 from packstore.views.lazy import LazyArray
 from packstore.views.zarr.array import Array, store_of
 from packstore.views.zarr.nodes import unsupported_error
+from packstore.views.zarr.opened import Closing, Opened
 from packstore.views.zarr.store import ManifestStore
 
 __all__ = ["Group", "group_at"]
 
 
-class Group(zarr.Group):
+class Group(Closing, zarr.Group):
     """A read-only zarr group over a saved file; its members are `packstore.Group` and `packstore.Array`.
+
+    It is a mapping, too, as a group of h5py is: ``keys()``, ``values()``, ``items()``, ``in`` and ``len()``.
 
     Attributes
     ----------
@@ -30,15 +36,28 @@ class Group(zarr.Group):
     >>> import numpy as np, packstore, pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
     >>> np.savez(path, a=np.arange(3))
-    >>> packstore.open_group(path)["a"][1:]
+    >>> with packstore.open_group(path) as group:
+    ...     group["a"][1:]
     array([1, 2])
     """
 
     _location: AnyLocation | None
 
-    def __init__(self, async_group: Any, location: AnyLocation | None = None) -> None:
+    def __init__(
+        self,
+        async_group: Any,
+        location: AnyLocation | None = None,
+        copy: bool | None = None,
+        above: Opened | None = None,
+    ) -> None:
         super().__init__(async_group)
         self._location = location
+        self._copy = copies_arrays(copy)
+        self._opened = Opened(above)
+
+    @property
+    def _where(self) -> tuple[AnyLocation | None, str]:
+        return self._location, self.path
 
     @property
     def location(self) -> AnyLocation | None:
@@ -51,16 +70,38 @@ class Group(zarr.Group):
         found: Mapping[str, str] = getattr(self.store, "unsupported", {})
         return found
 
+    @property
+    def files(self) -> list[str]:
+        """The names of all arrays of an npz file, as ``numpy.load`` has them; other groups have no such attribute."""
+        if self._location is None or self._location.format != "npz":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'files': the file is no npz file")
+        self._check_open()
+        manifest = self._location.manifest()
+        return self._below([*manifest.arrays, *manifest.unsupported])
+
+    def _below(self, names: Iterable[str]) -> list[str]:
+        """Those of a file's names that lie below this group, from it on."""
+        prefix = f"{self.path}/" if self.path else ""
+        return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
     def _wrap(self, node: Any) -> Any:
         if self._location is None or isinstance(node, (Array, Group)):
             return node
         if isinstance(node, zarr.Array):
             # As this store knows it: what another file made of it since is for the next group that is opened.
             known = self.store.array_at(node.path) if isinstance(self.store, ManifestStore) else None
-            return Array(node.async_array, LazyArray(self._location, node.path, known))
-        return Group(node._async_group, self._location)
+            lazy = LazyArray(self._location, node.path, known)
+            return Array(node.async_array, lazy, self._copy, self._opened)
+        return Group(node._async_group, self._location, self._copy, self._opened)
 
-    def __getitem__(self, path: str) -> Any:
+    def _member(self, path: str) -> Any:
+        """The member at `path`; a bare KeyError where there is none."""
+        self._check_open()
+        if not isinstance(path, str):
+            where = None if self._location is None else self._location.path
+            raise OptionError(
+                message("opening a member of", where, self.path or None, expected="a str", got=repr(path))
+            )
         try:
             return self._wrap(super().__getitem__(path))
         except KeyError:
@@ -69,24 +110,121 @@ class Group(zarr.Group):
                 raise unsupported_error(self._location, full, self.unsupported[full]) from None
             raise
 
+    def __getitem__(self, path: str) -> Any:
+        """The member at `path`.
+
+        Raises
+        ------
+        ComponentNotFoundError
+            Nothing of that name; the text has the nearest one. It is a KeyError.
+        UnsupportedError
+            It is an array that zarr cannot be served.
+        OptionError
+            `path` is no str.
+        ClosedError
+            The group was closed.
+        """
+        try:
+            return self._member(path)
+        except KeyError:
+            raise self._not_found(path) from None
+
+    def _not_found(self, path: str) -> ComponentNotFoundError:
+        names: list[str] = []
+        where = str(self.store)
+        if self._location is not None:
+            where = self._location.path
+            manifest = self._location.manifest()
+            names = self._below([*manifest.arrays, *manifest.groups])
+        text = message(
+            "opening",
+            where,
+            f"{self.path}/{path}".strip("/"),
+            expected="an array or group",
+            got="nothing of that name",
+            hint=near_name(path, names),
+        )
+        return ComponentNotFoundError(text)
+
     def get(self, path: str, default: Any = None) -> Any:
         """The member at `path`, or `default`."""
         try:
-            return self[path]
+            return self._member(path)
         except KeyError:
             return default
 
+    def __contains__(self, member: object) -> bool:
+        self._check_open()
+        return isinstance(member, str) and super().__contains__(member)
+
+    def __iter__(self) -> Iterator[str]:
+        self._check_open()
+        return iter(super().keys())
+
+    # Views of a mapping, as h5py's groups and dicts have them: zarr's groups have a generator of names only.
+    def keys(self) -> KeysView[str]:  # type: ignore[override]
+        """The names of the members directly below."""
+        return KeysView(cast("Mapping[str, Any]", self))
+
+    def values(self) -> ValuesView[Any]:
+        """The members directly below."""
+        return ValuesView(cast("Mapping[str, Any]", self))
+
+    def items(self) -> ItemsView[str, Any]:
+        """The members directly below, as (name, member) pairs."""
+        return ItemsView(cast("Mapping[str, Any]", self))
+
+    def visititems(self, function: Callable[[str, Any], Any]) -> Any:
+        """Call ``function(name, member)`` for all members, those of groups below too, as h5py does.
+
+        Parameters
+        ----------
+        function
+            Called with the path from this group on and the member, a group before what is in it, names in order. The
+            first result that is not None ends the walk.
+
+        Returns
+        -------
+        object
+            That result; None where there was none.
+
+        Examples
+        --------
+        >>> import numpy as np, packstore, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+        >>> np.savez(path, **{"a/b": np.arange(3), "c": np.arange(4)})
+        >>> packstore.open_group(path).visititems(lambda name, member: print(name, getattr(member, "shape", "group")))
+        a group
+        a/b (3,)
+        c (4,)
+        """
+        for name, node in sorted(self.members(max_depth=None), key=lambda member: member[0].split("/")):
+            found = function(name, node)
+            if found is not None:
+                return found
+        return None
+
+    def visit(self, function: Callable[[str], Any]) -> Any:
+        """Call ``function(name)`` for all members; otherwise as `visititems`."""
+        return self.visititems(lambda name, _: function(name))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.keys())
+
     def members(self, max_depth: int | None = 0, **kwargs: Any) -> tuple[tuple[str, Any], ...]:
         """Members as (name, node) pairs, as `zarr.Group.members`."""
+        self._check_open()
         return tuple((name, self._wrap(node)) for name, node in super().members(max_depth, **kwargs))
 
     def groups(self) -> Generator[tuple[str, Any], None]:
         """The groups directly below, as (name, group) pairs."""
+        self._check_open()
         for name, node in super().groups():
             yield name, self._wrap(node)
 
     def arrays(self) -> Generator[tuple[str, Any], None]:
         """The arrays directly below, as (name, array) pairs."""
+        self._check_open()
         for name, node in super().arrays():
             yield name, self._wrap(node)
 
@@ -100,18 +238,22 @@ class Group(zarr.Group):
         for _, node in self.arrays():
             yield node
 
+    def __repr__(self) -> str:
+        return "<Group, closed>" if self.closed else super().__repr__()
+
     def __reduce__(self) -> Any:
+        self._check_open()
         if self._location is None:
             return super().__reduce__()
-        return (_reopen, (self._location, self.path))
+        return (_reopen, (self._location, self.path, self._copy))
 
 
-def _reopen(location: AnyLocation, path: str) -> Group:
-    return group_at(location, path, store_of(location))
+def _reopen(location: AnyLocation, path: str, copy: bool | None = None) -> Group:
+    return group_at(location, path, store_of(location), copy)
 
 
-def group_at(location: AnyLocation, path: str, store: Store) -> Group:
-    """The group at `path` of an open store.
+def group_at(location: AnyLocation, path: str, store: Store, copy: bool | None = None) -> Group:
+    """The group at `path` of an open store; `copy` as for `packstore.open_group`.
 
     Raises
     ------
@@ -119,4 +261,4 @@ def group_at(location: AnyLocation, path: str, store: Store) -> Group:
         No group there.
     """
     opened = zarr.open_group(store=store, path=path, mode="r")
-    return Group(opened._async_group, location)
+    return Group(opened._async_group, location, copy)

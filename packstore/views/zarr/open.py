@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from packstore.errors import ComponentNotFoundError, FormatError, PackstoreError, message
-from packstore.readers.find import component_name, find_array
+from packstore.errors import ComponentNotFoundError, FormatError, OptionError, PackstoreError, message
+from packstore.readers.find import component_name, find_array, near_name
 from packstore.readers.joined import locate_all
 from packstore.views.lazy import LazyArray, open_lazy
 from packstore.views.zarr.array import Array, array_of, store_of
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["open", "open_array", "open_group", "open_store"]
 
+T = TypeVar("T")
+# What open() of h5py, zarr and Python take in second place: where no component is called so, surely modes, and such as
+# may be meant for one.
+MODES, LETTERS = frozenset({"r", "rb", "r+", "w-", "w+"}), frozenset({"w", "a", "x", "c"})
+WRITERS = "packstore.save writes files, and packstore.open_memmap changes packed bits in place"
+
 
 def open_store(
     path: Any,
@@ -25,6 +31,7 @@ def open_store(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
     **reader_options: Any,
 ) -> ManifestStore | DirectoryStore:
     """Open a saved array, or a file of many, as a read-only Zarr v3 store.
@@ -40,9 +47,11 @@ def open_store(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -60,7 +69,7 @@ def open_store(
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ShapeError, DtypeError
         A file of a list does not fit the first.
 
@@ -76,6 +85,7 @@ def open_store(
     >>> zarr.open_group(packstore.open_store(path), mode="r")["a"][1].tolist()
     [3, 4, 5]
     """
+    _check_mode(path, mode)
     location, _ = locate_all(
         path, None, format=format, chunks=chunks, storage_options=storage_options, **reader_options
     )
@@ -89,6 +99,8 @@ def open_array(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
+    copy: bool | None = None,
     **reader_options: Any,
 ) -> Array:
     """Open one saved array like ``zarr.open_array``.
@@ -106,9 +118,14 @@ def open_array(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
+    copy : bool, optional
+        Whether indexing gives arrays of the caller's own, to change at will, as zarr and h5py do. False: read-only
+        views of mapped files where nothing is to decode. None: as ``packstore.config`` says ("array.copy", True).
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -126,7 +143,7 @@ def open_array(
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ComponentNotFoundError
         No such array, or several and none named.
     UnsupportedError
@@ -148,9 +165,9 @@ def open_array(
     >>> packed[3, 2:5]
     array([False,  True, False])
     """
-    return array_of(
-        open_lazy(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
-    )
+    options = {"format": format, "chunks": chunks, "storage_options": storage_options, **reader_options}
+    lazy = _found(lambda name: open_lazy(path, name, **options), path, component, mode)
+    return array_of(lazy, copy)
 
 
 def open(
@@ -160,6 +177,8 @@ def open(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
+    copy: bool | None = None,
     **reader_options: Any,
 ) -> Array | Group:
     """Open what is saved at `path` like ``zarr.open``: an array for a file that is one, else a group.
@@ -177,9 +196,14 @@ def open(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
+    copy : bool, optional
+        Whether indexing gives arrays of the caller's own, to change at will, as zarr and h5py do. False: read-only
+        views of mapped files where nothing is to decode. None: as ``packstore.config`` says ("array.copy", True).
     **reader_options
-        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=`` for
-        "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
+        Options of the format: ``dtype=``, ``shape=``, ``offset=``, ``order=``, ``packed_axis=``, ``bitorder=``
+        and ``bits=`` for "raw", ``allow_external=`` for "hdf5", those of `numpy.loadtxt` for "text".
 
     Returns
     -------
@@ -197,7 +221,7 @@ def open(
     FormatError
         No format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ComponentNotFoundError
         Nothing of that name.
     UnsupportedError
@@ -213,21 +237,8 @@ def open(
     >>> packstore.open(path).shape
     (3,)
     """
-    location, component = locate_all(
-        path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options
-    )
-    name = "" if component is None else component_name(component, location.path)
-    manifest = location.manifest(None if component is None else name)
-    if name in manifest.arrays or name in manifest.unsupported:
-        return array_of(LazyArray(location, *find_array(location, name)))
-    try:
-        return group_at(location, name, store_of(location))
-    except PackstoreError:
-        raise
-    except (OSError, ValueError):
-        raise ComponentNotFoundError(
-            message("opening", location.path, name, expected="an array or group", got="nothing of that name")
-        ) from None
+    options = {"format": format, "chunks": chunks, "storage_options": storage_options, **reader_options}
+    return _found(lambda name: _open(path, name, copy, options), path, component, mode)
 
 
 def open_group(
@@ -237,6 +248,8 @@ def open_group(
     format: str | None = None,
     chunks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    mode: str = "r",
+    copy: bool | None = None,
     **reader_options: Any,
 ) -> Group:
     """Open a file of several arrays like ``zarr.open_group``.
@@ -253,6 +266,11 @@ def open_group(
         Chunk shape for data that has no chunks of its own; default: pieces of about 8 MB along the slowest axis.
     storage_options : mapping, optional
         For the fsspec file system of a URL.
+    mode : str, optional
+        Only "r": packstore reads. It is here for whoever writes what h5py and zarr take.
+    copy : bool, optional
+        Whether indexing gives arrays of the caller's own, to change at will, as zarr and h5py do. False: read-only
+        views of mapped files where nothing is to decode. None: as ``packstore.config`` says ("array.copy", True).
     **reader_options
         Options of the format, for instance ``allow_external=`` for "hdf5".
 
@@ -272,7 +290,7 @@ def open_group(
     FormatError
         The file, or the component, is one array; no format recognises the content, or the file is damaged.
     OptionError
-        An unknown format, or an option that the format does not take.
+        An unknown format, an option that the format does not take, or a mode that would write.
     ComponentNotFoundError
         Nothing of that name.
     UnsupportedError
@@ -286,9 +304,54 @@ def open_group(
     >>> sorted(packstore.open_group(path)["a"].array_keys())
     ['b']
     """
-    found = open(path, component, format=format, chunks=chunks, storage_options=storage_options, **reader_options)
+    options = {"format": format, "chunks": chunks, "storage_options": storage_options, **reader_options}
+    found = _found(lambda name: _open(path, name, copy, options), path, component, mode)
     if isinstance(found, Array):
         raise FormatError(
             message("opening", path, component, expected="a group", got="one array", hint="Use packstore.open_array")
         )
     return found
+
+
+def _open(path: Any, component: str | None, copy: bool | None, options: Mapping[str, Any]) -> Array | Group:
+    """The array or group at `component`."""
+    location, component = locate_all(path, component, **options)
+    name = "" if component is None else component_name(component, location.path)
+    manifest = location.manifest(None if component is None else name)
+    if name in manifest.arrays or name in manifest.unsupported:
+        return array_of(LazyArray(location, *find_array(location, name)), copy)
+    try:
+        return group_at(location, name, store_of(location), copy)
+    except PackstoreError:
+        raise
+    except (OSError, ValueError):
+        manifest = location.manifest()
+        raise ComponentNotFoundError(
+            message(
+                "opening",
+                location.path,
+                name,
+                expected="an array or group",
+                got="nothing of that name",
+                hint=near_name(name, [*manifest.arrays, *manifest.groups]),
+            )
+        ) from None
+
+
+def _found(find: Callable[[str | None], T], path: Any, component: str | None, mode: str) -> T:
+    """What `find` finds at `component`; where that names nothing but a mode, as in ``open(path, "r")``, at None."""
+    _check_mode(path, mode)
+    try:
+        return find(component)
+    except ComponentNotFoundError as error:
+        if component in LETTERS:
+            raise ComponentNotFoundError(f'{error} If {component!r} is a mode: only "r" is; {WRITERS}.') from None
+        if component not in MODES:
+            raise
+    _check_mode(path, component)
+    return find(None)
+
+
+def _check_mode(path: Any, mode: object) -> None:
+    if mode != "r":
+        raise OptionError(message("opening", path, expected='mode "r"', got=repr(mode), hint=WRITERS))

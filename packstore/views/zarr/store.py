@@ -154,6 +154,11 @@ class ManifestStore(Store):
             raise NotImplementedError(f"with_read_only is not implemented for the {type(self)} store type.")
         return type(self)(self.location, self.component)
 
+    def close(self) -> None:
+        """Let go of the open file, and of what caches keep of it; as zarr's stores, it opens again on the next read."""
+        super().close()
+        self.location.close()
+
     # -- lookup -------------------------------------------------------------------------------------------------------
 
     def _document(self, key: str) -> bytes | None:

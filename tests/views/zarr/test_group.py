@@ -83,6 +83,69 @@ def test_missing_members(path: Path) -> None:
         packstore.open(path.parent / "absent.npz")
 
 
+def test_missing_members_name_the_nearest(path: Path) -> None:
+    nested: dict[str, Any] = {"pressure": np.arange(3), "run/temperature": np.arange(4)}
+    np.savez(path.parent / "y.npz", **nested)
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path.parent / "y.h5", "w") as file:
+        file["pressure"], file["run/temperature"] = np.arange(3), np.arange(4)
+    zarr.create_group(path.parent / "y.zarr").create_array("pressure", data=np.arange(3))
+    zarr.open_group(path.parent / "y.zarr").create_array("run/temperature", data=np.arange(4))
+    for name in ("y.npz", "y.h5", "y.zarr"):
+        group = packstore.open_group(path.parent / name)
+        with pytest.raises(ComponentNotFoundError, match=rf"{name}\[presure\]: .*The nearest name is 'pressure'\.$"):
+            group["presure"]
+        with pytest.raises(KeyError, match=r"\[run/temprature\]: .*The nearest name is 'run/temperature'\.$"):
+            group["run/temprature"]
+        with pytest.raises(KeyError, match=r"\[run/temprature\]: .*The nearest name is 'temperature'\.$"):
+            group["run"]["temprature"]
+        with pytest.raises(KeyError, match=r"got nothing of that name\.$"):
+            group["zzz"]
+        assert group.get("presure") is None and "presure" not in group
+        with pytest.raises(OptionError, match="expected a str, got 0"):
+            group[0]  # type: ignore[index]
+
+
+def test_mapping(path: Path) -> None:
+    group = packstore.open_group(path)
+    assert sorted(group.keys()) == sorted(group) == sorted(group._ipython_key_completions_()) == ["a", "g"]
+    assert group.keys() & {"a", "b"} == {"a"} and len(group.keys()) == len(group.values()) == len(group.items()) == 2
+    found = dict(group.items())
+    assert {name: type(node) for name, node in found.items()} == {"a": packstore.Array, "g": packstore.Group}
+    assert sorted(type(node).__name__ for node in group.values()) == ["Array", "Group"]
+    np.testing.assert_array_equal(found["a"][...], ARRAYS["a"])
+    assert {name: node for name, node in group["g"].items() if name == "b"}["b"].shape == (4,)
+
+
+def test_visits_as_h5py_does(path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path.parent / "x.h5", "w") as file:
+        for name, data in ARRAYS.items():
+            file[name] = data
+        file.create_group("g/empty")
+    with h5py.File(path.parent / "x.h5") as file:
+        for opened in (packstore.open_group(path.parent / "x.h5"), packstore.open_group(path.parent / "x.h5", "g")):
+            theirs: list[str] = []
+            file[f"/{opened.path}"].visit(theirs.append)
+            ours: list[str] = []
+            assert opened.visit(ours.append) is None
+            assert ours == theirs
+    group = packstore.open_group(path)
+    seen: dict[str, Any] = {}
+    group.visititems(seen.__setitem__)
+    assert list(seen) == ["a", "g", "g/b", "g/h", "g/h/c"]
+    assert seen["g/h/c"][()] == 3.5
+    assert group.visititems(lambda name, node: name if isinstance(node, packstore.Group) else None) == "g"
+
+
+def test_files_of_npz(path: Path) -> None:
+    with np.load(path) as theirs:
+        assert sorted(packstore.open_group(path).files) == sorted(theirs.files)
+    assert packstore.open_group(path, "g").files == ["b", "h/c"]
+    zarr.create_group(path.parent / "z.zarr")
+    assert not hasattr(packstore.open_group(path.parent / "z.zarr"), "files")
+
+
 def test_pickle(path: Path) -> None:
     group = pickle.loads(pickle.dumps(packstore.open_group(path, "g")))
     assert group.path == "g"

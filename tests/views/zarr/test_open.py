@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,9 +257,82 @@ def test_lists_of_files_that_are_no_array(tmp_path: Path) -> None:
 
 
 def test_signatures() -> None:
-    options = ["format", "chunks", "storage_options", "reader_options"]
-    assert list(inspect.signature(packstore.open_store).parameters) == ["path", *options]
+    options = ["format", "chunks", "storage_options", "mode"]
+    assert list(inspect.signature(packstore.open_store).parameters) == ["path", *options, "reader_options"]
     for call in (packstore.open, packstore.open_array, packstore.open_group):
-        assert list(inspect.signature(call).parameters) == ["path", "component", *options]
+        assert list(inspect.signature(call).parameters) == ["path", "component", *options, "copy", "reader_options"]
     counts = inspect.signature(LazyArray.count_nonzero).parameters
     assert counts == inspect.signature(packstore.Array.count_nonzero).parameters
+
+
+# -- modes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> dict[str, Path]:
+    """An array, and files of several: one has an array that is called as a mode is."""
+    np.save(tmp_path / "x.npy", np.arange(6))
+    nested: dict[str, Any] = {"one": np.arange(3), "g/b": np.arange(4)}
+    np.savez(tmp_path / "x.npz", **nested)
+    np.savez(tmp_path / "r.npz", r=np.arange(3), w=np.arange(4))
+    zarr.create_group(tmp_path / "x.zarr").create_array("one", data=np.arange(5))
+    return {name: tmp_path / name for name in ("x.npy", "x.npz", "r.npz", "x.zarr")}
+
+
+def test_mode_r_is_taken(saved: dict[str, Path]) -> None:
+    call: Any = packstore.open
+    assert call(saved["x.npy"], "r")[1] == call(saved["x.npy"], mode="r")[1] == 1
+    assert packstore.open_array(saved["x.npy"], "r")[2] == packstore.open_array(saved["x.npy"], mode="r")[2] == 2
+    for name in ("x.npz", "x.zarr"):
+        assert call(saved[name], "r")["one"][2] == 2
+        assert packstore.open_group(saved[name], "r")["one"][2] == 2
+        assert packstore.open_group(saved[name], mode="r")["one"][2] == 2
+        assert zarr.open_array(packstore.open_store(saved[name], mode="r"), path="one", mode="r")[2] == 2
+    assert packstore.open_array(saved["x.npz"], "g/b", mode="r").shape == (4,)
+    assert call([saved["x.npy"], saved["x.npy"]], "r").shape == (12,)
+
+
+def test_a_component_that_is_called_as_a_mode_wins(saved: dict[str, Path]) -> None:
+    call: Any = packstore.open
+    assert call(saved["r.npz"], "r").shape == packstore.open_array(saved["r.npz"], "r").shape == (3,)
+    assert call(saved["r.npz"], "w", mode="r").shape == (4,)
+    with pytest.raises(FormatError, match="expected a group, got one array"):
+        packstore.open_group(saved["r.npz"], "r")
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+", "w-", "x", "rb", "c", None, 3, "read"])
+def test_other_modes_are_refused(saved: dict[str, Path], mode: Any) -> None:
+    match = rf"opening .*x\.np[yz]: expected mode \"r\", got {re.escape(repr(mode))}\. packstore\.save writes files"
+    for call in (packstore.open, packstore.open_array, packstore.open_store):
+        with pytest.raises(OptionError, match=match):
+            call(saved["x.npy"], mode=mode)
+    with pytest.raises(OptionError, match=match):
+        packstore.open_group(saved["x.npz"], mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["r+", "w-", "w+", "rb"])
+def test_other_modes_in_second_place(saved: dict[str, Path], mode: str) -> None:
+    for call in (packstore.open, packstore.open_array, packstore.open_group):
+        with pytest.raises(
+            OptionError, match=rf"x\.npz: expected mode \"r\", got {re.escape(repr(mode))}\. packstore\.save"
+        ):
+            call(saved["x.npz"], mode)
+
+
+@pytest.mark.parametrize("mode", ["a", "w", "x", "c"])
+def test_letters_may_be_components_or_modes(saved: dict[str, Path], mode: str) -> None:
+    match = (
+        rf"\[{mode}\]: expected .* of that name\. .*If '{mode}' is a mode: only \"r\" is; packstore\.save writes files"
+    )
+    for call in (packstore.open, packstore.open_array, packstore.open_group):
+        for name in ("x.npy", "x.npz"):
+            with pytest.raises(ComponentNotFoundError, match=match):
+                call(saved[name], mode)
+
+
+def test_near_names_of_what_is_not_there(saved: dict[str, Path]) -> None:
+    for name in ("G/b", "g/bb"):
+        with pytest.raises(ComponentNotFoundError, match=r"expected an array or group, .*The nearest name is 'g/b'\."):
+            packstore.open(saved["x.npz"], name)
+    with pytest.raises(ComponentNotFoundError, match=r"nothing of that name\.$"):
+        packstore.open(saved["x.npz"], "quite another")
