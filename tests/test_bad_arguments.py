@@ -57,6 +57,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def shown(value: Any) -> str:
+    """A test's name for a value: the same in each process."""
+    return "object" if type(value) is object else repr(value)
+
+
 NO_PATHS: list[Any] = [
     None,
     5,
@@ -73,13 +78,13 @@ NO_PATHS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("path", NO_PATHS, ids=repr)
+@pytest.mark.parametrize("path", NO_PATHS, ids=shown)
 def test_what_is_no_path(opening: Callable[..., Any], path: Any) -> None:
     with pytest.raises(OptionError, match="expected a path"):
         opening(path)
 
 
-@pytest.mark.parametrize("path", NO_PATHS[:-2], ids=repr)
+@pytest.mark.parametrize("path", NO_PATHS[:-2], ids=shown)
 def test_what_is_no_path_elsewhere(path: Any) -> None:
     for function, what in (
         (packstore.from_files, "expected (a path|a glob or a list of paths, in their order)"),
@@ -227,7 +232,7 @@ def test_an_unknown_scheme(opening: Callable[..., Any]) -> None:
         opening("nosuch://x")
 
 
-@pytest.mark.parametrize("options", [5, "x", [], ["a"], [("a", 1)], object(), True, {5: 6}], ids=repr)
+@pytest.mark.parametrize("options", [5, "x", [], ["a"], [("a", 1)], object(), True, {5: 6}], ids=shown)
 @pytest.mark.parametrize("url", [False, True])
 def test_bad_storage_options(files: Path, opening: Callable[..., Any], options: Any, url: bool) -> None:
     path = "memory://x.npy" if url else files / "a.npy"
@@ -235,7 +240,7 @@ def test_bad_storage_options(files: Path, opening: Callable[..., Any], options: 
         opening(path, storage_options=options)
 
 
-@pytest.mark.parametrize("component", [5, True, 2.5, b"x", [], ["x"], ("x",), {}, object()], ids=repr)
+@pytest.mark.parametrize("component", [5, True, 2.5, b"x", [], ["x"], ("x",), {}, object()], ids=shown)
 @pytest.mark.parametrize("name", NAMES)
 def test_bad_components(files: Path, opening: Callable[..., Any], name: str, component: Any) -> None:
     if opening is packstore.open_store:
@@ -273,7 +278,7 @@ BAD_CHUNKS: list[Any] = [
 UNFIT_CHUNKS: list[Any] = [(1,), (1, 2, 3)]
 
 
-@pytest.mark.parametrize("chunks", BAD_CHUNKS, ids=repr)
+@pytest.mark.parametrize("chunks", BAD_CHUNKS, ids=shown)
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.zarr"])
 def test_bad_chunks(files: Path, opening: Callable[..., Any], name: str, chunks: Any) -> None:
     dask = opening in (OPENING["from_file"], OPENING["from_files"])
@@ -284,19 +289,19 @@ def test_bad_chunks(files: Path, opening: Callable[..., Any], name: str, chunks:
         opening(files / name, *arguments, chunks=chunks)
 
 
-@pytest.mark.parametrize("chunks", UNFIT_CHUNKS, ids=repr)
+@pytest.mark.parametrize("chunks", UNFIT_CHUNKS, ids=shown)
 def test_chunks_of_another_rank(files: Path, opening: Callable[..., Any], chunks: Any) -> None:
     with pytest.raises(OptionError, match=r"a\.npy.*: .*expected chunks"):
         opening(files / "a.npy", chunks=chunks)
 
 
-@pytest.mark.parametrize("chunks", [{7: 1}, {"x": 1}, ((1, 1), (4,)), ("1 parsec", 2), (10**30, 1)], ids=repr)
+@pytest.mark.parametrize("chunks", [{7: 1}, {"x": 1}, ((1, 1), (4,)), ("1 parsec", 2), (10**30, 1)], ids=shown)
 def test_chunks_that_dask_does_not_take(files: Path, chunks: Any) -> None:
     with pytest.raises(OptionError, match=r"chunking .*a\.npy: expected chunks= that dask takes for shape \(3, 4\)"):
         packstore.from_file(files / "a.npy", chunks=chunks)
 
 
-@pytest.mark.parametrize("format", [5, b"npy", ["npy"], object(), "nope", "", True, ("npy",), {}], ids=repr)
+@pytest.mark.parametrize("format", [5, b"npy", ["npy"], object(), "nope", "", True, ("npy",), {}], ids=shown)
 def test_bad_formats(files: Path, tmp_path: Path, opening: Callable[..., Any], format: Any) -> None:
     with pytest.raises(OptionError, match=r"a\.npy: expected format"):
         opening(files / "a.npy", format=format)
@@ -304,14 +309,14 @@ def test_bad_formats(files: Path, tmp_path: Path, opening: Callable[..., Any], f
         packstore.save(tmp_path / "out.npy", DATA, format=format)
 
 
-@pytest.mark.parametrize("axis", ["x", None, 1.5, True, 5, -4], ids=repr)
+@pytest.mark.parametrize("axis", ["x", None, 1.5, True, 5, -4], ids=shown)
 def test_bad_axes(files: Path, axis: Any) -> None:
     for function in (packstore.from_files, packstore.open_array):
         with pytest.raises(OptionError, match=r"joining .*a\.npy: expected an axis within \[-2, 2\)"):
             function([files / "a.npy"] * 2, axis=axis)
 
 
-@pytest.mark.parametrize("usecols", ["a", [1.5], object(), True, [[0], [1]]], ids=repr)
+@pytest.mark.parametrize("usecols", ["a", [1.5], object(), True, [[0], [1]]], ids=shown)
 def test_bad_columns(files: Path, usecols: Any) -> None:
     with pytest.raises(OptionError, match=r"a\.txt: expected usecols= as an int or a sequence of ints"):
         packstore.open_array(files / "a.txt", usecols=usecols)
