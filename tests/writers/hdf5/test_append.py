@@ -59,7 +59,7 @@ def test_one_run_is_added(written: Write, tmp_path: Path, userblock: int) -> Non
 
 @pytest.mark.parametrize("name", ["a", "link", "g/b"])
 def test_a_name_that_is_there(written: Write, base: Path, name: str) -> None:
-    text = rf"adding to .*\[{name}\]: expected a name that is free, got an array\. .*replace=True"
+    text = rf"adding to .*\[{name}\]: expected a name that is free, got an array\. .*overwrite=True"
     with pytest.raises(TargetExistsError, match=text):
         written(item(name, [7]), base=base)
     path, _ = written(item(name, [7]), base=base, replace=True, path="y.h5")
