@@ -1,4 +1,4 @@
-"""Segmentation masks in five formats, each opened lazily by packstore and computed by dask.
+"""Segmentation masks saved in six ways (five formats), each opened lazily by packstore and computed by dask.
 
 Takes a real photograph (scikit-image's bundled ``coins``), tiles it to a large frame with noise of its own on each
 tile, segments a stack of such frames twice, saves both mask stacks in every format, opens each lazily, and computes the

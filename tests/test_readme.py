@@ -7,12 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import zarr
+
+import packstore
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -29,21 +33,6 @@ def section(heading: str) -> str:
     return str(found)
 
 
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files that the README names."""
-    rng = np.random.default_rng(0)
-    masks = rng.random((6, 200, 220)) < 0.1
-    with h5py.File(tmp_path / "scan.h5", "w") as file:
-        file.create_dataset("entry/masks", data=masks, chunks=(1, 64, 64), compression="gzip")
-    np.savez(tmp_path / "results.npz", scores=rng.random(10), labels=np.array(["a", "b"]))
-    (tmp_path / "frames").mkdir()
-    for i in range(12):
-        np.save(tmp_path / "frames" / f"{i}.npy", np.full((30, 40), i, np.float32))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_the_two_commands() -> None:
     for heading, ends in {
         "### Run the main job": "python examples/masks_to_dask.py",
@@ -55,27 +44,80 @@ def test_the_two_commands() -> None:
         assert subprocess.run(["bash", "-n"], input=command, text=True).returncode == 0
 
 
-def test_python_blocks_in_order(files: Path) -> None:
-    found = blocks("python")
-    assert len(found) >= 4
-    names: dict[str, Any] = {}
-    for i, code in enumerate(found):
-        exec(compile(code, f"README block {i}", "exec"), names)
-    masks = h5py.File("scan.h5")["entry/masks"][()]
-    np.testing.assert_array_equal(names["masks"][3, ::2, -100:], masks[3, ::2, -100:])
+def _any_file(names: dict[str, Any]) -> None:
+    want = h5py.File("scan.h5")["entry/masks"][()]
+    np.testing.assert_array_equal(names["masks"][3, ::2, -100:], want[3, ::2, -100:])
+
+
+def _masks(names: dict[str, Any]) -> None:
     mask = names["mask"]
-    assert int(names["packstore"].open_array("mask.zarr").count_nonzero()) == int(mask.sum())
-    np.testing.assert_array_equal(names["zarr"].open_array("raw.zarr", mode="r")[...], mask)
-    want = mask.copy()
-    want[100:200] |= mask[300:400]
+    assert packstore.open_array("mask.zarr").count_nonzero() == int(mask.sum())
+    for name in ("mask.zarr", "raw.zarr", "for_all.zarr"):
+        np.testing.assert_array_equal(zarr.open_array(name, mode="r")[...], mask)
+    assert "packbits" not in Path("for_all.zarr/zarr.json").read_text()
+
+
+def _raw(names: dict[str, Any]) -> None:
+    want = names["mask"].copy()
+    want[100:200] |= names["mask"][300:400]
     np.testing.assert_array_equal(np.asarray(names["bits"]), want)
+    np.testing.assert_array_equal(names["packed"][300:400, 50:60], want[300:400, 50:60])
+
+
+def _whole_files(names: dict[str, Any]) -> None:
+    with h5py.File("run.h5") as one, h5py.File("back.h5") as other:
+        for file in (one, other):
+            assert file.attrs["operator"] == "A. Person"
+            assert dict(file["entry/counts"].attrs) == {"unit": "photons"}
+            assert file["entry/counts"].fillvalue == 7
+            np.testing.assert_array_equal(file["entry/counts"], np.arange(12).reshape(3, 4))
+    assert len(names["report"].lost) >= 2
+    np.testing.assert_array_equal(np.load("run.npz")["entry/counts"], np.arange(12).reshape(3, 4))
+    group = zarr.open_group("run.zarr", mode="r")
+    assert sorted(group["entry"].array_keys()) == ["counts", "mask"]
+
+
+def _folder(names: dict[str, Any]) -> None:
     assert names["stack"].shape == (12, 30, 40)
     np.testing.assert_array_equal(names["stack"][:, 0, 0].compute(), np.arange(12))
+    np.testing.assert_array_equal(zarr.open_array("frames.zarr", mode="r")[:, 3, 4], np.arange(12))
     with h5py.File("frames.h5") as file:
         np.testing.assert_array_equal(file["frames"][:, 3, 4], np.arange(12))
 
 
-def test_shell_commands(files: Path) -> None:
+def _netcdf(names: dict[str, Any]) -> None:
+    import xarray as xr
+
+    with xr.open_dataset("air.nc") as want:
+        for got in (
+            xr.open_zarr(packstore.open_store("air.nc"), consolidated=False),
+            xr.open_zarr("air.zarr", consolidated=False),
+        ):
+            xr.testing.assert_identical(got, want)
+
+
+# What each Python block of the README did, in order.
+CHECKS: list[Callable[[dict[str, Any]], None]] = [_any_file, _masks, _raw, _whole_files, _folder, _netcdf]
+
+
+def test_each_block_has_its_check() -> None:
+    assert len(blocks("python")) == len(CHECKS)
+
+
+@pytest.mark.parametrize("number", range(len(CHECKS)))
+def test_python_block(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each runs by itself, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[number], f"README block {number}", "exec"), names)
+    CHECKS[number](names)
+
+
+def test_shell_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("scan.h5", "w") as file:
+        masks = np.random.default_rng(0).random((6, 200, 220)) < 0.1
+        file.create_dataset("entry/masks", data=masks, chunks=(1, 64, 64), compression="gzip")
     (code,) = [b for b in blocks("sh") if "packstore info" in b]
     script = shutil.which("packstore", path=str(Path(sys.executable).parent))
     assert script is not None
