@@ -117,7 +117,7 @@ def _arrays(
         else:
             refused[name] = reason
     for name, reason in refused.items():
-        if not skip:
+        if not skip and name not in manifest.unlisted:
             hint = "Leave it out with --skip-unsupported, or name what is wanted with --component"
             raise UnsupportedError(message("converting", location.path, name or None, got=reason, hint=hint))
         notes.append(f"[{name}] is left out: {reason}")

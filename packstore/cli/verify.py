@@ -130,6 +130,8 @@ def _name(where: Location, component: str | None, other: str | None) -> str:
 def _missing(manifest: ManifestGroup, notes: list[str], path: str) -> Iterator[tuple[str, str]]:
     """What cannot be compared. Attributes are not: only values are compared."""
     for name, reason in manifest.unsupported.items():
+        if name in manifest.unlisted:
+            continue
         owner = name.rpartition("@")[0]
         if "@" in name and (owner in manifest.arrays or owner in manifest.groups or not owner):
             continue

@@ -58,7 +58,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     found = _Found()
     found.groups[""] = {}
     _describe(source.path, source.path, "", component, chunks, found, 0)
-    return ManifestGroup(found.arrays, found.groups, found.unsupported)
+    return ManifestGroup(found.arrays, found.groups, found.unsupported, unlisted=found.unlisted)
 
 
 class _Found:
@@ -68,10 +68,13 @@ class _Found:
         self.arrays: dict[str, ManifestArray] = {}
         self.groups: dict[str, dict[str, Any]] = {}
         self.unsupported: dict[str, str] = {}
+        self.unlisted: dict[str, ManifestArray] = {}
 
     def add(self, name: str, group: ManifestGroup) -> None:
         for path, array in group.arrays.items():
             self.arrays[_join(name, path)] = array
+        for path, array in group.unlisted.items():
+            self.unlisted[_join(name, path)] = array
         if set(group.arrays) != {""}:
             self.groups.setdefault(name, {})
         for path, attributes in group.groups.items():
