@@ -143,6 +143,8 @@ def _name(where: Location, component: str | None, other: str | None) -> str:
 def _missing(manifest: ManifestGroup, notes: list[str], path: str) -> Iterator[tuple[str, str]]:
     """Note what cannot be read; give those that are no attributes."""
     for name, reason in manifest.unsupported.items():
+        if name in manifest.unlisted:
+            continue
         notes.append(f"{path}[{name}] cannot be read: {reason}")
         owner = name.rpartition("@")[0]
         if not ("@" in name and (owner in manifest.arrays or owner in manifest.groups or not owner)):

@@ -1,4 +1,4 @@
-"""Arrays made of other arrays: a box goes in, its elements come out of an array with permuted axes or of several."""
+"""Arrays made of other arrays: a box goes in, its elements come out of one that looks otherwise, or of several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from packstore.core.boxes import Box, box_shape
 from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
 
-__all__ = ["Concatenated", "Transposed"]
+__all__ = ["Concatenated", "Padded", "Transposed"]
 
 
 class Transposed(BoxReader):
@@ -29,6 +29,36 @@ class Transposed(BoxReader):
         for axis, part in zip(self.axes, selection, strict=True):
             box[axis] = part
         return read_box(self.base, tuple(box)).transpose(self.axes)
+
+
+class Padded(BoxReader):
+    """Reads an array that is shorter than its `shape`; the elements beyond its end are `fill`."""
+
+    def __init__(self, base: ManifestArray, shape: tuple[int, ...], fill: Any) -> None:
+        self.base = base
+        self.shape = shape
+        self.fill = fill
+
+    def read(self, selection: Box) -> npt.NDArray[Any]:
+        """Elements of a box."""
+        ends = zip(selection, self.base.shape, strict=True)
+        inner = tuple([slice(min(s.start, n), min(s.stop, n), s.step) for s, n in ends])
+        if inner == selection:
+            return read_box(self.base, selection)
+        out = np.empty(box_shape(selection), self.base.dtype)
+        out.fill(self.fill)
+        stored = box_shape(inner)
+        if 0 not in stored:
+            out[tuple([slice(0, n) for n in stored])] = read_box(self.base, inner)
+        return out
+
+    def facts(self, array: ManifestArray) -> Facts:
+        """How the array is stored."""
+        return self.base.storage.facts(self.base)
+
+    def token(self) -> object:
+        """What identifies the state of the base."""
+        return self.base.storage.token()
 
 
 class Concatenated(BoxReader):

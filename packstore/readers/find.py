@@ -163,8 +163,9 @@ def find_array(location: AnyLocation, component: str | None) -> tuple[str, Manif
     manifest = location.manifest(wanted)
     if wanted is None:
         return _only_array(location, manifest)
-    if wanted in manifest.arrays:
-        return wanted, manifest.arrays[wanted]
+    for arrays in (manifest.arrays, manifest.unlisted):
+        if wanted in arrays:
+            return wanted, arrays[wanted]
     if wanted in manifest.unsupported:
         raise _unsupported(location, wanted, manifest.unsupported[wanted])
     raise _not_found(location, wanted)
@@ -195,8 +196,9 @@ def _only_array(location: AnyLocation, manifest: ManifestGroup) -> tuple[str, Ma
     """The array of a file that is one, or that holds one and nothing else."""
     arrays = manifest.arrays
     # "path@name" tells of an attribute that cannot be read, not of another array.
-    known = {*arrays, *manifest.groups}
+    known = {*arrays, *manifest.groups, *manifest.unlisted}
     others = [k for k in manifest.unsupported if "@" not in k or k.rpartition("@")[0] not in known]
+    others = [k for k in others if k not in manifest.unlisted]
     if len(arrays) == 1 and not others:
         return next(iter(arrays.items()))
     if "" in arrays:

@@ -60,7 +60,8 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     found = _Found()
     found.groups[""] = {}
     _describe(source.path, source.path, "", component, chunks, found, 0)
-    return ManifestGroup(found.arrays, found.groups, found.unsupported, fresh=found.fresh if found.checks else None)
+    fresh = found.fresh if found.checks else None
+    return ManifestGroup(found.arrays, found.groups, found.unsupported, fresh=fresh, unlisted=found.unlisted)
 
 
 class _Found:
@@ -72,6 +73,7 @@ class _Found:
         self.unsupported: dict[str, str] = {}
         # Files outside the folder, which its members refer to.
         self.checks: list[Callable[[], bool]] = []
+        self.unlisted: dict[str, ManifestArray] = {}
 
     def fresh(self, component: str | None) -> bool:
         """Whether what its members were learnt from is as it was."""
@@ -82,6 +84,8 @@ class _Found:
             self.checks.append(functools.partial(group.fresh, component))
         for path, array in group.arrays.items():
             self.arrays[_join(name, path)] = array
+        for path, array in group.unlisted.items():
+            self.unlisted[_join(name, path)] = array
         if set(group.arrays) != {""}:
             self.groups.setdefault(name, {})
         for path, attributes in group.groups.items():

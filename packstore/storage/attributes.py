@@ -19,6 +19,8 @@ class Attributes(dict[str, Any]):
         Name to the value as it is stored, for those whose JSON value does not tell the type: numpy scalars and arrays
         (int16, float32, structs; with h5py's metadata for enums and text of variable length), complex numbers, bytes,
         ``h5py.Empty``. A subset of the names of `values`.
+    unseen
+        Names that zarr's metadata leaves out: facts that NetCDF's libraries, and so xarray, do not count as attributes.
 
     Examples
     --------
@@ -29,10 +31,14 @@ class Attributes(dict[str, Any]):
     """
 
     def __init__(
-        self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), typed: Mapping[str, Any] | None = None
+        self,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        typed: Mapping[str, Any] | None = None,
+        unseen: Iterable[str] = (),
     ) -> None:
         super().__init__(values)
         self.typed: dict[str, Any] = dict(typed or {})
+        self.unseen: frozenset[str] = frozenset(unseen)
 
 
 def typed_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

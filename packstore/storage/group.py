@@ -30,6 +30,8 @@ class ManifestGroup:
     fresh
         For trees of several files: whether an array or group (None: everything) is still as it was read. None: the
         fingerprint of the source tells.
+    unlisted
+        Path to an array that is read by its name alone: no listing has it, and `unsupported` says why.
     """
 
     arrays: Mapping[str, ManifestArray]
@@ -37,3 +39,4 @@ class ManifestGroup:
     unsupported: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     fresh: Callable[[str | None], bool] | None = None
+    unlisted: Mapping[str, ManifestArray] = field(default_factory=dict)

@@ -15,8 +15,8 @@ from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, ShapeError, message
 from packstore.views.lazy import LazyArray
-from packstore.views.zarr import fill_attribute
 from packstore.views.zarr.dtypes import names
+from packstore.views.zarr.fill_values import FILL_VALUE, decode_fill_value
 
 __all__ = ["TEXT", "Item", "Put", "as_declared", "item_of", "plain_name", "portable_attributes"]
 
@@ -183,8 +183,13 @@ def portable_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any] | No
     {'_FillValue': np.float64(nan)}
     """
     plain = dict(attributes)
-    if dtype is not None and "_FillValue" in plain:
-        plain["_FillValue"] = fill_attribute.decoded(plain["_FillValue"], dtype)
+    value = plain.get(FILL_VALUE)
+    if dtype is not None and isinstance(value, (str, list)):
+        found = decode_fill_value(value, dtype)
+        if dtype.kind == "f" and found is not value:
+            plain[FILL_VALUE] = dtype.type(found)
+        elif dtype.kind == "c" and found != value:
+            plain[FILL_VALUE] = dtype.type(complex(*found))
     return plain
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
-from packstore.views.zarr import fill_attribute
 from packstore.views.zarr.dtypes import names
+from packstore.views.zarr.fill_values import FILL_VALUE, encode_fill_value
 from packstore.writers.blocks import write_blocks
 from packstore.writers.chunk_shapes import (
     BLOCK_NBYTES,
@@ -185,14 +185,17 @@ def _create_array(
     """Write the metadata of an array without elements."""
     import zarr
 
-    attributes = dict(item.attributes)
+    attributes = notes.json(item.attributes, item.name)
     fill = _fill_value(item)
-    if "_FillValue" in attributes:
-        if zarr_format == 3:
-            attributes["_FillValue"] = fill_attribute.encoded(attributes["_FillValue"], item.dtype)
-        elif item.dtype.kind in "biuf":
+    if FILL_VALUE in attributes:
+        masked = attributes.pop(FILL_VALUE)
+        if zarr_format == 2 and item.dtype.kind in "biuf":
             # There the fill value itself says what xarray masks.
-            fill = attributes.pop("_FillValue")
+            fill = item.attributes[FILL_VALUE]
+        elif (encoded := encode_fill_value(masked, item.dtype)) is not None:
+            attributes[FILL_VALUE] = encoded
+        else:
+            notes.tree.lose(item.name, f"attribute {FILL_VALUE!r}: xarray reads none of {item.dtype} in zarr")
     more: dict[str, Any] = {} if fill is None else {"fill_value": fill}
     if item.dimension_names is not None and zarr_format == 3:
         more["dimension_names"] = item.dimension_names
@@ -206,7 +209,7 @@ def _create_array(
         chunks=chunk,
         shards=shard,
         zarr_format=zarr_format,
-        attributes=notes.json(attributes, item.name),
+        attributes=attributes,
         **more,
         **codecs,
     )

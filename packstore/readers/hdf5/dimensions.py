@@ -9,16 +9,15 @@ A scale is called like the hard link that leads to it, whatever its own attribut
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from h5py import h5a, h5o, h5r, h5t
+from h5py import h5a, h5o, h5r, h5s, h5t
 
 from packstore.readers.hdf5.attributes import safe_text
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.guard import CheckedAttributes, check_virtual
 from packstore.readers.hdf5.links import Target, follow, root
 from packstore.readers.hdf5.object_names import ObjectNames, groups_above
+from packstore.readers.hdf5.scales import attribute_value, is_scale, scale_length
 
 __all__ = ["Dimensions"]
 
@@ -33,6 +32,7 @@ class Dimensions:
     def __init__(self) -> None:
         self._netcdf: dict[str, bool] = {}
         self._scales: dict[tuple[str, int], str | None] = {}
+        self._lengths: dict[tuple[str, int], int] = {}
         self._names = ObjectNames()
         # By group: the names of its NetCDF dimensions, by number.
         self._numbered: dict[tuple[str, int], dict[int, str]] = {}
@@ -53,7 +53,7 @@ class Dimensions:
                 return False
             if target.is_group:
                 return self.is_netcdf(target.session)
-            return any(h5a.exists(target.oid, name) for name in _SCALES) or _is_scale(target)
+            return any(h5a.exists(target.oid, name) for name in _SCALES) or is_scale(target)
         except H5_ERRORS:  # a damaged list of attributes: read_attributes says so
             return False
 
@@ -66,49 +66,90 @@ class Dimensions:
             return None
         return names if any(names) else None
 
+    def shape(self, target: Target, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that NetCDF gives a dataset of `shape`: its unlimited dimensions may be longer than it is."""
+        if not self.is_netcdf(target.session):
+            return shape
+        found = list(shape)
+        try:
+            limits = target.oid.get_space().get_simple_extent_dims(True)
+            unlimited = {i for i, limit in enumerate(limits) if limit == h5s.UNLIMITED}
+            for i, scale in self._scales_of(target, unlimited).items():
+                if scale.key not in self._lengths:
+                    self._lengths[scale.key] = scale_length(scale)
+                found[i] = max(found[i], self._lengths[scale.key])
+        except (IndexError, *H5_ERRORS):
+            # Damaged scales cost what lies beyond the end, not the data.
+            return shape
+        return tuple(found)
+
+    def _scales_of(self, target: Target, axes: set[int]) -> dict[int, Target]:
+        """The scales of the given axes, by axis."""
+        if not axes:
+            return {}
+        found: dict[int, Target] = {}
+        own = is_scale(target)
+        if h5a.exists(target.oid, b"DIMENSION_LIST"):
+            found = {i: scale for i, scale in self._attached(target, max(axes) + 1).items() if i in axes}
+        elif own and 0 in axes:
+            found[0] = target
+        if own and h5a.exists(target.oid, b"_Netcdf4Coordinates"):
+            numbers = attribute_value(target, b"_Netcdf4Coordinates").reshape(-1).tolist()
+            for i in axes - found.keys():
+                group_and_name = self._by_number(target, numbers[i])
+                if group_and_name is not None:
+                    group, name = group_and_name
+                    found[i] = follow(group, name.encode("utf-8", "surrogateescape"))
+        return found
+
     def _read(self, target: Target, ndim: int) -> Names:
         oid = target.oid
         names: list[str | None] = [None] * ndim
-        is_its_own = ndim == 1 and _is_scale(target)
+        is_its_own = ndim == 1 and is_scale(target)
         if is_its_own:
             names[0] = self._names.of(target)
         if h5a.exists(oid, b"DIMENSION_LABELS"):
-            for i, label in enumerate(_value(target, b"DIMENSION_LABELS").reshape(-1)[:ndim]):
+            for i, label in enumerate(attribute_value(target, b"DIMENSION_LABELS").reshape(-1)[:ndim]):
                 if label:
                     names[i] = safe_text(label) if isinstance(label, bytes) else str(label)
         attached = self._attached(target, ndim) if h5a.exists(oid, b"DIMENSION_LIST") else {}
+        scales = {i: self._scale_name(target, scale) for i, scale in attached.items()}
         if h5a.exists(oid, b"_Netcdf4Coordinates") and not is_its_own:
-            for i, number in enumerate(_value(target, b"_Netcdf4Coordinates").reshape(-1)[:ndim]):
-                if i not in attached:
-                    names[i] = self._by_number(target, int(number))
-        for i, name in attached.items():
+            for i, number in enumerate(attribute_value(target, b"_Netcdf4Coordinates").reshape(-1)[:ndim]):
+                found = self._by_number(target, int(number)) if i not in attached else None
+                if found is not None:
+                    names[i] = found[1]
+        for i, name in scales.items():
             names[i] = name
         return tuple(names)
 
-    def _attached(self, target: Target, ndim: int) -> dict[int, str | None]:
-        """The names of the scales that are attached to axes, by axis."""
-        found: dict[int, str | None] = {}
+    def _attached(self, target: Target, ndim: int) -> dict[int, Target]:
+        """The scales that are attached to axes, by axis."""
+        found: dict[int, Target] = {}
         leads_to = CheckedAttributes(target.session, target.oid).references(b"DIMENSION_LIST")
-        for i, references in enumerate(_value(target, b"DIMENSION_LIST").reshape(-1)[:ndim]):
+        for i, references in enumerate(attribute_value(target, b"DIMENSION_LIST").reshape(-1)[:ndim]):
             if isinstance(references, np.ndarray) and len(references) and references[0]:
                 address = leads_to[i] if i < len(leads_to) else None
                 if address is not None:
                     check_virtual(target.session, address, target.name)
                 scale = h5r.dereference(references[0], target.oid)
                 key = (target.session.source.name, int(h5o.get_info(scale).addr))
-                if key not in self._scales:
-                    guess = _own_claim(Target(target.session, scale, b"", key))
-                    self._scales[key] = self._names.referred(target, scale, guess)
-                found[i] = self._scales[key]
+                found[i] = Target(target.session, scale, b"", key)
         return found
 
-    def _by_number(self, target: Target, number: int) -> str | None:
-        """The NetCDF dimension of that number: the nearest one, from the dataset's own group upwards."""
+    def _scale_name(self, target: Target, scale: Target) -> str | None:
+        """The name of a scale that `target` refers to."""
+        if scale.key not in self._scales:
+            self._scales[scale.key] = self._names.referred(target, scale.oid, _own_claim(scale))
+        return self._scales[scale.key]
+
+    def _by_number(self, target: Target, number: int) -> tuple[Target, str] | None:
+        """The group, from the dataset's own upwards, that has the NetCDF dimension of that number, and its name."""
         for group in groups_above(target):
             if group.key not in self._numbered:
                 self._numbered[group.key] = self._numbers(group)
             if number in self._numbered[group.key]:
-                return self._numbered[group.key][number]
+                return group, self._numbered[group.key][number]
         return None
 
     def _numbers(self, group: Target) -> dict[int, str]:
@@ -117,8 +158,8 @@ class Dimensions:
         for name in self._names.links(group).values():
             try:
                 scale = follow(group, name.encode("utf-8", "surrogateescape"))
-                if scale.is_dataset and h5a.exists(scale.oid, b"_Netcdf4Dimid") and _is_scale(scale):
-                    found[int(_value(scale, b"_Netcdf4Dimid").reshape(-1)[0])] = name
+                if scale.is_dataset and h5a.exists(scale.oid, b"_Netcdf4Dimid") and is_scale(scale):
+                    found[int(attribute_value(scale, b"_Netcdf4Dimid").reshape(-1)[0])] = name
             except (IndexError, *H5_ERRORS):  # one damaged sibling is not this dataset's dimension
                 continue
         return found
@@ -128,24 +169,8 @@ def _own_claim(scale: Target) -> bytes | None:
     """The name in a scale's own attribute, which may be another one than its link's."""
     try:
         if h5a.exists(scale.oid, b"NAME") and h5a.open(scale.oid, b"NAME").get_type().get_class() == h5t.STRING:
-            found = _value(scale, b"NAME").reshape(-1)[:1].tolist()
+            found = attribute_value(scale, b"NAME").reshape(-1)[:1].tolist()
             return found[0] if found and isinstance(found[0], bytes) else None
     except H5_ERRORS:  # damage: the name is found without it
         return None
     return None
-
-
-def _is_scale(target: Target) -> bool:
-    if not h5a.exists(target.oid, b"CLASS"):
-        return False
-    attr = h5a.open(target.oid, b"CLASS")
-    if attr.get_type().get_class() != h5t.STRING or attr.shape not in ((), (1,)):
-        return False
-    return bytes(_value(target, b"CLASS").reshape(-1)[0]).rstrip(b"\0 ") == b"DIMENSION_SCALE"
-
-
-def _value(target: Target, name: bytes) -> np.ndarray[Any, np.dtype[Any]]:
-    attr = CheckedAttributes(target.session, target.oid).open(name)
-    out = np.zeros(attr.shape, attr.dtype)
-    attr.read(out, mtype=h5t.py_create(attr.dtype))
-    return out

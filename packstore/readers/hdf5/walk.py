@@ -17,8 +17,10 @@ from packstore.readers.hdf5.context import Context
 from packstore.readers.hdf5.dimensions import Dimensions
 from packstore.readers.hdf5.files import H5_ERRORS
 from packstore.readers.hdf5.links import Target, root, text
+from packstore.readers.hdf5.netcdf import as_long_as
 from packstore.readers.hdf5.problems import NotServed
-from packstore.storage import ManifestArray, ManifestGroup
+from packstore.readers.hdf5.scales import NO_VARIABLE, names_no_variable
+from packstore.storage import Attributes, ManifestArray, ManifestGroup
 
 __all__ = ["attributes_of", "complete", "read_all"]
 
@@ -69,6 +71,8 @@ class _Walk:
         self.dimensions = Dimensions()
         self.unreadable: dict[int, dict[str, str]] = {}
         self.finished: dict[int, ManifestArray] = {}
+        # The arrays that stand for NetCDF dimensions without a variable.
+        self.bare: set[int] = set()
 
     def visit(self, root: Target, path: str = "", files: int = 0) -> None:
         """Visit all objects below `root`, depth first without recursion: trees may be deeper than Python's stack.
@@ -127,16 +131,26 @@ class _Walk:
             self.finished[id(found)] = done
             if unreadable:
                 self.unreadable[id(done)] = unreadable
+            if names_no_variable(target):
+                self.bare.add(id(done))
         return done
 
     def _children(
-        self, step: _Step, prefix: str, arrays: dict[str, ManifestArray], unsupported: dict[str, str]
+        self,
+        step: _Step,
+        prefix: str,
+        arrays: dict[str, ManifestArray],
+        unlisted: dict[str, ManifestArray],
+        unsupported: dict[str, str],
     ) -> list[_Step]:
         """Name the arrays of one group, and give the steps into its groups."""
         below = []
         for name, child in self.groups[step.key].children.items():
             at = prefix + name
-            if isinstance(child, ManifestArray):
+            if isinstance(child, ManifestArray) and id(child) in self.bare:
+                unlisted[at] = child
+                unsupported[at] = NO_VARIABLE
+            elif isinstance(child, ManifestArray):
                 arrays[at] = child
                 for attribute, why in self.unreadable.get(id(child), {}).items():
                     unsupported[f"{at}@{attribute}"] = why
@@ -151,6 +165,7 @@ class _Walk:
     def manifest(self, root: Target) -> ManifestGroup:
         """Name everything that was visited below `root`."""
         arrays: dict[str, ManifestArray] = {}
+        unlisted: dict[str, ManifestArray] = {}
         groups: dict[str, Mapping[str, Any]] = {}
         unsupported: dict[str, str] = {}
         count = number = 0
@@ -179,14 +194,14 @@ class _Walk:
             prefix = f"{step.path}/" if step.path else ""
             unsupported.update((prefix + name, why) for name, why in group.not_served.items())
             count += alias * (len(group.not_served) + len(group.children))
-            below = self._children(step, prefix, arrays, unsupported)
+            below = self._children(step, prefix, arrays, unlisted, unsupported)
             if alias:
                 for further in below:
                     number += 1
                     heapq.heappush(aliases, (further.depth, number, further))
             else:
                 todo.extend(reversed(below))
-        return ManifestGroup(arrays, groups, unsupported)
+        return ManifestGroup(arrays, groups, unsupported, unlisted=unlisted)
 
 
 def attributes_of(target: Target, dimensions: Dimensions) -> tuple[dict[str, Any], dict[str, str]]:
@@ -201,13 +216,17 @@ def attributes_of(target: Target, dimensions: Dimensions) -> tuple[dict[str, Any
 
 
 def complete(array: ManifestArray, target: Target, dimensions: Dimensions) -> tuple[ManifestArray, dict[str, str]]:
-    """The array with its attributes and the names of its dimensions, and the attributes that cannot be read.
+    """The array with its attributes and what its dimensions say of it, and the attributes that cannot be read.
 
     The file's attributes come before facts of ours (the names of an enum) under the same name.
     """
     attributes, unreadable = attributes_of(target, dimensions)
     if attributes or array.attributes:
-        array = replace(array, attributes={**array.attributes, **attributes})
+        # NetCDF has the names of an enum in its type.
+        unseen = array.attributes.keys() - attributes.keys() if dimensions.is_netcdf(target.session) else ()
+        array = replace(array, attributes=Attributes({**array.attributes, **attributes}, unseen=unseen))
+    if not names_no_variable(target):
+        array = as_long_as(array, target, dimensions.shape(target, array.shape))
     names = dimensions.names(target, len(array.shape))
     unreadable = {**array.storage.unreachable(), **unreadable}
     return array if names is None else replace(array, dimension_names=names), unreadable

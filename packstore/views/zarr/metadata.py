@@ -12,6 +12,7 @@ import numpy.typing as npt
 from packstore.core.keys import parent_paths, path_reason
 from packstore.storage import ManifestArray
 from packstore.views.zarr.dtypes import names
+from packstore.views.zarr.fill_values import for_xarray
 
 __all__ = ["array_metadata", "array_reason", "as_text", "element_nbytes", "encode_chunk", "node_reason", "to_zarr"]
 
@@ -68,7 +69,7 @@ def array_metadata(array: ManifestArray) -> dict[str, Any]:
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": zdtype.to_json_scalar(fill, zarr_format=3),
         "codecs": codecs,
-        "attributes": dict(array.attributes),
+        "attributes": for_xarray(array),
         "storage_transformers": [],
     }
     if array.dimension_names is not None:

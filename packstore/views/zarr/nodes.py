@@ -10,6 +10,7 @@ from packstore.core.keys import parent_paths, path_reason
 from packstore.errors import PackstoreError, UnsupportedError, message
 from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray, ManifestGroup
+from packstore.views.zarr.fill_values import left_out
 from packstore.views.zarr.metadata import node_reason
 
 __all__ = ["Nodes", "all_nodes", "one_array", "unsupported_error"]
@@ -25,11 +26,19 @@ class Nodes:
         By path; "" is the root. Groups map to their attributes.
     unsupported
         Path to the reason, for each array that zarr cannot have.
+    unlisted
+        By path: arrays that zarr is given where it asks for them by name, and that no listing has.
     """
 
     arrays: Mapping[str, ManifestArray] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
+    unlisted: Mapping[str, ManifestArray] = field(default_factory=dict)
+
+    def array(self, path: str) -> ManifestArray | None:
+        """The array at `path`, listed or not."""
+        found = self.arrays.get(path)
+        return self.unlisted.get(path) if found is None else found
 
 
 def one_array(path: str, array: ManifestArray, location: AnyLocation) -> Nodes:
@@ -54,11 +63,14 @@ def all_nodes(manifest: ManifestGroup, opened: Mapping[str, ManifestArray]) -> N
         reason = node_reason(path, array, manifest.arrays)
         if reason is None:
             arrays[path] = array
+            unsupported.update(left_out(path, array))
         else:
             unsupported[path] = reason
+    unlisted = {p: a for p, a in manifest.unlisted.items() if node_reason(p, a, manifest.arrays) is None}
     for path, array in opened.items():
-        arrays[path] = array
-        unsupported.pop(path, None)
+        if path not in unlisted:
+            arrays[path] = array
+            unsupported.pop(path, None)
     groups: dict[str, Mapping[str, Any]] = {
         path: attributes
         for path, attributes in manifest.groups.items()
@@ -70,7 +82,7 @@ def all_nodes(manifest: ManifestGroup, opened: Mapping[str, ManifestArray]) -> N
                 groups.setdefault(parent, {})
     if not arrays and "" not in manifest.arrays:
         groups.setdefault("", {})
-    return Nodes(arrays, groups, unsupported)
+    return Nodes(arrays, groups, unsupported, unlisted)
 
 
 def unsupported_error(location: AnyLocation, path: str, reason: str) -> UnsupportedError:

@@ -169,7 +169,7 @@ class ManifestStore(Store):
             if not path and key != ZARR_JSON:
                 return None
             nodes = self._nodes_for(key)
-            array = nodes.arrays.get(path)
+            array = nodes.array(path)
             if array is not None:
                 document = metadata.array_metadata(array)
             elif path in nodes.groups:
@@ -189,9 +189,9 @@ class ManifestStore(Store):
         """
         key = f"{path}/{ZARR_JSON}" if path else ZARR_JSON
         nodes = self._nodes_for(key)
-        if path in nodes.unsupported:
-            raise unsupported_error(self.location, path, nodes.unsupported[path])
-        if path not in nodes.arrays:
+        if nodes.array(path) is None:
+            if path in nodes.unsupported:
+                raise unsupported_error(self.location, path, nodes.unsupported[path])
             return None
         # Through its bytes: lists in the attributes are the manifest's own, and the caller may change the document.
         document: dict[str, Any] = json.loads(self._document(key) or b"null")
@@ -199,23 +199,24 @@ class ManifestStore(Store):
 
     def array_at(self, path: str) -> ManifestArray | None:
         """The array at `path`, as it was when the store was opened; None where there is none."""
-        return self._nodes_for(f"{path}/{ZARR_JSON}" if path else ZARR_JSON).arrays.get(path)
+        return self._nodes_for(f"{path}/{ZARR_JSON}" if path else ZARR_JSON).array(path)
 
     def _chunk(self, key: str) -> tuple[ManifestArray, tuple[int, ...]] | None:
         """The array and coordinates of a chunk that is stored, or None."""
-        arrays = self._nodes_for(key).arrays
+        nodes = self._nodes_for(key)
         prefix, found = self._chunk_path
         if not (prefix and key.startswith(prefix)):
             parts = key.split("/")
             for i in range(len(parts) - 1, -1, -1):
-                if parts[i] == "c" and "/".join(parts[:i]) in arrays:
-                    found = "/".join(parts[:i])
+                found = "/".join(parts[:i])
+                if parts[i] == "c" and nodes.array(found) is not None:
                     # zarr asks for the chunks of one array in a row.
                     self._chunk_path = (f"{found}/c/" if found else "c/", found)
                     break
             else:
                 return None
-        array = arrays[found]
+        array = nodes.array(found)
+        assert array is not None
         coords = parse_chunk_key(key, found, len(array.shape))
         if coords is None or any(i >= n for i, n in zip(coords, array.grid_shape, strict=True)):
             return None

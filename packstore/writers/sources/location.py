@@ -45,7 +45,13 @@ def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, s
     for name in names:
         if not any(name == link or name.startswith(f"{link}/") for link in tree.links):
             tree.items.append(item_of_array(location, name, find_array(location, name)[1]))
+    used = {n for item in tree.items for n in item.dimension_names or ()}
     for name, reason in refused.items():
+        if name in manifest.unlisted:
+            # A dimension without a variable: its name and length are those of the axes that have it.
+            if name.rpartition("/")[2] not in used:
+                tree.lose(name, reason)
+            continue
         if not skip:
             hint = "Pass skip_unsupported=True to leave it out, or name what is wanted"
             raise UnsupportedError(message("saving", location.path, name or None, got=reason, hint=hint))

@@ -7,7 +7,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
+import packstore
 from packstore.readers.hdf5 import read
 from packstore.source import FileSource
 
@@ -37,6 +39,21 @@ def test_dimension_scales(tmp_path: Path, check: Any) -> None:
         assert check(path, component=name).arrays[name].dimension_names == expected
     # What the names now say is no attribute; the rest stays.
     assert dict(found.arrays["g/data"].attributes) == {}
+
+
+@pytest.mark.parametrize("names", [["x", "", "z"], ["x"]], ids=["one an axis", "fewer than axes"])
+@pytest.mark.parametrize("dtype", [h5py.string_dtype(), "S4"], ids=["variable", "fixed"])
+def test_labels_without_scales(tmp_path: Path, check: Any, names: list[str], dtype: Any) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as f:
+        f["data"] = np.zeros((2, 3, 4))
+        f["data"].attrs["DIMENSION_LABELS"] = np.array(names, dtype)
+        f["set"] = np.zeros((2, 3))
+        f["set"].dims[1].label = "größe"
+    want = {"data": ("x", None, "z" if len(names) > 1 else None), "set": (None, "größe")}
+    assert {n: a.dimension_names for n, a in check(path).arrays.items()} == want
+    document = packstore.open_array(path, "set").metadata.to_dict()
+    assert document["dimension_names"] == (None, "größe")
 
 
 def test_partly_named(tmp_path: Path, check: Any) -> None:
@@ -69,10 +86,11 @@ def test_netcdf4(tmp_path: Path, check: Any) -> None:
         f["value"].dims[0].attach_scale(f["lat"])
         f["value"].dims[1].attach_scale(f["station"])
         f["value"].attrs["_FillValue"] = np.array([9.0])
-    found = check(path)
+    found = check(path, unsupported=("string_length",))
+    assert list(found.unlisted) == ["string_length"]
+    assert check(path, component="string_length").arrays["string_length"].dimension_names == ("string_length",)
     assert {n: a.dimension_names for n, a in found.arrays.items()} == {
         "lat": ("lat",),
-        "string_length": ("string_length",),
         "station": ("station", "string_length"),
         "value": ("lat", "station"),
     }
