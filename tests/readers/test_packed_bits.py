@@ -154,7 +154,7 @@ def test_any_width_order_and_axis(data: st.DataObject) -> None:
 def test_large_boxes_are_read_in_pieces(tmp_path: Path, axis: int | None, bits: int) -> None:
     rng = np.random.default_rng(0)
     want = rng.integers(0, 1 << bits, (300, 4099), dtype=np.uint16)
-    (tmp_path / "x.raw").write_bytes(packed_bytes(want, bits, axis))
+    (tmp_path / "x.raw").write_bytes(packed_bytes(want, bits, axis, "little"))
     options: dict[str, Any] = {"dtype": "u2", "shape": want.shape, "bits": bits, "packed_axis": axis}
     array = packstore.open_array(tmp_path / "x.raw", format="raw", chunks=(64, 1024), **options)
     for key in (..., (slice(None), 4000), (slice(3, 290, 7), slice(5, 4000, 3)), (slice(None), slice(8, 9))):
@@ -166,11 +166,10 @@ def test_large_boxes_are_read_in_pieces(tmp_path: Path, axis: int | None, bits: 
 def test_mono_12_p_as_the_standard_draws_it(tmp_path: Path) -> None:
     """PFNC: byte 0 has bits 0 to 7 of the first pixel, byte 1 its bits 8 to 11 and, above them, the second's 0 to 3."""
     (tmp_path / "x.raw").write_bytes(bytes([0xBC, 0x3A, 0x12]))
-    array = packstore.open_array(
-        tmp_path / "x.raw", format="raw", dtype="uint16", bits=12, bitorder="little", shape=(2,)
-    )
-    assert array[...].tolist() == [0xABC, 0x123]
-    big = packstore.open_array(tmp_path / "x.raw", format="raw", dtype="uint16", bits=12, shape=(2,))
+    options: dict[str, Any] = {"format": "raw", "dtype": "uint16", "bits": 12, "shape": (2,)}
+    for more in ({}, {"bitorder": "little"}):
+        assert packstore.open_array(tmp_path / "x.raw", **options, **more)[...].tolist() == [0xABC, 0x123]
+    big = packstore.open_array(tmp_path / "x.raw", bitorder="big", **options)
     assert big[...].tolist() == [0xBC3, 0xA12]
 
 
@@ -199,11 +198,11 @@ def test_frames_that_begin_inside_a_byte(tmp_path: Path) -> None:
 def test_lengths_are_inferred_where_one_fits(tmp_path: Path) -> None:
     want = np.random.default_rng(0).integers(0, 4096, (4, 3, 5), dtype=np.uint16)
     for axis in (None, 0, 1, 2):
-        (tmp_path / "x.raw").write_bytes(packed_bytes(want, 12, axis))
+        (tmp_path / "x.raw").write_bytes(packed_bytes(want, 12, axis, "little"))
         options: dict[str, Any] = {"format": "raw", "dtype": "u2", "bits": 12, "packed_axis": axis}
         for shape in ((-1, 3, 5), (4, -1, 5), (4, 3, -1)):
             assert_same(packstore.open_array(tmp_path / "x.raw", shape=shape, **options)[...], want)
-    (tmp_path / "x.raw").write_bytes(packed_bytes(want, 12, None))
+    (tmp_path / "x.raw").write_bytes(packed_bytes(want, 12, None, "little"))
     assert_same(packstore.open_array(tmp_path / "x.raw", format="raw", dtype="u2", bits=12)[...], want.reshape(-1))
 
 

@@ -59,9 +59,10 @@ def read(
         along this axis begins on a byte, as a row of PLINK's ``.bed`` does; None or "flat": all elements are one run of
         bits, as those of cameras and of DICOM segmentations are.
     bitorder
-        "big" (numpy's default): the first element, and of each element the highest bit, is in the highest bits of a
-        byte; "little": the first element, and of each element the lowest bit, in the lowest bits, as in GenICam's
-        Mono10p and Mono12p, in DICOM and in PLINK.
+        "big" (`np.packbits`' order, the default for elements of one bit): the first element, and of each element the
+        highest bit, is in the highest bits of a byte; "little" (the default for elements of several bits): the first
+        element, and of each element the lowest bit, in the lowest bits, as in GenICam's Mono10p and Mono12p, in PLINK
+        and, for masks, in DICOM.
     bits
         How many bits each element takes; those of signed integers are two's complement. None: as many as `dtype` has,
         or one with `packed_axis`.

@@ -31,7 +31,10 @@ def packed_array(
     bits: Any,
 ) -> ManifestArray:
     """Describe packed bits; parameters and errors as `packstore.readers.raw.read`."""
-    order = RAW_BITORDER if bitorder is None else bitorder
+    order = bitorder
+    if order is None:
+        # Of masks numpy's order; of wider elements the one of cameras and genotypes: numpy packs none.
+        order = "little" if bits is not None and bits != 1 else RAW_BITORDER
     if order not in ("big", "little"):
         raise OptionError(message("opening", source.name, expected="bitorder= big or little", got=repr(bitorder)))
     layout = _layout(source, dtype, bits)
