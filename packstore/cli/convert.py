@@ -177,10 +177,9 @@ def _writer_options(target: str, format: str, items: Sequence[Item], how: How) -
     pack = how.pack
     if how.append:
         extra["mode"] = "a"
-    if format == "zarr":
-        extra["pack"] = pack is not False
-    elif format == "hdf5":
-        extra["pack"] = bool(pack)
+    if format in ("zarr", "hdf5"):
+        if pack is not None:
+            extra["pack"] = pack
     elif format == "raw" and (pack or (pack is None and target.lower().endswith(".bits"))):
         extra["packed_axis"] = -1
     elif pack:

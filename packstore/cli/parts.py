@@ -12,9 +12,11 @@ import numpy as np
 
 from packstore.cli.compare import comparable, first_difference
 from packstore.cli.show import jsonable
+from packstore.readers.find import find_array
 from packstore.readers.location import Location
 from packstore.storage import ManifestArray, ManifestGroup, missing_value
 from packstore.writers.holds import PARTS, holds
+from packstore.writers.items import portable_attributes
 
 __all__ = ["Side", "compare_arrays", "compare_trees", "not_held", "same_value"]
 
@@ -28,6 +30,7 @@ Difference = dict[str, Any]
 class Side:
     """One of two files: how errors call it, what it holds, and what its format could hold."""
 
+    location: Location
     path: str
     format: str
     manifest: ManifestGroup
@@ -40,7 +43,13 @@ class Side:
         known = holds(location.format)
         # Of a format that nobody described: what it is seen to hold.
         parts = frozenset(p for p in PARTS if _count(manifest, p)) if known is None else known
-        return cls(location.path, location.format, manifest, parts)
+        return cls(location, location.path, location.format, manifest, parts)
+
+    def array(self, name: str) -> ManifestArray:
+        """The array of that name, also where no listing has it."""
+        manifest = self.manifest
+        found = manifest.arrays.get(name) or manifest.unlisted.get(name)
+        return found or find_array(self.location, name)[1]
 
     def linked(self, other: Side) -> set[str]:
         """Names of arrays and groups below links that the other file has too, or cannot have."""
@@ -86,9 +95,10 @@ def compare_trees(a: Side, b: Side) -> list[Difference]:
 
 def compare_arrays(a: Side, b: Side, name_a: str, name_b: str) -> list[Difference]:
     """Differences of two arrays in attributes, dimension names and fill values."""
-    x, y = a.manifest.arrays[name_a], b.manifest.arrays[name_b]
+    x, y = a.array(name_a), b.array(name_b)
     both = a.parts & b.parts
-    found = _attributes(a, b, name_a, name_b, x.attributes, y.attributes)
+    plain = [portable_attributes(m.attributes, m.dtype) for m in (x, y)]
+    found = _attributes(a, b, name_a, name_b, *plain)
     if "dimension names" in both and _names(x) != _names(y):
         found.append(
             _difference(name_a, "dimension names", *(None if n is None else list(n) for n in map(_names, (x, y))))
@@ -102,7 +112,7 @@ def not_held(a: Side, b: Side, arrays_a: Iterable[str], arrays_b: Iterable[str],
     """What these arrays of one file (and its `groups`) have, for which the other's format has no place: for notes."""
     notes = []
     for here, there, names in ((a, b, arrays_a), (b, a, arrays_b)):
-        found = replace(here.manifest, arrays={n: here.manifest.arrays[n] for n in names})
+        found = replace(here.manifest, arrays={n: here.array(n) for n in names})
         if not groups:
             found = replace(found, groups={}, links={})
         for part in sorted(here.parts - there.parts):

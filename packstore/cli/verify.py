@@ -152,6 +152,8 @@ def _missing(manifest: ManifestGroup, notes: list[str], path: str) -> Iterator[t
 
 
 def _difference(a: LazyArray, b: LazyArray, notes: list[str], name: str, shown: Progress) -> dict[str, Any] | None:
+    a.verify()
+    b.verify()
     if a.shape != b.shape:
         return {"shapes": [list(a.shape), list(b.shape)]}
     if not comparable(a.dtype, b.dtype):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Attributes", "typed_attributes"]
+__all__ = ["Attributes", "typed_attributes", "without"]
 
 
 class Attributes(dict[str, Any]):
@@ -45,3 +45,14 @@ def typed_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes, each in the type in which it is stored where that is known."""
     typed = attributes.typed if isinstance(attributes, Attributes) else {}
     return {name: typed.get(name, value) for name, value in attributes.items()}
+
+
+def without(attributes: Mapping[str, Any], name: str) -> Attributes:
+    """The attributes but for one."""
+    typed = attributes.typed if isinstance(attributes, Attributes) else {}
+    unseen = attributes.unseen if isinstance(attributes, Attributes) else ()
+    return Attributes(
+        {n: v for n, v in attributes.items() if n != name},
+        {n: v for n, v in typed.items() if n != name},
+        [n for n in unseen if n != name],
+    )

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from packstore.errors import DtypeError, OptionError, UnsupportedError, message
 from packstore.source import path_text
+from packstore.views.lazy import LazyArray
 from packstore.writers.atomic import addition_beside, atomic_target, check_target
 from packstore.writers.holds import lost_parts
 from packstore.writers.progress import shown_progress
@@ -157,6 +160,13 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
         path=text,
     )
     _refuse(module, text, tree, name, skip_unsupported)
+    if options.get("pack") and not any(item.dtype == np.bool_ for item in tree.items):
+        got = ", ".join(sorted({str(item.dtype) for item in tree.items})) or "no array"
+        raise DtypeError(message("writing", text, expected="a bool array for pack=True", got=got))
+    for item in tree.items:
+        if isinstance(item.data, LazyArray):
+            # Block by block nothing would sum up the whole.
+            item.data.verify()
     if adds:
         options = {**options, **_addition(name, existing, tree, overwrite, options)}
     title = f"{'adding to' if adds else 'saving'} {os.path.basename(text)}"

@@ -22,6 +22,8 @@ from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.scales import NO_VARIABLE, names_no_variable
 from packstore.storage import Attributes, ManifestArray, ManifestGroup
 
+LABELS = "DIMENSION_LABELS"
+
 __all__ = ["attributes_of", "complete", "read_all"]
 
 # The most paths that exist only because a group has several names.
