@@ -1,4 +1,4 @@
-"""HDF5 attributes; in: an open object, out: values that JSON can hold, by this table.
+"""HDF5 attributes; in: an open object, out: values that JSON can hold, by this table, and in their stored types.
 
 ============================  ==========================================
 stored                        value
@@ -11,7 +11,8 @@ array of any of these         list (of lists)
 compound                      dict of its members
 opaque                        base64 text; datetime64 as ISO 8601
 variable-length sequence      list
-object, region reference      path of the object, or None
+reference                     path of the object, or None;
+                              to an attribute: path@name
 null dataspace                None
 ============================  ==========================================
 
@@ -24,16 +25,24 @@ import base64
 import math
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 from h5py import h5, h5a, h5r, h5s, h5t
 
 from packstore.errors import UnsupportedError
-from packstore.readers.hdf5.guard import CheckedAttributes
+from packstore.readers.hdf5.files import H5_ERRORS
+from packstore.readers.hdf5.guard import CheckedAttributes, check_library
+from packstore.readers.hdf5.object_paths import ObjectPaths
+from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.readers.hdf5.types import describe_type
+from packstore.readers.hdf5.types.disk import disk_type
+from packstore.readers.hdf5.types.values import Values, as_h5py
+from packstore.storage import Attributes
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.files import Session
+    from packstore.readers.hdf5.format.heaps import Heaps
 
 __all__ = ["INTERNAL", "read_attributes", "safe_text", "to_json"]
 
@@ -53,11 +62,14 @@ INTERNAL = frozenset(
 )
 # Attributes above this size are listed as unreadable instead of filling the metadata of a store.
 MAX_NBYTES = 16 << 20
+# The types that a JSON number has.
+_TOLD = frozenset({np.dtype(np.int64).str, np.dtype(np.float64).str})
+_UNREADABLE = (*H5_ERRORS, IndexError)
 
 
 def read_attributes(
     oid: Any, *, skip_internal: bool = False, unwrap: bool = False, session: Session | None = None
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[Attributes, dict[str, str]]:
     r"""Read all attributes of a group, dataset or committed type.
 
     Parameters
@@ -69,25 +81,29 @@ def read_attributes(
     unwrap
         Arrays of one element become that element, as in NetCDF, whose libraries store every number so.
     session
-        The open file, in which variable-length values are checked before libhdf5 reads them.
+        The open file, in which references and variable-length values are followed. Without it libhdf5 follows them,
+        but not references in sequences.
 
     Returns
     -------
     attributes, unreadable
         Name to JSON-able value, and name to the reason why there is none. In creation order where the file tracks it,
-        else by name. Names that are not UTF-8 have their odd bytes spelt ``\xNN``.
+        else by name. Names that are not UTF-8 have their odd bytes spelt ``\xNN``. Where a JSON value does not tell
+        the stored type, ``attributes.typed`` has what ``h5py.File(...).attrs`` gives: all but text of variable length,
+        int64 and float64 scalars, and references. Enums, and sequences of variable length, are arrays also where
+        they are scalars, because numpy's scalars have no room for what h5py's dtypes say of them.
 
     Notes
     -----
     Never raises for what is in the file. About 1 µs for an object without attributes, 20 µs for each attribute.
     """
-    found: dict[str, Any] = {}
+    found = Attributes()
     unreadable: dict[str, str] = {}
     try:
         if not h5a.get_num_attrs(oid):
             return found, unreadable
         names = _names(oid)
-    except (RuntimeError, OSError, ValueError) as why:
+    except _UNREADABLE as why:
         unreadable["*"] = f"the list of attributes is damaged: {why}"
         return found, unreadable
     stored = CheckedAttributes(session, oid)
@@ -96,8 +112,12 @@ def read_attributes(
         if skip_internal and name in INTERNAL:
             continue
         try:
-            found[name] = _read(oid, stored.open(raw), unwrap)
-        except (RuntimeError, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as why:
+            found[name], typed = _read(stored, raw, unwrap)
+            if typed is not None:
+                found.typed[name] = typed
+        except (Damaged, NotServed) as why:
+            unreadable[name] = str(why)
+        except _UNREADABLE as why:
             # h5py raises these for damaged attributes and for types it does not know.
             unreadable[name] = f"{type(why).__name__}: {why}"
     return found, unreadable
@@ -119,31 +139,75 @@ def _names(oid: Any) -> list[bytes]:
     return names
 
 
-def _read(oid: Any, attr: h5a.AttrID, unwrap: bool) -> Any:
+def _read(stored: CheckedAttributes, name: bytes, unwrap: bool) -> tuple[Any, Any]:
+    """The JSON value of an attribute, and its value in the stored type or None."""
+    attr = h5a.open(stored.oid, name)
+    tid = attr.get_type()
     space = attr.get_space()
     if space.get_simple_extent_type() == h5s.NULL:
-        return None
+        dtype = _h5py_dtype(tid)
+        return None, None if dtype is None else h5py.Empty(dtype)
     shape = space.get_simple_extent_dims()
     if 0 in shape:
-        return np.zeros(shape).tolist()
-    nbytes = math.prod(shape) * attr.get_type().get_size()
+        dtype = _h5py_dtype(tid)
+        return np.zeros(shape).tolist(), None if dtype is None else np.zeros(shape, dtype)
+    is_one = not shape or (unwrap and shape == (1,))
+    if is_one and stored.session is not None and tid.get_class() == h5t.STRING and tid.is_variable_str():
+        data = stored.data(name)
+        if data is not None:
+            return _text(stored.session.heaps, data)
+    nbytes = math.prod(shape) * tid.get_size()
     if nbytes > MAX_NBYTES:
         raise ValueError(f"{nbytes} bytes, more than {MAX_NBYTES}")
-    value = to_json(_values(attr, shape), oid)
-    return value[0] if unwrap and shape == (1,) else value
+    values = _values(stored, attr, tid, name, shape)
+    if unwrap and values.shape == (1,):
+        values = values.reshape(())
+    value = to_json(values, stored.oid)
+    return value, _typed(values, tid, value)
 
 
-def _values(attr: h5a.AttrID, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    tid = attr.get_type()
+def _text(heaps: Heaps, data: bytes) -> tuple[str, str | None]:
+    """One text, for which a dozen calls of numpy would take longer: most attributes are such."""
+    if len(data) < heaps.reference.itemsize:
+        raise Damaged(f"{len(data)} bytes for {heaps.reference.itemsize}")
+    length, address, index = heaps.unpack(data)
+    if length > MAX_NBYTES:
+        raise Damaged(f"{length} bytes, more than {MAX_NBYTES}")
+    raw = heaps.read(address, index, length) if length and address else b""
+    raw = raw.partition(b"\0")[0]
     try:
-        stored = describe_type(tid)
+        return raw.decode("utf-8"), None
+    except UnicodeDecodeError:
+        return safe_text(raw), raw.decode("utf-8", "surrogateescape")
+
+
+def _h5py_dtype(tid: h5t.TypeID) -> np.dtype[Any] | None:
+    """h5py's dtype; None for references, which mean nothing outside the file, and where it has none."""
+    try:
+        return None if tid.detect_class(h5t.REFERENCE) else tid.dtype
+    except H5_ERRORS:
+        return None
+
+
+def _values(
+    stored: CheckedAttributes, attr: h5a.AttrID, tid: h5t.TypeID, name: bytes, shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    try:
+        described = describe_type(tid)
     except UnsupportedError:
-        stored = None
-    if stored is not None and stored.stored is not None:
+        described = None
+    if described is not None and described.stored is not None:
         # Read as it is stored: libhdf5 has no conversion for some types whose bytes say everything.
         raw = np.zeros(shape, f"V{tid.get_size()}")
         attr.read(raw, mtype=tid)
-        return stored.decode(raw.reshape(-1).view(stored.stored).reshape(shape + stored.extra_shape))
+        return described.decode(raw.reshape(-1).view(described.stored).reshape(shape + described.extra_shape))
+    kind = disk_type(tid, stored.offset_nbytes)
+    if stored.session is not None and (kind.slots or tid.detect_class(h5t.REFERENCE)):
+        rows = stored.elements(attr, name, kind)
+        if rows is not None:
+            values = Values(stored.session.heaps, ObjectPaths.of(stored.session).path, MAX_NBYTES).decode(tid, rows)
+            return values.reshape(shape + values.shape[1:])
+    check_library(kind)
     dtype = attr.dtype
     memory = h5t.py_create(dtype)
     if dtype.subdtype is not None:
@@ -152,6 +216,32 @@ def _values(attr: h5a.AttrID, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     values = np.zeros(shape, dtype)
     attr.read(values, mtype=memory)
     return values
+
+
+def _typed(values: npt.NDArray[Any], tid: h5t.TypeID, value: Any) -> Any:
+    """The value in its stored type; None where the JSON value tells it, and for references."""
+    dtype = values.dtype
+    kind = tid.get_class()
+    if not values.ndim and dtype.str in _TOLD and kind != h5t.ENUM:
+        return None
+    if dtype.kind in "OVS" or kind == h5t.ENUM:
+        if tid.detect_class(h5t.REFERENCE):
+            return None
+        if values.ndim or dtype.kind != "S":
+            values = as_h5py(values, tid)
+        if h5py.check_string_dtype(dtype) is not None and dtype.kind == "O":
+            values = _texts(values)
+            return values if values.ndim else None if values[()] == value else values[()]
+        if kind == h5t.VLEN or (kind == h5t.ENUM and dtype.kind != "b"):
+            return values
+    return values if values.ndim else values[()]
+
+
+def _texts(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Text as ``h5py.File(...).attrs`` gives it: other bytes than UTF-8 are surrogates."""
+    out = np.empty(values.shape, values.dtype)
+    out.reshape(-1)[:] = [value.decode("utf-8", "surrogateescape") for value in values.reshape(-1).tolist()]
+    return out
 
 
 def to_json(value: Any, oid: Any = None) -> Any:

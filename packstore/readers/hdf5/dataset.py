@@ -121,6 +121,7 @@ def open_dataset(
 
 def finish(ds: Dataset, storage: Storage, chunk_shape: tuple[int, ...]) -> ManifestArray:
     """Put the parts together; the caller adds names of dimensions and attributes."""
+    max_shape = ds.maxdims + ds.described.extra_shape
     return ManifestArray(
         shape=ds.shape,
         dtype=ds.described.dtype,
@@ -129,4 +130,5 @@ def finish(ds: Dataset, storage: Storage, chunk_shape: tuple[int, ...]) -> Manif
         # Elements with variable-length parts come from libhdf5, which fills in the missing ones.
         fill_value=None if ds.described.has_sequences else ds.fill,
         attributes=dict(ds.described.attributes),
+        max_shape=None if max_shape == ds.shape else max_shape,
     )

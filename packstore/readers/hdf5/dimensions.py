@@ -42,7 +42,12 @@ class Dimensions:
         found = self._netcdf.get(session.source.name)
         if found is None:
             oid = root(session).oid
-            found = h5a.exists(oid, b"_NCProperties") or h5a.exists(oid, b"_nc3_strict")
+            try:
+                found = h5a.exists(oid, b"_NCProperties") or h5a.exists(oid, b"_nc3_strict")
+            except H5_ERRORS:
+                # libhdf5 stops at any damaged attribute of the root group.
+                stored = CheckedAttributes(session, oid)
+                found = any(stored.data(name) is not None for name in (b"_NCProperties", b"_nc3_strict"))
             self._netcdf[session.source.name] = found
         return found
 

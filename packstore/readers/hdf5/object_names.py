@@ -19,7 +19,7 @@ from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.format.header import is_group
 from packstore.readers.hdf5.links import Target, follow, root, text
 
-__all__ = ["ObjectNames", "groups_above"]
+__all__ = ["ObjectNames", "groups_above", "leads_to_group"]
 
 # The names behind the hard links of one group, or of a whole file, by address.
 Links = dict[int, str]
@@ -91,13 +91,13 @@ class ObjectNames:
                     for address, name in self.links(group).items():
                         if address not in found:
                             found[address] = name
-                            if _leads_to_group(session, address):
+                            if leads_to_group(session, address):
                                 todo.append((group, name))
             self._everywhere[file] = found
         return self._everywhere[file]
 
 
-def _leads_to_group(session: Session, address: int) -> bool:
+def leads_to_group(session: Session, address: int) -> bool:
     """Whether a group is at the address: its header says so without opening it."""
     try:
         return is_group(session.place(address))

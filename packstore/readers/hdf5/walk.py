@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from h5py import h5l
+
 from packstore.readers.hdf5.attributes import read_attributes
 from packstore.readers.hdf5.context import Context
 from packstore.readers.hdf5.dimensions import Dimensions
@@ -21,6 +23,7 @@ from packstore.readers.hdf5.netcdf import as_long_as
 from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.scales import NO_VARIABLE, names_no_variable
 from packstore.storage import Attributes, ManifestArray, ManifestGroup
+from packstore.storage.attributes import without
 
 LABELS = "DIMENSION_LABELS"
 
@@ -42,6 +45,8 @@ class _Group:
     path: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
+    # Soft links inside the named file, and the paths of what they lead to.
+    links: dict[str, str] = field(default_factory=dict)
     not_served: dict[str, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     damage: str | None = None
@@ -100,6 +105,8 @@ class _Walk:
                 at = f"{path}/{key}"
                 try:
                     child = self.context.linker.child(target, name, kind)
+                    if kind == h5l.TYPE_SOFT and target.session is child.session is self.context.main:
+                        group.links[key] = child.name
                     if child.is_dataset:
                         group.children[key] = self._array(child)
                     elif child.is_group and child.session is target.session:
@@ -170,6 +177,7 @@ class _Walk:
         unlisted: dict[str, ManifestArray] = {}
         groups: dict[str, Mapping[str, Any]] = {}
         unsupported: dict[str, str] = {}
+        links: dict[str, str] = {}
         count = number = 0
         # First one name for everything, then the further names of groups and all below them.
         seen: set[tuple[str, int]] = set()
@@ -195,6 +203,7 @@ class _Walk:
                 unsupported[f"{step.path}/*".lstrip("/")] = group.damage
             prefix = f"{step.path}/" if step.path else ""
             unsupported.update((prefix + name, why) for name, why in group.not_served.items())
+            links.update((prefix + name, leads_to) for name, leads_to in group.links.items())
             count += alias * (len(group.not_served) + len(group.children))
             below = self._children(step, prefix, arrays, unlisted, unsupported)
             if alias:
@@ -203,18 +212,19 @@ class _Walk:
                     heapq.heappush(aliases, (further.depth, number, further))
             else:
                 todo.extend(reversed(below))
-        return ManifestGroup(arrays, groups, unsupported, unlisted=unlisted)
+        served = arrays.keys() | groups.keys() if links else set()
+        links = {path: leads_to for path, leads_to in links.items() if {path, leads_to} <= served}
+        return ManifestGroup(arrays, groups, unsupported, links, unlisted=unlisted)
 
 
-def attributes_of(target: Target, dimensions: Dimensions) -> tuple[dict[str, Any], dict[str, str]]:
+def attributes_of(target: Target, dimensions: Dimensions) -> tuple[Attributes, dict[str, str]]:
     """Attributes of a group or dataset, without the ones that dimension scales keep for themselves."""
-    found, unreadable = read_attributes(
+    return read_attributes(
         target.oid,
         skip_internal=dimensions.uses_scales(target),
         unwrap=dimensions.is_netcdf(target.session),
         session=target.session,
     )
-    return found, unreadable
 
 
 def complete(array: ManifestArray, target: Target, dimensions: Dimensions) -> tuple[ManifestArray, dict[str, str]]:
@@ -226,12 +236,18 @@ def complete(array: ManifestArray, target: Target, dimensions: Dimensions) -> tu
     if attributes or array.attributes:
         # NetCDF has the names of an enum in its type.
         unseen = array.attributes.keys() - attributes.keys() if dimensions.is_netcdf(target.session) else ()
-        array = replace(array, attributes=Attributes({**array.attributes, **attributes}, unseen=unseen))
+        both = {**array.attributes, **attributes}
+        array = replace(array, attributes=Attributes(both, attributes.typed, unseen))
     if not names_no_variable(target):
         array = as_long_as(array, target, dimensions.shape(target, array.shape))
     names = dimensions.names(target, len(array.shape))
     unreadable = {**array.storage.unreachable(), **unreadable}
-    return array if names is None else replace(array, dimension_names=names), unreadable
+    if names is None:
+        return array, unreadable
+    if LABELS in array.attributes:
+        # They are the names of dimensions now.
+        array = replace(array, attributes=without(array.attributes, LABELS))
+    return replace(array, dimension_names=names), unreadable
 
 
 def read_all(context: Context) -> ManifestGroup:

@@ -12,6 +12,7 @@ import pytest
 import packstore
 from packstore.readers.hdf5 import read
 from packstore.source import FileSource
+from packstore.storage import Attributes
 
 
 def test_dimension_scales(tmp_path: Path, check: Any) -> None:
@@ -125,7 +126,7 @@ def test_unreadable_attributes_are_listed(tmp_path: Path, monkeypatch: Any) -> N
         f["g/x"] = np.arange(3)
         f["g/x"].attrs["good"] = 1
     monkeypatch.setattr(
-        "packstore.readers.hdf5.walk.read_attributes", lambda oid, **options: ({"good": 1}, {"bad": "why"})
+        "packstore.readers.hdf5.walk.read_attributes", lambda oid, **options: (Attributes({"good": 1}), {"bad": "why"})
     )
     assert read(FileSource(path)).unsupported == {"@bad": "why", "g@bad": "why", "g/x@bad": "why"}
     found = read(FileSource(path), component="g/x")

@@ -90,6 +90,27 @@ def test_nothing_is_allocated_for_a_huge_shape(tmp_path: Path) -> None:
     assert read_box(found.arrays["sparse"], (slice((1 << 39) - 1, (1 << 39) + 2, 1),)).tolist() == [7, 8, 7]
 
 
+def test_how_far_axes_may_grow(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    pair = np.dtype(("<i2", (2,)))
+    with h5py.File(path, "w") as f:
+        f["fixed"] = np.zeros((3, 4))
+        f["scalar"] = 1.0
+        f.create_dataset("chunked", shape=(3, 4), dtype="f4", chunks=(2, 2))
+        f.create_dataset("unlimited", shape=(3, 4), maxshape=(None, 4), dtype="f4")
+        f.create_dataset("bounded", shape=(3, 4), maxshape=(3, 10), dtype="f4")
+        f.create_dataset("full", shape=(3, 4), maxshape=(3, 4), dtype="f4")
+        f.create_dataset("pairs", shape=(3,), maxshape=(None,), dtype=pair)
+        f.create_dataset("fixed_pairs", shape=(3,), dtype=pair)
+        f.create_dataset("words", shape=(3,), maxshape=(7,), dtype=h5py.string_dtype())
+    want: dict[str, Any] = dict.fromkeys(["fixed", "scalar", "chunked", "full", "fixed_pairs"])
+    want |= {"unlimited": (None, 4), "bounded": (3, 10), "pairs": (None, 2), "words": (7,)}
+    found = read(FileSource(path))
+    assert {name: array.max_shape for name, array in found.arrays.items()} == want
+    for name in want:
+        assert read(FileSource(path), component=name).arrays[name].max_shape == want[name]
+
+
 def test_chunks_larger_than_the_shape(tmp_path: Path, check: Any) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as f:

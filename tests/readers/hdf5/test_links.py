@@ -39,6 +39,41 @@ def test_every_name_of_a_dataset(tmp_path: Path, check: Any) -> None:
         assert list(check(path, component=name).arrays) == [name]
 
 
+def test_soft_links_say_where_they_lead(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.h5", tmp_path / "other.h5"
+    with h5py.File(other, "w") as f:
+        f["y"] = np.arange(2)
+        f["inside"] = h5py.SoftLink("/y")
+    with h5py.File(path, "w") as f:
+        f["a/b/x"] = np.arange(3)
+        f["hard"] = f["a/b/x"]
+        f["soft"] = h5py.SoftLink("/a/b/x")
+        f["a/relative"] = h5py.SoftLink("b/./x")
+        f["a/twice"] = h5py.SoftLink("/soft")
+        f["group"] = h5py.SoftLink("a/b")
+        f["a/b/deeper"] = h5py.SoftLink("/group/x")
+        f["again"] = f["a"]
+        f["top"] = h5py.SoftLink("/")
+        f["nowhere"] = h5py.SoftLink("/missing")
+        f["refs"] = np.array([f["a"].ref], h5py.ref_dtype)
+        f["not_served"] = h5py.SoftLink("/refs")
+        f["external"] = h5py.ExternalLink("other.h5", "/")
+        f["through"] = h5py.SoftLink("/external/y")
+    found = read(FileSource(path), allow_external=True)
+    inside = {"relative": "a/b/x", "twice": "a/b/x", "b/deeper": "a/b/x"}
+    assert found.links == {
+        "soft": "a/b/x",
+        "group": "a/b",
+        "group/deeper": "a/b/x",
+        **{f"{group}/{name}": leads_to for group in ("a", "again") for name, leads_to in inside.items()},
+    }
+    for name, leads_to in found.links.items():
+        if leads_to in found.arrays:
+            assert found.arrays[name] is found.arrays[leads_to]
+        else:
+            assert found.groups[name] is found.groups[leads_to]
+
+
 def test_groups_with_several_names(tmp_path: Path, check: Any) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as f:

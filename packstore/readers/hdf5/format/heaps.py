@@ -54,13 +54,19 @@ class Heaps:
         width = self.file.offset_nbytes
         return np.dtype({"names": ["length", "address", "index"], "formats": ["<u4", f"<u{width}", "<u4"]})
 
-    def read(self, address: int, index: int) -> bytes:
-        """One object, all of it."""
-        table = self._table(address)
-        if not 0 < index < len(table) or not table[index, 0]:
-            raise Damaged(f"no object {index} in the global heap at address {address}")
-        start, end = table[index].tolist()
+    def read(self, address: int, index: int, nbytes: int | None = None) -> bytes:
+        """One object, all of it; raises Damaged where there is none, or where it has not `nbytes`."""
+        start, end = self._find(address, index)
+        if nbytes is not None and end - start != nbytes:
+            raise Damaged(f"object {index} in the global heap at address {address} of {end - start} bytes for {nbytes}")
         return bytes(self.source.pread(start, end - start))
+
+    def _find(self, address: int, index: int) -> tuple[int, int]:
+        table = self._table(address)
+        start, end = table[index].tolist() if 0 < index < len(table) else (0, 0)
+        if not start:
+            raise Damaged(f"no object {index} in the global heap at address {address}")
+        return start, end
 
     def unpack(self, reference: bytes) -> tuple[int, int, int]:
         """Length, address and index of a variable-length element."""
@@ -73,10 +79,7 @@ class Heaps:
         """Raise Damaged unless there is such an object, of that size."""
         if nbytes > self.source.nbytes:
             raise Damaged(f"{nbytes} bytes in a file of {self.source.nbytes}")
-        table = self._table(address)
-        start, end = table[index].tolist() if index < len(table) else (0, 0)
-        if not start:
-            raise Damaged(f"no object {index} in the global heap at address {address}")
+        start, end = self._find(address, index)
         if end - start != nbytes:
             raise Damaged(f"object {index} in the global heap at address {address} of {end - start} bytes for {nbytes}")
 

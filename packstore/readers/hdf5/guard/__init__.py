@@ -19,7 +19,7 @@ check                before                                            else libh
 The types that libhdf5 must not read at all are refused by `packstore.readers.hdf5.types`.
 """
 
-from packstore.readers.hdf5.guard.attributes import CheckedAttributes
+from packstore.readers.hdf5.guard.attributes import CheckedAttributes, check_library
 from packstore.readers.hdf5.guard.blocks import check_heap, check_virtual
 from packstore.readers.hdf5.guard.chunks import check_chunks, check_ranges, check_room, layout_of
 from packstore.readers.hdf5.guard.elements import ElementCheck, check_elements, check_fill
@@ -31,6 +31,7 @@ __all__ = [
     "check_elements",
     "check_fill",
     "check_heap",
+    "check_library",
     "check_ranges",
     "check_room",
     "check_virtual",

@@ -6,18 +6,34 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from h5py import h5a
 
 from packstore.errors import CorruptDataError, message
 from packstore.readers.hdf5.format.attribute_bytes import attribute_values
 from packstore.readers.hdf5.guard.elements import check_elements
 from packstore.readers.hdf5.problems import Damaged, NotServed
-from packstore.readers.hdf5.types.disk import disk_type
+from packstore.readers.hdf5.types.disk import DiskType, disk_type
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.files import Session
 
-__all__ = ["CheckedAttributes"]
+__all__ = ["CheckedAttributes", "check_library"]
+
+
+def check_library(kind: DiskType) -> None:
+    """Refuse types that libhdf5 does not read safely.
+
+    Raises
+    ------
+    NotServed
+        References to regions in sequences, for which it reads memory that it never wrote.
+    """
+    for slot in kind.slots:
+        if slot.inner is not None:
+            if any(inner.inner is None for inner in slot.inner.slots):
+                raise NotServed("references to regions in sequences, which libhdf5 does not read safely")
+            check_library(slot.inner)
 
 
 class CheckedAttributes:
@@ -41,11 +57,16 @@ class CheckedAttributes:
         Raises
         ------
         CorruptDataError
-            HDF5 has no such type, or an element refers to an object that does not exist.
+            HDF5 has no such type, libhdf5 does not read it safely, or an element refers to an object that does not
+            exist.
         """
         attr = h5a.open(self.oid, name)
         try:
-            self._check(attr, name)
+            kind = disk_type(attr.get_type(), self.offset_nbytes)
+            check_library(kind)
+            elements = self.elements(attr, name, kind) if kind.slots else None
+            if elements is not None and self.session is not None:
+                check_elements(self.session.heaps, elements, kind)
         except (NotServed, Damaged) as why:
             raise CorruptDataError(
                 message(
@@ -57,18 +78,30 @@ class CheckedAttributes:
             ) from None
         return attr
 
-    def _check(self, attr: h5a.AttrID, name: bytes) -> None:
-        kind = disk_type(attr.get_type(), 8 if self.session is None else self.session.origin.offset_nbytes)
-        if not kind.slots or self.session is None:
-            return
-        data = self._values.get(name)
+    @property
+    def offset_nbytes(self) -> int:
+        """Bytes of an address in the file."""
+        return 8 if self.session is None else self.session.origin.offset_nbytes
+
+    def elements(self, attr: h5a.AttrID, name: bytes, kind: DiskType) -> npt.NDArray[np.uint8] | None:
+        """The stored elements, one a row; None where the file stores them in a way that is not known here.
+
+        Raises
+        ------
+        Damaged
+            There are fewer bytes than elements.
+        """
+        data = self.data(name)
+        if data is None:
+            return None
         nbytes = attr.get_space().get_simple_extent_npoints() * kind.nbytes
-        if data is None or not nbytes:
-            return
         if len(data) < nbytes:
             raise Damaged(f"{len(data)} bytes for {nbytes}")
-        elements = np.frombuffer(data, np.uint8)[:nbytes].reshape(-1, kind.nbytes)
-        check_elements(self.session.heaps, elements, kind)
+        return np.frombuffer(data, np.uint8)[:nbytes].reshape(-1, kind.nbytes)
+
+    def data(self, name: bytes) -> bytes | None:
+        """The stored bytes of an attribute, and maybe some behind them; None where it is stored in an unknown way."""
+        return None if self.session is None else self._values.get(name)
 
     def references(self, name: bytes) -> list[int | None]:
         """The addresses behind the first object references of an attribute of sequences of them; None where unknown."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from h5py import h5t
 
 from packstore.readers.hdf5.problems import NotServed
 
-__all__ = ["DiskType", "Slot", "disk_type"]
+__all__ = ["DiskType", "Member", "Slot", "disk_members", "disk_type", "is_revised"]
 
 MAX_DEPTH = 32
 # The most references to the heap in one element; array types multiply them.
@@ -33,6 +34,15 @@ class DiskType:
 
     nbytes: int
     slots: tuple[Slot, ...] = ()
+
+
+class Member(NamedTuple):
+    """A member of a compound: its offset in the bytes on disk, its type there, and h5py's name and type of it."""
+
+    offset: int
+    kind: DiskType
+    name: bytes
+    tid: h5t.TypeID
 
 
 _CHARACTER = DiskType(1)
@@ -68,7 +78,15 @@ def disk_type(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> DiskTy
     if kind == h5t.REFERENCE and tid.equal(h5t.STD_REF_DSETREG):
         # An address and an index, without a length.
         return DiskType(4 + offset_nbytes, (Slot(-4, None),))
+    if is_revised(tid):
+        # Two bytes, then the object's address, or the length and place of more in the heap.
+        return DiskType(10 + offset_nbytes)
     return DiskType(tid.get_size())
+
+
+def is_revised(tid: h5t.TypeID) -> bool:
+    """Whether the type is that of the references that came with HDF5 1.12, for which h5py has no name."""
+    return tid.get_class() == h5t.REFERENCE and tid.encode()[3] & 15 in (2, 3, 4)
 
 
 def _array(base: DiskType, dims: tuple[int, ...]) -> DiskType:
@@ -80,14 +98,22 @@ def _array(base: DiskType, dims: tuple[int, ...]) -> DiskType:
 
 
 def _compound(tid: h5t.TypeID, offset_nbytes: int, depth: int) -> DiskType:
-    members = [(int(tid.get_member_offset(i)), tid.get_member_type(i)) for i in range(tid.get_nmembers())]
-    slots: list[Slot] = []
-    shift = 0
-    for offset, member in sorted(members, key=lambda m: m[0]):
-        inner = disk_type(member, offset_nbytes, depth + 1)
-        slots += (Slot(offset + shift + s.offset, s.inner) for s in inner.slots)
-        # In memory all that follows is moved by as much as the parts before it are larger.
-        shift += inner.nbytes - member.get_size()
+    members = disk_members(tid, offset_nbytes, depth)
+    slots = [Slot(m.offset + s.offset, s.inner) for m in members for s in m.kind.slots]
     if len(slots) > MAX_SLOTS:
         raise NotServed(f"{len(slots)} variable-length parts in one element")
-    return DiskType(tid.get_size() + shift, tuple(slots))
+    return DiskType(tid.get_size() + sum(m.kind.nbytes - m.tid.get_size() for m in members), tuple(slots))
+
+
+def disk_members(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> list[Member]:
+    """The members of a compound, in the order in which they lie in its bytes."""
+    listed = [(int(tid.get_member_offset(i)), i) for i in range(tid.get_nmembers())]
+    found = []
+    shift = 0
+    for offset, i in sorted(listed):
+        member = tid.get_member_type(i)
+        kind = disk_type(member, offset_nbytes, depth + 1)
+        found.append(Member(offset + shift, kind, tid.get_member_name(i), member))
+        # In memory all that follows is moved by as much as the parts before it are larger.
+        shift += kind.nbytes - member.get_size()
+    return found
