@@ -434,3 +434,16 @@ def test_progress_twice_in_one_process(tmp_path: Path) -> None:
     for name in "ab":
         packstore.save(tmp_path / f"{name}.npy", FLOATS, progress=True)
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), FLOATS)
+
+
+def test_a_dimension_without_a_variable_needs_no_option(cli: Cli, tmp_path: Path) -> None:
+    source = tmp_path / "a.nc"
+    with h5py.File(source, "w") as file:
+        file["x"] = np.zeros(len(FLOATS), ">f4")
+        file["x"].make_scale("This is a netCDF dimension but not a netCDF variable.         3")
+        file["f"] = FLOATS
+        file["f"].dims[0].attach_scale(file["x"])
+    result = cli("convert", source, tmp_path / "a.zarr", "--json")
+    assert result.code == 0 and result.json["arrays"] == ["f"]
+    assert "[x] is left out: a NetCDF dimension without a variable" in " ".join(result.json["notes"])
+    assert cli("verify", source, tmp_path / "a.zarr").code == 0

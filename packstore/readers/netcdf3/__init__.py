@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from packstore.errors import TruncatedFileError, UnsupportedError, message
+from packstore.errors import TruncatedFileError, message
 from packstore.readers.netcdf3.header import Variable, read_header
 from packstore.readers.npy.header import fitting_chunks
 from packstore.source import Source
@@ -51,7 +51,7 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     FormatError
         The header makes no sense.
     TruncatedFileError
-        The file ends inside the header, or before the data of the variable `component` do.
+        The file ends inside the header, or inside the data of each variable.
     OptionError
         `chunks` does not fit the variable `component`.
 
@@ -63,45 +63,53 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     count = Counter(v.name for v in header.variables)
     arrays: dict[str, ManifestArray] = {}
     unsupported: dict[str, str] = {}
+    short = [v for v in header.variables if v.end > source.nbytes]
+    if short and len(short) == len(header.variables):
+        raise TruncatedFileError(_short(short[0], source))
     for variable in header.variables:
         name = variable.name
         if component is not None and name != component:
             continue
-        try:
-            if count[name] > 1:
-                raise _refused(source, name, f"{count[name]} variables of this name")
-            arrays[name] = _array(variable, source, chunks, named=component is not None)
-        except UnsupportedError as why:
-            unsupported[name] = str(why)
-        except TruncatedFileError as why:
-            if component is not None:
-                raise
+        if count[name] > 1:
+            unsupported[name] = f"{count[name]} variables of this name"
+        elif variable.end > source.nbytes:
             # The data of other variables are there.
-            unsupported[name] = str(why)
+            unsupported[name] = _short(variable, source)
+        else:
+            reason = _reason(variable)
+            if reason is None:
+                arrays[name] = _array(variable, source, chunks, named=component is not None)
+            else:
+                unsupported[name] = reason
     groups = {"": _attributes(header.attributes)} if component in (None, "") else {}
     return ManifestGroup(arrays, groups, unsupported)
 
 
-def _array(variable: Variable, source: Source, chunks: Any, *, named: bool) -> ManifestArray:
-    name, shape, dtype = variable.name, variable.shape, variable.dtype
-    if not name or "/" in name:
+def _short(variable: Variable, source: Source) -> str:
+    return message(
+        f"reading {variable.dtype} data of shape {variable.shape} in",
+        source.name,
+        variable.name,
+        expected=f"at least {variable.end} bytes in the file",
+        got=source.nbytes,
+        hint="The file is cut short; copy or save it again",
+    )
+
+
+def _reason(variable: Variable) -> str | None:
+    """Why a variable whose data are there is not served; None where it is."""
+    if not variable.name or "/" in variable.name:
         # They would be taken for the root, or for an array in a group.
-        raise _refused(source, name, "a name that NetCDF does not allow")
-    if len(shape) > MAX_NDIM:
-        raise _refused(source, name, f"{len(shape)} dimensions, and numpy has at most {MAX_NDIM}")
-    if math.prod(n for n in shape if n) * dtype.itemsize >= 2**63:
-        raise _refused(source, name, f"shape {shape}, of more bytes than any file has")
-    if variable.end > source.nbytes:
-        raise TruncatedFileError(
-            message(
-                f"reading {dtype} data of shape {shape} in",
-                source.name,
-                name,
-                expected=f"at least {variable.end} bytes in the file",
-                got=source.nbytes,
-                hint="The file is cut short; copy or save it again",
-            )
-        )
+        return "a name that NetCDF does not allow"
+    if len(variable.shape) > MAX_NDIM:
+        return f"{len(variable.shape)} dimensions, and numpy has at most {MAX_NDIM}"
+    if math.prod(n for n in variable.shape if n) * variable.dtype.itemsize >= 2**63:
+        return f"shape {variable.shape}, of more bytes than numpy counts"
+    return None
+
+
+def _array(variable: Variable, source: Source, chunks: Any, *, named: bool) -> ManifestArray:
+    shape, dtype = variable.shape, variable.dtype
     return ManifestArray(
         shape=shape,
         dtype=dtype,
@@ -118,7 +126,3 @@ def _attributes(found: dict[str, Any]) -> Attributes:
     numbers = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
     typed = {name: value[0] if value.shape == (1,) else value for name, value in numbers.items()}
     return Attributes({**found, **{name: value.tolist() for name, value in typed.items()}}, typed)
-
-
-def _refused(source: Source, name: str, why: str) -> UnsupportedError:
-    return UnsupportedError(message("serving", source.name, name, got=why))

@@ -148,3 +148,26 @@ def test_damaged_scales_cost_the_names_alone(tmp_path: Path, check: Any) -> None
         del f["z"]
     found = check(path)
     assert set(found.arrays) == {"x", "y", "data"}
+
+
+@pytest.mark.parametrize("reference", [0, 7, 2**40, 2**64 - 1], ids=["null", "odd", "far", "undefined"])
+def test_damaged_references_of_an_unlimited_dimension_cost_its_length_alone(tmp_path: Path, reference: int) -> None:
+    path = tmp_path / "x.nc"
+    with h5py.File(path, "w") as f:
+        f.attrs["_NCProperties"] = np.bytes_(b"version=2")
+        f.create_dataset("x", (3,), "f8", maxshape=(None,), data=np.arange(3.0))
+        f["x"].make_scale("x")
+        f.create_dataset("long", (5,), "f4", maxshape=(None,), data=np.arange(5.0))
+        f["long"].dims[0].attach_scale(f["x"])
+        f.create_dataset("short", (2,), "i4", maxshape=(None,), data=[1, 2])
+        f["short"].dims[0].attach_scale(f["x"])
+        at = h5py.h5o.get_info(f["long"].id).addr
+    assert packstore.open_array(path, "short")[...].tolist() == [1, 2, *[-2147483647] * 3]
+    assert packstore.open_array(path, "x").shape == (5,)
+    raw = path.read_bytes()
+    # The compound of an address and an axis, not the address in the list of links.
+    entry = at.to_bytes(8, "little") + bytes(8)
+    assert entry in raw
+    path.write_bytes(raw.replace(entry, reference.to_bytes(8, "little") + bytes(8)))
+    assert packstore.open_array(path, "short")[:2].tolist() == [1, 2]
+    assert packstore.open_array(path, "x")[:3].tolist() == [0, 1, 2]
