@@ -52,6 +52,7 @@ READERS: dict[str, Reader] = {
     "npy": Reader("packstore.readers.npy"),
     "npz": Reader("packstore.readers.npz"),
     "hdf5": Reader("packstore.readers.hdf5", options=("allow_external", "missing_sources")),
+    "netcdf3": Reader("packstore.readers.netcdf3"),
     "zarr": Reader("packstore.readers.zarr"),
     "text": Reader(
         "packstore.readers.text",

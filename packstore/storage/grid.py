@@ -302,13 +302,14 @@ class GridStorage(Storage):
             return None
         if serializer.stored != array.dtype:
             return None
+        strides = serializer.strides[::-1] if self.order == "F" else serializer.strides
 
         def shaped(raw: Bytes) -> Array:
             if array.size == 0 or array.dtype.itemsize == 0:
                 empty = np.empty(array.shape, array.dtype)
                 empty.flags.writeable = False
                 return empty
-            return np.ndarray(array.shape, array.dtype, raw.data, places.offset, order=self.order)
+            return np.ndarray(array.shape, array.dtype, raw.data, places.offset, strides)
 
         return places.kept_view(array, shaped)
 
@@ -376,6 +377,8 @@ class GridStorage(Storage):
         decoded_from = None if space is None else space.decoded_from()
         if decoded_from is not None:
             return Facts(*decoded_from)
+        if self.is_view:
+            nbytes = array.nbytes
         return Facts(f"{self.layout}{order}", names, nbytes, missing if self.has_chunks else None)
 
     def owners(self) -> Iterable[object]:

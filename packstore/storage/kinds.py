@@ -29,6 +29,7 @@ def contiguous(
     stored: np.dtype[Any],
     order: Literal["C", "F"] = "C",
     convert: Convert | None = None,
+    step: int | None = None,
 ) -> GridStorage:
     """All elements in one run of bytes: element (i, j, …) lies at ``offset + index·itemsize`` in C or F order.
 
@@ -46,13 +47,14 @@ def contiguous(
         "C": last axis fastest; "F": first axis fastest.
     convert
         Turns an array of `stored` into one of the array's dtype (same shape); None where they are the same.
+    step
+        Bytes from one index of the first axis to the next, where other data lie between them (C order only).
     """
     axes = tuple(reversed(range(len(shape)))) if order == "F" and len(shape) > 1 else None
-    serializer = PlainBytes(shape[::-1] if axes else shape, stored, stored)
+    serializer = PlainBytes(shape[::-1] if axes else shape, stored, stored, step)
     chain = Chain(shape, serializer, None, axes, convert)
-    return GridStorage(
-        tuple([max(n, 1) for n in shape]), OneRange(space, offset, serializer.nbytes), chain, "contiguous"
-    )
+    layout = "contiguous" if step is None else "records"
+    return GridStorage(tuple([max(n, 1) for n in shape]), OneRange(space, offset, serializer.nbytes), chain, layout)
 
 
 def chunked(

@@ -52,11 +52,14 @@ class PlainBytes:
         The element type in the file.
     dtype
         The element type that is wanted: the same in any byte order.
+    step
+        Bytes from one index of the first axis to the next, where other data lie between them; None: none do.
     """
 
     shape: tuple[int, ...]
     stored: np.dtype[Any]
     dtype: np.dtype[Any]
+    step: int | None = None
     nested: ClassVar[bool] = False
     reads_parts: ClassVar[bool] = True
     counts_packed: ClassVar[bool] = False
@@ -65,8 +68,10 @@ class PlainBytes:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of all elements."""
-        return math.prod(self.shape) * self.stored.itemsize
+        """Bytes of all elements, and of what lies between them."""
+        if self.step is None or 0 in self.shape:
+            return math.prod(self.shape) * self.stored.itemsize
+        return (self.shape[0] - 1) * self.step + math.prod(self.shape[1:]) * self.stored.itemsize
 
     @cached_property
     def limit(self) -> Limit:
@@ -76,7 +81,8 @@ class PlainBytes:
     @cached_property
     def strides(self) -> tuple[int, ...]:
         """Bytes from one index to the next along each axis."""
-        return c_strides(self.shape, self.stored.itemsize)
+        strides = c_strides(self.shape, self.stored.itemsize)
+        return strides if self.step is None else (self.step, *strides[1:])
 
     @cached_property
     def _converts(self) -> bool:
@@ -110,6 +116,8 @@ class PlainBytes:
 
     def target(self, out: Array) -> Bytes | None:
         """The memory of `out`, if the bytes of a whole chunk may be put there as they are."""
+        if self.step is not None:
+            return None
         if out.dtype != self.stored or not out.flags.c_contiguous or not out.size or out.dtype.hasobject:
             return None
         return out.reshape(-1).view(np.uint8)
@@ -127,7 +135,7 @@ class PlainBytes:
             return np.empty(box_shape(box), self.dtype) if out is None else out
         if type(stored) is MemoryBytes:
             return self._from_memory(stored, box, whole, out)
-        if whole:
+        if whole and self.step is None:
             if out is None:
                 out = np.empty(self.shape, self.dtype)
             target = self.target(out)
@@ -147,7 +155,7 @@ class PlainBytes:
         if data.size != stored.nbytes:
             part: Array = self.rows(stored, box)
         else:
-            part = np.ndarray(self.shape, self.stored, data.data)
+            part = np.ndarray(self.shape, self.stored, data.data, 0, self.strides)
             if not whole:
                 part = part[as_index(box)]
         if out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -21,6 +22,13 @@ def map_ordered(work: Callable[[T], R], tasks: Iterable[T]) -> Generator[R, None
     -----
     Iterate inside ``contextlib.closing`` where an error of the consumer must stop the threads at once.
     """
+    tasks = iter(tasks)
+    first = list(itertools.islice(tasks, 2))
+    if len(first) == 1:
+        # Starting a thread takes longer than most single tasks.
+        yield work(first[0])
+        return
+    tasks = itertools.chain(first, tasks)
     count = thread_count()
     with ThreadPoolExecutor(count) as pool:
         window: list[Future[R]] = []

@@ -331,6 +331,10 @@ def test_many_differences_are_counted(cli: Cli, tmp_path: Path) -> None:
     assert len(cli("verify", tmp_path / "a.zarr", tmp_path / "b.zarr", "--json").json["differences"]) == 30
 
 
+# Nothing is looked up where everything is listed.
+NOWHERE: Any = None
+
+
 def tree(names: list[str], **found: Any) -> ManifestGroup:
     """Arrays of these names, whose elements nobody reads."""
     return ManifestGroup({n: ManifestArray((3,), np.dtype("f4"), (3,), Storage()) for n in names}, **found)
@@ -339,13 +343,13 @@ def tree(names: list[str], **found: Any) -> ManifestGroup:
 def test_links() -> None:
     both = ["e/f", "g/f", "l"]
     links = {"g": "e", "l": "e/f"}
-    a = parts.Side("a", "hdf5", tree(both, links=links), HOLDS["hdf5"])
+    a = parts.Side(NOWHERE, "a", "hdf5", tree(both, links=links), HOLDS["hdf5"])
     assert a.linked(a) == {"g/f", "g", "l"} and parts.compare_trees(a, a) == []
     # A format without links has what they lead to once.
-    once = parts.Side("b", "zarr", tree(["e/f"]), HOLDS["zarr"])
+    once = parts.Side(NOWHERE, "b", "zarr", tree(["e/f"]), HOLDS["zarr"])
     assert a.linked(once) == {"g/f", "g", "l"} and parts.compare_trees(a, once) == []
     assert any(n.startswith("links of a") for n in parts.not_held(a, once, [], [], groups=True))
-    other = parts.Side("c", "hdf5", tree(both, links={"g": "e"}), HOLDS["hdf5"])
+    other = parts.Side(NOWHERE, "c", "hdf5", tree(both, links={"g": "e"}), HOLDS["hdf5"])
     assert parts.compare_trees(a, other) == [{"component": "l", "what": "link", "a": "e/f", "b": None}]
     assert a.linked(other) == {"g", "g/f"}
 
@@ -371,8 +375,8 @@ def test_attributes_compare_as_json(a: Any, b: Any) -> None:
 
 
 def test_unreadable_attributes_are_named_and_not_compared(cli: Cli, tmp_path: Path) -> None:
-    side = parts.Side("a", "hdf5", ManifestGroup({}, {"": {"k": 1}}, {"@bad": "why"}), PARTS)
-    other = parts.Side("b", "hdf5", ManifestGroup({}, {"": {"k": 1, "bad": 2}}), PARTS)
+    side = parts.Side(NOWHERE, "a", "hdf5", ManifestGroup({}, {"": {"k": 1}}, {"@bad": "why"}), PARTS)
+    other = parts.Side(NOWHERE, "b", "hdf5", ManifestGroup({}, {"": {"k": 1, "bad": 2}}), PARTS)
     assert parts.compare_trees(side, other) == []
 
 

@@ -200,7 +200,7 @@ def test_merged_chunks(axes: list[tuple[int, int]], itemsize: int) -> None:
     assert blocks <= MAX_BLOCKS or 0 in shape
     # Never beyond the bound, unless a storage chunk is, or there would be too many; never half the lower one while
     # there is more to merge.
-    if math.prod(shape) * itemsize > HUGE:
+    if 0 in shape or math.prod(shape) * itemsize > HUGE:
         return
     assert size <= max(MAX_CHUNK_NBYTES, math.prod(unit) * itemsize)
     if merged != tuple(max(n, 1) for n in shape):

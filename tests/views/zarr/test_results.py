@@ -84,7 +84,7 @@ def _packed(path: Path) -> Any:
     bits = np.unpackbits(DATA.astype(">u2").view("u1")).reshape(-1)
     bits.tofile(path / "bits")
     np.packbits(bits).tofile(path / "x.raw")
-    return path / "x.raw", {"format": "raw", "dtype": "int32", "bits": 16, "shape": DATA.shape}
+    return path / "x.raw", {"format": "raw", "dtype": "int32", "bits": 16, "bitorder": "big", "shape": DATA.shape}
 
 
 def _text(path: Path) -> Any:
