@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -80,9 +81,14 @@ def frame_chunks(shape: Sequence[int], elements: int, frame_elements: int) -> tu
 
 
 def _part(n: int, most: int) -> int:
-    """The length of equal parts of an axis that are at most about `most` long."""
+    """The length of equal parts of an axis that are at most about `most` long; the last one has half of it at least."""
     part = -(-n // -(-n // most))
-    return min(-(-part // 8) * 8, n) if part >= 64 else part
+    whole_bytes = part >= 64
+    if whole_bytes:
+        part = min(-(-part // 8) * 8, n)
+    # Rounding up may leave next to nothing for the last part: shorter ones fit then.
+    lengths = itertools.chain(range(part, part // 2, -8) if whole_bytes else (), range(part, part // 2, -1))
+    return next((length for length in lengths if 2 * (n % length or length) >= length), part)
 
 
 def source_chunks(item: Item, *, least_nbytes: int, most_nbytes: int, few: int) -> tuple[int, ...] | None:

@@ -36,7 +36,8 @@ def json_attributes(attributes: Mapping[str, Any], name: str) -> tuple[dict[str,
         except TypeError as why:
             expected = f"an attribute {str(key)!r} that JSON can hold"
             raise DtypeError(message("saving", None, name or None, expected=expected, got=why)) from None
-        changed += _changes(value)
+        # A fill value is of the type of its array.
+        changed += key != "_FillValue" and _changes(value)
     return out, changed
 
 

@@ -28,6 +28,7 @@ from packstore.writers.chunk_shapes import (
 from packstore.writers.items import Item
 from packstore.writers.json_attributes import json_attributes
 from packstore.writers.progress import Progress
+from packstore.writers.sources.zarr_v2 import DIMENSIONS
 from packstore.writers.tree import Tree
 
 __all__ = ["ZarrSink", "compressor_of", "default_chunks", "refusal", "write"]
@@ -35,8 +36,6 @@ __all__ = ["ZarrSink", "compressor_of", "default_chunks", "refusal", "write"]
 CHUNK_ELEMENTS, FRAME_NBYTES = 1 << 20, 8 << 20
 # The source's chunks are kept within these, or where they are few: each becomes a file.
 LEAST_NBYTES, MOST_NBYTES, FEW = 1 << 20, 128 << 20, 1024
-# Where xarray looks for the names of dimensions in zarr v2.
-DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 def default_chunks(item: Item) -> tuple[int, ...]:
@@ -200,6 +199,8 @@ def _create_array(
     if item.dimension_names is not None and zarr_format == 3:
         more["dimension_names"] = item.dimension_names
     elif item.dimension_names is not None:
+        # xarray would mask the elements that are like a fill value, so zero is none where nobody named it.
+        more.setdefault("fill_value", None)
         attributes[DIMENSIONS] = [n or f"dim_{i}" for i, n in enumerate(item.dimension_names)]
     zarr.create_array(
         store=os.fspath(target),

@@ -67,8 +67,13 @@ def _merge(new: Path, existing: Path) -> None:
             _merge(child, place)
         elif os.path.lexists(place):
             # Out of the way, into the folder that is removed in the end.
-            os.rename(place, new / f"{child.name}.old")
-            os.rename(child, place)
+            aside = new / f"{child.name}.old"
+            os.rename(place, aside)
+            try:
+                os.rename(child, place)
+            except OSError:
+                os.rename(aside, place)
+                raise
         else:
             os.rename(child, place)
 

@@ -306,7 +306,7 @@ def test_pandas_refuses_what_has_no_type(tmp_path: Path) -> None:
     for frame, text in {
         "missing": (pd.DataFrame({"s": pd.array(["a", None], dtype="string")}), "missing values"),
         "twice": (pd.DataFrame([[1, 2]], columns=["a", "a"]), "columns of different names"),
-        "number": (pd.DataFrame({5: [1]}), "names to be str, got 5"),
+        "number": (pd.DataFrame({5.5: [1]}), "names to be str, got 5.5"),
         "category": (pd.DataFrame({"c": pd.Categorical([("a",), ("b",)])}), "astype"),
     }.values():
         with pytest.raises((DtypeError, OptionError), match=text):

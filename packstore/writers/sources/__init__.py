@@ -18,6 +18,7 @@ SOURCES: dict[tuple[str, str], str] = {
     ("zarr", "Store"): "packstore.writers.sources.opened",
     ("zarr", "Group"): "packstore.writers.sources.zarr_nodes",
     ("zarr", "Array"): "packstore.writers.sources.zarr_nodes",
+    ("numpy", "NpzFile"): "packstore.writers.sources.npz",
     ("h5py", "Group"): "packstore.writers.sources.hdf5",
     ("h5py", "Dataset"): "packstore.writers.sources.hdf5",
     ("xarray", "Dataset"): "packstore.writers.sources.xarray_objects",

@@ -10,6 +10,7 @@ from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray, ManifestGroup, typed_attributes
 from packstore.views.lazy import LazyArray
 from packstore.writers.items import TEXT, Item, portable_attributes
+from packstore.writers.sources.zarr_v2 import DIMENSIONS, stored_fill, unfolded
 from packstore.writers.tree import Tree
 
 __all__ = ["item_of_array", "tree_of_location"]
@@ -60,7 +61,7 @@ def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, s
         linked = any(name == link or name.startswith(f"{link}/") for link in tree.links)
         if _is_below(name, wanted) and not linked:
             tree.groups[name] = portable_attributes(typed_attributes(attributes))
-    if not tree.items and (components or not tree.groups):
+    if not tree.items and (not tree.groups or (components and refused)):
         got = "none that can be written"
         raise UnsupportedError(message("saving", location.path, expected="an array", got=got))
     return tree
@@ -69,13 +70,17 @@ def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, s
 def item_of_array(location: AnyLocation, name: str, array: ManifestArray) -> Item:
     """One array of a file, with all that belongs to it."""
     chunked = array.storage.has_chunks
+    attributes, names = portable_attributes(typed_attributes(array.attributes), array.dtype), array.dimension_names
+    if names is None and DIMENSIONS in attributes:
+        fill = stored_fill(location, name, array)
+        attributes, names = unfolded(attributes, len(array.shape), array.dtype, fill)
     return Item(
         name,
         LazyArray(location, name, array),
         array.shape,
         TEXT if array.dtype.kind == "T" else array.dtype,
-        portable_attributes(typed_attributes(array.attributes), array.dtype),
-        array.dimension_names,
+        attributes,
+        names,
         array.fill_value,
         array.chunk_shape if chunked else None,
         array.max_shape,

@@ -17,6 +17,10 @@ __all__ = ["grow"]
 
 # What xarray calls the one variable of an array without a name.
 NAMELESS = "__xarray_dataarray_variable__"
+# The attribute in which xarray keeps the name of an array that one of its coordinates or dimensions has, too.
+NAME = "__xarray_dataarray_name__"
+# What turns bool into numbers of another meaning, if it stands in an encoding.
+_MASKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
 
 
 def grow(tree: Tree, path: str, value: Any, *, skip: bool) -> None:
@@ -46,7 +50,10 @@ def grow(tree: Tree, path: str, value: Any, *, skip: bool) -> None:
         tree.add(_item(tree, path, value.name, value.variable, ()))
     else:
         taken = value.name is None or value.name in value.coords or value.name in value.dims
-        _dataset(tree, path, value.to_dataset(name=NAMELESS if taken else value.name))
+        dataset = value.to_dataset(name=NAMELESS if taken else value.name)
+        if value.name is not None and taken:
+            dataset.attrs[NAME] = value.name
+        _dataset(tree, path, dataset)
 
 
 def _dataset(tree: Tree, path: str, dataset: Any) -> None:
@@ -64,7 +71,11 @@ def _item(tree: Tree, path: str, name: Any, variable: Any, unlimited: Any) -> It
     from xarray.conventions import encode_cf_variable
 
     try:
-        stored = encode_cf_variable(variable, name=name)
+        if variable.dtype == np.bool_ and not _MASKING & {*variable.encoding, *variable.attrs}:
+            # Formats have bool. The attribute is xarray's word for it, by which it reads any integer as bool.
+            stored = variable if tree.wants_one else variable._replace(attrs={**variable.attrs, "dtype": "bool"})
+        else:
+            stored = encode_cf_variable(variable, name=name)
     except (ValueError, TypeError, NotImplementedError, OverflowError) as why:
         expected = "values that xarray encodes"
         raise DtypeError(message("saving", tree.path, path or None, expected=expected, got=why)) from why

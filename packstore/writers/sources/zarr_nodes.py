@@ -13,12 +13,10 @@ from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers.find import locate
 from packstore.writers.items import TEXT, Item, portable_attributes
 from packstore.writers.sources.location import tree_of_location
+from packstore.writers.sources.zarr_v2 import unfolded
 from packstore.writers.tree import Tree
 
 __all__ = ["grow"]
-
-# The name under which xarray keeps the names of dimensions in zarr v2.
-_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 def grow(tree: Tree, path: str, value: Any, *, skip: bool) -> None:
@@ -67,10 +65,10 @@ def _root(store: Store) -> Any:
 def _item(path: str, array: Any) -> Item:
     attributes = dict(array.attrs)
     names = getattr(array.metadata, "dimension_names", None)
-    if names is None and isinstance(attributes.get(_DIMENSIONS), list):
-        names = attributes.pop(_DIMENSIONS)
     dtype = np.dtype(array.dtype)
     dtype = TEXT if dtype.kind in "OT" else dtype
+    if array.metadata.zarr_format == 2:
+        attributes, names = unfolded(attributes, len(array.shape), dtype, array.fill_value)
     return Item(
         path,
         array,
