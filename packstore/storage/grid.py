@@ -24,6 +24,7 @@ from packstore.storage import plan
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
 from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain
+from packstore.storage.chunk_counts import counts_packed, summed_chunks
 from packstore.storage.crops import Crops
 from packstore.storage.places import OneRange, Places
 from packstore.storage.plain import PlainBytes
@@ -329,41 +330,24 @@ class GridStorage(Storage):
             return None if stored is None else serializer.count_axes(stored, box, axes)
         keep = len(box) - len(axes)
         # Counts are made for each index of the leading axes.
-        if not self._counts_packed or any(i < keep for i in axes):
+        if not counts_packed(self.chain) or any(i < keep for i in axes):
             return None
         self.places.check()
-        shape = box_shape(box)
-        items = list(touched(box, self.chunk_shape))
-        found: list[Any] = [None] * len(items)
         fills = bool(np.count_nonzero(missing_value(array)))
 
-        def count(i: int) -> None:
-            coords, inner, _ = items[i]
+        def count(coords: tuple[int, ...], inner: Box) -> Array | int:
             stored = self.places.open(coords)
             if stored is None:
                 sub = box_shape(inner)
-                found[i] = np.full(sub[:keep], math.prod(sub[keep:]) if fills else 0, np.int64)
-                return
+                return np.full(sub[:keep], math.prod(sub[keep:]) if fills else 0, np.int64)
             try:
-                found[i] = self.chain.count_nonzero(stored, inner, keep)
+                return self.chain.count_nonzero(stored, inner, keep)
             except PackstoreError as error:
                 raise self._at(error, coords) from error
             finally:
                 stored.close()
 
-        small = self._is_small(SMALL_COUNTED_NBYTES)
-        run_all(count, range(len(items)), parallel=math.prod(shape) >= plan.PARALLEL_PLAIN_NBYTES, small=small)
-        counts = np.zeros(shape[:keep], np.int64)
-        for item, part in zip(items, found, strict=True):
-            counts[as_index(item.outer[:keep])] += part
-        return counts
-
-    @property
-    def _counts_packed(self) -> bool:
-        chain = self.chain
-        while chain.serializer.inner is not None:
-            chain = chain.serializer.inner
-        return chain.serializer.counts_packed
+        return summed_chunks(count, box, self.chunk_shape, keep, small=self._is_small(SMALL_COUNTED_NBYTES))
 
     def facts(self, array: ManifestArray) -> Facts:
         # docstring inherited

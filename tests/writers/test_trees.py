@@ -356,6 +356,16 @@ def test_closed_h5py_file_and_one_without_a_path(tmp_path: Path) -> None:
         packstore.save(tmp_path / "b.zarr", memory)
 
 
+def test_a_variable_of_several_axes_that_is_named_like_one_of_them(tmp_path: Path) -> None:
+    """NetCDF-4 stores it under another name, which nobody should see."""
+    packstore.save(tmp_path / "a.zarr", {"x": np.ones((2, 3))}, dimension_names={"x": ("y", "x")})
+    packstore.save(tmp_path / "b.nc", packstore.open(tmp_path / "a.zarr"))
+    assert packstore.save(tmp_path / "c.zarr", packstore.open(tmp_path / "b.nc")).arrays == ("x",)
+    again: Any = zarr.open_array(tmp_path / "c.zarr", path="x", mode="r")
+    assert again.metadata.dimension_names == ("y", "x")
+    np.testing.assert_array_equal(again[...], np.ones((2, 3)))
+
+
 # --- options --------------------------------------------------------------------------------------------------------
 
 

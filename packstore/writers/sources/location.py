@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from packstore.core.keys import parent_paths
 from packstore.errors import ComponentNotFoundError, UnsupportedError, message
 from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
@@ -14,6 +16,8 @@ from packstore.writers.sources.zarr_v2 import DIMENSIONS, stored_fill, unfolded
 from packstore.writers.tree import Tree
 
 __all__ = ["item_of_array", "tree_of_location"]
+
+NOT_A_COORDINATE = "_nc4_non_coord_"
 
 
 def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, skip: bool = False) -> Tree:
@@ -41,11 +45,12 @@ def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, s
         _expand(location, manifest, component, bool(wanted), names, refused)
     tree = Tree(single="" in names)
     # A link is written as one where what it leads to is written too.
-    inside = [*names, *(g for g in manifest.groups if _is_below(g, wanted))]
+    inside = {*names, *(g for g in manifest.groups if _is_below(g, wanted))}
     tree.links = {n: t for n, t in manifest.links.items() if _is_below(n, wanted) and t in inside}
     for name in names:
-        if not any(name == link or name.startswith(f"{link}/") for link in tree.links):
-            tree.items.append(item_of_array(location, name, find_array(location, name)[1]))
+        if not _is_linked(name, tree.links):
+            item = item_of_array(location, name, find_array(location, name)[1])
+            tree.items.append(replace(item, name=_netcdf_name(name, manifest)))
     used = {n for item in tree.items for n in item.dimension_names or ()}
     for name, reason in refused.items():
         if name in manifest.unlisted:
@@ -58,8 +63,7 @@ def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, s
             raise UnsupportedError(message("saving", location.path, name or None, got=reason, hint=hint))
         tree.lose(name, reason)
     for name, attributes in manifest.groups.items():
-        linked = any(name == link or name.startswith(f"{link}/") for link in tree.links)
-        if _is_below(name, wanted) and not linked:
+        if _is_below(name, wanted) and not _is_linked(name, tree.links):
             tree.groups[name] = portable_attributes(typed_attributes(attributes))
     if not tree.items and (not tree.groups or (components and refused)):
         got = "none that can be written"
@@ -86,6 +90,17 @@ def item_of_array(location: AnyLocation, name: str, array: ManifestArray) -> Ite
         array.max_shape,
         array.shard_shape if chunked else None,
     )
+
+
+def _is_linked(name: str, links: Mapping[str, str]) -> bool:
+    return bool(links) and (name in links or any(parent in links for parent in parent_paths(name)))
+
+
+def _netcdf_name(name: str, manifest: ManifestGroup) -> str:
+    """The name without the prefix by which NetCDF-4 keeps a variable apart from the dimension of that name."""
+    group, slash, last = name.rpartition("/")
+    plain = f"{group}{slash}{last.removeprefix(NOT_A_COORDINATE)}"
+    return name if plain in manifest.arrays or not last.removeprefix(NOT_A_COORDINATE) else plain
 
 
 def _is_below(name: str, wanted: Sequence[str]) -> bool:
