@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from packstore.errors import PackstoreError, TargetExistsError, WriteError, message
 
@@ -70,10 +71,18 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
 
 
 def _name_target(error: PackstoreError, temporary: Path, target: Path) -> None:
-    """Let an error speak of the target: nobody knows the temporary name."""
-    error.args = tuple(a.replace(str(temporary), str(target)) if isinstance(a, str) else a for a in error.args)
-    if isinstance(error, OSError) and isinstance(error.strerror, str):
-        error.strerror = error.strerror.replace(str(temporary), str(target))
+    """Let an error speak of the target: nobody knows the temporary name, and some code knows of no file."""
+
+    def named(text: Any) -> Any:
+        if not isinstance(text, str):
+            return text
+        # A block, an attribute or an element says which array it is of, not where that is written.
+        text = re.sub(r"^(saving|writing)(?=[:\[])", lambda verb: f"{verb[0]} {temporary}", text)
+        return text.replace(str(temporary), str(target))
+
+    error.args = tuple(map(named, error.args))
+    if isinstance(error, OSError):
+        error.strerror = named(error.strerror)
 
 
 @contextlib.contextmanager

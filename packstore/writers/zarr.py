@@ -202,18 +202,24 @@ def _create_array(
         # xarray would mask the elements that are like a fill value, so zero is none where nobody named it.
         more.setdefault("fill_value", None)
         attributes[DIMENSIONS] = [n or f"dim_{i}" for i, n in enumerate(item.dimension_names)]
-    zarr.create_array(
-        store=os.fspath(target),
-        name=item.name or None,
-        shape=item.shape,
-        dtype=str if item.is_text else names.packed(item.dtype),
-        chunks=chunk,
-        shards=shard,
-        zarr_format=zarr_format,
-        attributes=attributes,
-        **more,
-        **codecs,
-    )
+    try:
+        zarr.create_array(
+            store=os.fspath(target),
+            name=item.name or None,
+            shape=item.shape,
+            dtype=str if item.is_text else names.packed(item.dtype),
+            chunks=chunk,
+            shards=shard,
+            zarr_format=zarr_format,
+            attributes=attributes,
+            **more,
+            **codecs,
+        )
+    except (OSError, MemoryError):
+        raise
+    except Exception as why:  # zarr and numcodecs have classes of their own for it
+        expected = "options that zarr takes for the array"
+        raise OptionError(message("writing", target, item.name or None, expected=expected, got=why)) from why
 
 
 def _fill_value(item: Item) -> Any:
@@ -273,14 +279,18 @@ def compressor_of(path: str, compressor: Any, level: int | None, zarr_format: in
     OptionError
         An unknown name, or a level that it does not take.
     """
-    if compressor is None or not isinstance(compressor, str):
+    known = {"zstd": 3, "blosc": 5, "gzip": 5}
+    if compressor == "none":
+        compressor = None
+    if not isinstance(compressor, str):
         if level is not None:
             raise OptionError(message("writing", path, expected="level= with a compressor by name", got=level))
-        return compressor
-    known = {"zstd": 3, "blosc": 5, "gzip": 5}
-    if compressor not in known:
+        if _is_codec(compressor, zarr_format):
+            return compressor
+    if not isinstance(compressor, str) or compressor not in known:
         expected = f"compressor {', '.join(map(repr, known))}, None or a codec"
-        raise OptionError(message("writing", path, expected=expected, got=repr(compressor)))
+        hint = f"Codecs of zarr_format {zarr_format} are those of {'numcodecs' if zarr_format == 2 else 'zarr'}"
+        raise OptionError(message("writing", path, expected=expected, got=repr(compressor), hint=hint))
     level = known[compressor] if level is None else level
     if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= (22 if compressor == "zstd" else 9):
         raise OptionError(message("writing", path, expected=f"a level that {compressor} has", got=repr(level)))
@@ -295,6 +305,21 @@ def compressor_of(path: str, compressor: Any, level: int | None, zarr_format: in
     if compressor == "blosc":
         return BloscCodec(clevel=level)
     return ZstdCodec(level=level) if compressor == "zstd" else GzipCodec(level=level)
+
+
+def _is_codec(compressor: Any, zarr_format: int) -> bool:
+    """Whether zarr takes it for compressors: a codec or its JSON, or a list of them; or None."""
+    if isinstance(compressor, (list, tuple)):
+        return all(_is_codec(codec, zarr_format) for codec in compressor)
+    if compressor is None or isinstance(compressor, Mapping):
+        return True
+    if zarr_format == 2:
+        from numcodecs.abc import Codec
+
+        return isinstance(compressor, Codec)
+    from zarr.abc.codec import BytesBytesCodec
+
+    return isinstance(compressor, BytesBytesCodec)
 
 
 def _codecs(item: Item, zarr_format: int, pack: bool, codec: Any) -> dict[str, Any]:

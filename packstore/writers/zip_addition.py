@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from packstore.core.keys import parent_paths
 from packstore.errors import FormatError, TargetExistsError, message
 
 __all__ = ["NOTHING_BEFORE", "Before", "before_addition"]
@@ -50,7 +51,7 @@ def before_addition(base: Path, target: Path, names: Sequence[str], replace: boo
     FormatError
         `base` is no zip archive, or one behind other bytes.
     TargetExistsError
-        One of `names` is in `base`.
+        One of `names` is in `base`, or is above or below an array there.
     """
     try:
         with zipfile.ZipFile(base) as archive:
@@ -64,6 +65,7 @@ def before_addition(base: Path, target: Path, names: Sequence[str], replace: boo
         raise TargetExistsError(
             message("adding to", base, name, expected="a name that is free", got="an array", hint=hint)
         )
+    _check_nesting(base, {info.filename.removesuffix(".npy") for info in infos}, names)
     with open(base, "rb") as file:
         file.seek(start)
         tail = file.read()
@@ -82,3 +84,15 @@ def before_addition(base: Path, target: Path, names: Sequence[str], replace: boo
     with open(target, "r+b") as file:
         file.truncate(start)
     return Before(start, tuple(records))
+
+
+def _check_nesting(base: Path, there: set[str], names: Sequence[str]) -> None:
+    """Refuse an array below another one, which no group can hold."""
+    groups = {parent for name in there for parent in parent_paths(name)}
+    for name in (name.removesuffix(".npy") for name in names):
+        taken = "a group" if name in groups else next((p for p in parent_paths(name) if p and p in there), None)
+        if taken is not None:
+            got = taken if name in groups else f"the array {taken!r} above it"
+            raise TargetExistsError(
+                message("adding to", base, name, expected="a name that is free", got=got, hint="Choose another name")
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import packstore
-from packstore.errors import DtypeError, OptionError, UnsupportedError, WriteError
+from packstore.errors import DtypeError, OptionError, TargetExistsError, UnsupportedError, WriteError
 from packstore.views.lazy import LazyArray
 from packstore.writers.chunk_shapes import frame_chunks
 from packstore.writers.tree import tree_of
@@ -285,3 +286,58 @@ def test_an_array_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     assert opened(tmp_path / "a.zarr")["x"][...].tolist() == [0, 1, 2]
     assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+def test_arrays_below_arrays_are_not_added(tmp_path: Path) -> None:
+    for suffix in ("npz", "zarr", "h5"):
+        path = tmp_path / f"a.{suffix}"
+        packstore.save(path, {"x": np.arange(3), "g/y": np.arange(4)})
+        for name in ("x/below", "g"):
+            for overwrite in (False, True):
+                with pytest.raises(TargetExistsError, match=rf"a\.{suffix}\[.*expected a name that is free"):
+                    packstore.save(path, {name: np.arange(2)}, mode="a", overwrite=overwrite)
+        assert packstore.open_group(path).unsupported == {}
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5", "npz"])
+def test_errors_of_blocks_name_the_target_and_the_array(tmp_path: Path, suffix: str) -> None:
+    da = pytest.importorskip("dask.array")
+    path = tmp_path / f"a.{suffix}"
+    texts = da.from_array(np.array(["a", None], object), chunks=1)
+    with pytest.raises(DtypeError, match=rf"^saving {re.escape(str(path))}\[s\]: expected text.*NoneType"):
+        packstore.save(path, {"s": texts})
+    numbers = da.map_blocks(lambda _: np.zeros(2), da.zeros(4, "i4", chunks=2), dtype="i4", meta=np.empty(0, "i4"))
+    with pytest.raises(DtypeError, match=rf"^saving {re.escape(str(path))}\[n\]: expected blocks of dtype int32"):
+        packstore.save(path, {"n": numbers})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5"])
+def test_errors_of_attributes_name_the_target_and_the_node(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with pytest.raises(DtypeError, match=rf"^(saving|writing) {re.escape(str(path))}: expected an attribute 'bad'"):
+        packstore.save(path, {"x": np.arange(3)}, attributes={"bad": object()})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("compressor", [5, object(), "lz77", {"id": "nothing", "name": "nothing"}, [3], 1.5])
+def test_what_is_no_compressor(tmp_path: Path, compressor: Any, zarr_format: int) -> None:
+    path = tmp_path / "a.zarr"
+    with pytest.raises(OptionError, match=rf"^writing {re.escape(str(path))}"):
+        packstore.save(path, np.arange(3), compressor=compressor, zarr_format=zarr_format)
+    assert not path.exists()
+
+
+def test_codecs_of_the_other_zarr_format(tmp_path: Path) -> None:
+    import numcodecs
+    from zarr.codecs import ZstdCodec
+
+    for codec, other in ((ZstdCodec(), 2), (numcodecs.Zstd(), 3)):
+        good = 5 - other
+        packstore.save(tmp_path / f"v{good}.zarr", np.arange(3), compressor=codec, zarr_format=good)
+        with pytest.raises(OptionError, match=r"or a codec, got .*Zstd.*those of (zarr|numcodecs)\."):
+            packstore.save(tmp_path / "a.zarr", np.arange(3), compressor=codec, zarr_format=other)
