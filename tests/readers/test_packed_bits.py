@@ -167,7 +167,8 @@ def test_mono_12_p_as_the_standard_draws_it(tmp_path: Path) -> None:
     """PFNC: byte 0 has bits 0 to 7 of the first pixel, byte 1 its bits 8 to 11 and, above them, the second's 0 to 3."""
     (tmp_path / "x.raw").write_bytes(bytes([0xBC, 0x3A, 0x12]))
     options: dict[str, Any] = {"format": "raw", "dtype": "uint16", "bits": 12, "shape": (2,)}
-    for more in ({}, {"bitorder": "little"}):
+    mores: list[dict[str, Any]] = [{}, {"bitorder": "little"}]
+    for more in mores:
         assert packstore.open_array(tmp_path / "x.raw", **options, **more)[...].tolist() == [0xABC, 0x123]
     big = packstore.open_array(tmp_path / "x.raw", bitorder="big", **options)
     assert big[...].tolist() == [0xBC3, 0xA12]

@@ -293,7 +293,7 @@ def test_pandas_frame(tmp_path: Path, suffix: str) -> None:
         index=pd.Index(["r", "q"], name="key"),
     )
     packstore.save(tmp_path / f"x.{suffix}", frame)
-    group = packstore.open(tmp_path / f"x.{suffix}")
+    group = packstore.open_group(tmp_path / f"x.{suffix}")
     assert set(group.array_keys()) == {"key", "n", "x", "s", "when"}
     assert group["s"][...].tolist() == ["a", "bc"] and group["key"][...].tolist() == ["r", "q"]
     np.testing.assert_array_equal(group["x"][...], frame["x"].to_numpy())
@@ -389,7 +389,7 @@ def test_attributes_and_dimension_names(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("compressor", ["zstd", "blosc", "gzip", None])
 def test_compressors_of_zarr_by_name(tmp_path: Path, zarr_format: int, compressor: str | None) -> None:
-    level = {} if compressor is None else {"level": 1}
+    level: dict[str, Any] = {} if compressor is None else {"level": 1}
     packstore.save(tmp_path / "x.zarr", COUNTS, compressor=compressor, zarr_format=zarr_format, **level)
     array: Any = zarr.open_array(tmp_path / "x.zarr", mode="r")
     np.testing.assert_array_equal(array[...], COUNTS)
@@ -435,7 +435,7 @@ def test_adding_to_what_is_there(tmp_path: Path, suffix: str) -> None:
     packstore.save(path, {"g": {"c": np.eye(3)}, "d": np.array(["x", "yz"])}, mode="a", attributes={"n": 1})
     packstore.save(path, {"b": np.arange(6)}, mode="a", overwrite=True)
     want = {"g/a": COUNTS, "g/c": np.eye(3), "b": np.arange(6), "d": np.array(["x", "yz"])}
-    group = packstore.open(path)
+    group = packstore.open_group(path)
     assert set(group.unsupported) == set()
     for name, values in want.items():
         np.testing.assert_array_equal(np.asarray(group[name][...], values.dtype), values)
@@ -585,7 +585,7 @@ def test_any_tree_through_every_format(tree: dict[str, Any], attributes: dict[st
         packstore.save(folder / "1.zarr", tree, attributes=attributes)
         for one, other in (("1.zarr", "2.h5"), ("2.h5", "3.zarr"), ("3.zarr", "4.npz")):
             packstore.save(folder / other, packstore.open(folder / one))
-        read = {n: zarr.open_group(folder / n, mode="r") for n in ("1.zarr", "3.zarr")}
+        read: dict[str, Any] = {n: zarr.open_group(folder / n, mode="r") for n in ("1.zarr", "3.zarr")}
         for group in read.values():
             assert {n for n, _ in group.members(max_depth=None)} == set(want)
             assert dict(group.attrs) == attributes
