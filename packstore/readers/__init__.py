@@ -51,7 +51,7 @@ class Reader:
 READERS: dict[str, Reader] = {
     "npy": Reader("packstore.readers.npy"),
     "npz": Reader("packstore.readers.npz"),
-    "hdf5": Reader("packstore.readers.hdf5", options=("allow_external", "missing_sources")),
+    "hdf5": Reader("packstore.readers.hdf5", options=("allow_external", "missing_sources", "encoding", "errors")),
     "netcdf3": Reader("packstore.readers.netcdf3"),
     "zarr": Reader("packstore.readers.zarr"),
     "text": Reader(

@@ -17,6 +17,7 @@ from packstore.errors import DtypeError, OptionError, ShapeError, message
 from packstore.views.lazy import LazyArray
 from packstore.views.zarr.dtypes import names
 from packstore.views.zarr.fill_values import FILL_VALUE, decode_fill_value
+from packstore.views.zarr.text import as_text, decoding
 
 __all__ = ["TEXT", "Item", "Put", "as_declared", "item_of", "plain_name", "portable_attributes"]
 
@@ -83,13 +84,24 @@ class Item:
         flags = getattr(self.data, "flags", None)
         return isinstance(self.data, np.ndarray) and bool(flags is not None and flags.fnc)
 
+    @staticmethod
+    def _read_texts(lazy: LazyArray, values: Any) -> Any:
+        """Text of a saved file: what was never written (None, 0) is empty, and bytes are what the caller says."""
+        options = dict(getattr(lazy.location, "options", ()))
+        chosen = "encoding" in options or "errors" in options
+        decode = decoding(lazy.location, lazy.component)
+
+        def one(value: Any) -> Any:
+            return value if isinstance(value, bytes) and not chosen else as_text(value, decode)
+
+        return np.vectorize(one, otypes=[object])(np.asarray(values, dtype=object))
+
     def get(self, box: Box) -> Array:
         """The elements of `box` in memory; ``()`` for a 0-d array."""
         shape = tuple(s.stop - s.start for s in box)
         values = self.data[box]
         if self.is_text and isinstance(self.data, LazyArray):
-            # What was never written of a saved file (None, 0) is empty.
-            values = np.vectorize(_or_empty, otypes=[object])(np.asarray(values, dtype=object))
+            values = self._read_texts(self.data, values)
         return as_declared(values, self.dtype, shape, self.name, self.path)
 
 
@@ -222,10 +234,6 @@ def _texts(values: Any, shape: tuple[int, ...], name: str, path: str | None) -> 
     if array.shape != shape:
         raise ShapeError(message("saving", path, name or None, expected=f"a block of shape {shape}", got=array.shape))
     return array
-
-
-def _or_empty(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, int) and not value) else value
 
 
 def _array_like(name: str, value: Any, path: str | None) -> Any:

@@ -445,5 +445,8 @@ def test_a_dimension_without_a_variable_needs_no_option(cli: Cli, tmp_path: Path
         file["f"].dims[0].attach_scale(file["x"])
     result = cli("convert", source, tmp_path / "a.zarr", "--json")
     assert result.code == 0 and result.json["arrays"] == ["f"]
-    assert "[x] is left out: a NetCDF dimension without a variable" in " ".join(result.json["notes"])
+    # Its name is that of the axis, so nothing is lost.
+    assert result.json["lost"] == []
+    kept: Any = zarr.open_array(tmp_path / "a.zarr", path="f", mode="r")
+    assert kept.metadata.dimension_names[0] == "x"
     assert cli("verify", source, tmp_path / "a.zarr").code == 0

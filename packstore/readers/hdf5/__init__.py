@@ -11,9 +11,11 @@ decode (nested variable-length data, rare filters) are read through h5py later. 
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from packstore.errors import OptionError, message
 from packstore.readers.hdf5.external import ExternalPolicy
 from packstore.readers.hdf5.magic import find_magic
 
@@ -37,6 +39,8 @@ def read(
     chunks: Any = None,
     allow_external: Any = False,
     missing_sources: str = "raise",
+    encoding: str = "utf-8",
+    errors: str = "strict",
 ) -> ManifestGroup:
     """Describe the datasets of an HDF5 file.
 
@@ -54,6 +58,8 @@ def read(
     missing_sources
         What stands for sources of virtual datasets that are not there: "raise" for an error on reading them, "fill"
         for the fill value, as libhdf5 has it.
+    encoding, errors
+        How text of variable length becomes zarr's, as for `bytes.decode`; read directly it stays bytes.
 
     Returns
     -------
@@ -79,10 +85,21 @@ def read(
     Numbered sources of a virtual dataset (``%b`` in their names) end before the first that is missing, as they do in
     h5py: such a dataset is as long as its files are, and no source of it is missing.
     """
+    _check_text(source, encoding, errors)
     policy = ExternalPolicy.of(allow_external, missing_sources)
     found = _read(policy, (), source, component, chunks)
     # Sources that are described on the first read add to what was seen.
     return replace(found, fresh=policy.fresh) if policy.seen else found
+
+
+def _check_text(source: Source, encoding: Any, errors: Any) -> None:
+    try:
+        codecs.lookup(encoding)
+        codecs.lookup_error(errors)
+        b"a".decode(encoding, "ignore")
+    except (LookupError, TypeError, ValueError) as why:
+        expected = "encoding= and errors= that Python has"
+        raise OptionError(message("opening", source.name, expected=expected, got=why)) from None
 
 
 def _read(

@@ -23,6 +23,7 @@ from packstore.views.zarr.metadata import to_zarr
 from packstore.views.zarr.opened import Closing, Opened
 from packstore.views.zarr.selections import along_axis, coordinates, split_fields, take_fields
 from packstore.views.zarr.store import ManifestStore
+from packstore.views.zarr.text import decoding
 
 if TYPE_CHECKING:
     from typing import Self
@@ -133,7 +134,9 @@ class Array(Closing, zarr.Array[Any]):
 
     def _direct(self, lazy: LazyArray, selection: Any) -> Any:
         part = lazy[selection]
-        return part if self._same_dtype else to_zarr(lazy.array, part, self.dtype)
+        return (
+            part if self._same_dtype else to_zarr(lazy.array, part, self.dtype, decoding(lazy.location, lazy.component))
+        )
 
     def _pick(self, lazy: LazyArray, selection: Any) -> Any:
         """Elements at a selection with index arrays."""

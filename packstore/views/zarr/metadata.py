@@ -13,8 +13,9 @@ from packstore.core.keys import parent_paths, path_reason
 from packstore.storage import ManifestArray
 from packstore.views.zarr.dtypes import names
 from packstore.views.zarr.fill_values import for_xarray
+from packstore.views.zarr.text import Decode, as_text
 
-__all__ = ["array_metadata", "array_reason", "as_text", "element_nbytes", "encode_chunk", "node_reason", "to_zarr"]
+__all__ = ["array_metadata", "array_reason", "element_nbytes", "encode_chunk", "node_reason", "to_zarr"]
 
 
 def array_reason(array: ManifestArray) -> str | None:
@@ -89,7 +90,7 @@ def _is_big_endian(dtype: np.dtype[Any]) -> bool:
     return order == ">" or (order == "=" and sys.byteorder == "big")
 
 
-def encode_chunk(array: ManifestArray, chunk: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def encode_chunk(array: ManifestArray, chunk: npt.NDArray[Any], decode: Decode = bytes.decode) -> npt.NDArray[np.uint8]:
     """The bytes of a whole chunk under the codecs of `array_metadata`, as a uint8 array.
 
     Notes
@@ -99,7 +100,7 @@ def encode_chunk(array: ManifestArray, chunk: npt.NDArray[Any]) -> npt.NDArray[n
     if names.is_text(array.dtype):
         from numcodecs.vlen import VLenUTF8
 
-        texts = np.array([as_text(v) for v in chunk.ravel().tolist()], dtype=object)
+        texts = np.array([as_text(v, decode) for v in chunk.ravel().tolist()], dtype=object)
         return np.frombuffer(VLenUTF8().encode(texts), np.uint8)
     packed = names.packed(array.dtype)
     if packed != chunk.dtype:
@@ -110,18 +111,11 @@ def encode_chunk(array: ManifestArray, chunk: npt.NDArray[Any]) -> npt.NDArray[n
     return flat.view(np.uint8) if flat.dtype.itemsize else np.empty(0, np.uint8)
 
 
-def as_text(value: Any) -> str:
-    """An element of text of variable length; what was never written (None, 0) is empty."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return "" if value is None or isinstance(value, int) else str(value)
-
-
-def to_zarr(array: ManifestArray, part: Any, dtype: Any) -> Any:
+def to_zarr(array: ManifestArray, part: Any, dtype: Any, decode: Decode = bytes.decode) -> Any:
     """Elements read on the direct path, in the dtype that zarr gives for the array."""
     if names.is_text(array.dtype):
         values = np.asarray(part, dtype=object)
-        texts = np.array([as_text(v) for v in values.ravel().tolist()], dtype=dtype).reshape(values.shape)
+        texts = np.array([as_text(v, decode) for v in values.ravel().tolist()], dtype=dtype).reshape(values.shape)
         return texts if isinstance(part, np.ndarray) else texts[()]
     if isinstance(part, (np.ndarray, np.generic)):
         if array.dtype.fields is not None:

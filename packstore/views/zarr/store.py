@@ -31,6 +31,7 @@ from packstore.views.zarr import metadata
 from packstore.views.zarr.dtypes import own  # noqa: F401  # It registers data types, which zarr 3.1 would not look for.
 from packstore.views.zarr.listing import Listing
 from packstore.views.zarr.nodes import Nodes, all_nodes, one_array, unsupported_error
+from packstore.views.zarr.text import decoding
 
 if TYPE_CHECKING:
     from typing import Self
@@ -232,7 +233,10 @@ class ManifestStore(Store):
 
     def _chunk_bytes(self, array: ManifestArray, coords: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
         chunk = read_chunk(array, coords)
-        return None if chunk is None else metadata.encode_chunk(array, chunk)
+        if chunk is None or not array.dtype.hasobject:
+            return None if chunk is None else metadata.encode_chunk(array, chunk)
+        path = next((p for p, a in self._nodes.arrays.items() if a is array), None)
+        return metadata.encode_chunk(array, chunk, decoding(self.location, path))
 
     # -- reads --------------------------------------------------------------------------------------------------------
 
