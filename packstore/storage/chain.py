@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from packstore.codecs.decompress.limit import Limit
 from packstore.core.boxes import Box, box_shape
 from packstore.core.scratch import Scratch
 from packstore.core.typing import Array, Bytes
+from packstore.errors import PackstoreError
 from packstore.source.cache import CHUNKS
 from packstore.storage.plain import PlainBytes
 from packstore.storage.stored import MemoryBytes, Stored
@@ -99,6 +100,9 @@ class Decoder(Protocol):
 
     def decode_range(self, stored: Stored, start: int, stop: int) -> tuple[Bytes, int] | None:
         """Decoded bytes that cover `start` to `stop`, and where they begin; None: decode all of them."""
+
+    def decode_short(self, stored: Stored, least: int) -> Bytes | None:
+        """Decoded bytes, filled up, of a chunk of which only the first `least` need be stored; None: no such chunks."""
 
     def decode_many(self, chunks: Sequence[Any], out: Bytes) -> bool:
         """Decode chunks of equal size one behind the other into `out`; False: take them one by one."""
@@ -219,6 +223,27 @@ class Chain:
             stored = self._decoded(stored, box, cache, target, lend=lend)
         part = self.serializer.read(stored, box, whole, out)
         return part if order is None else part.transpose(self._inverse)
+
+    def read_short(self, stored: Stored, box: Box, least: int, *, out: Array | None = None) -> Array | None:
+        """As `read`, of a chunk that was stored without what lies behind the edge; None where that is no such chunk.
+
+        Parameters
+        ----------
+        least
+            Elements up to the last one inside the array.
+        """
+        if self.decoder is None or not isinstance(self.serializer, PlainBytes):
+            return None
+        try:
+            data = self.decoder.decode_short(stored, least * self.serializer.stored.itemsize)
+        except PackstoreError:
+            return None
+        if data is None:
+            return None
+        if stored.key is not None:
+            # The next box need not find out again.
+            CHUNKS.put(stored.key, self, data)
+        return replace(self, decoder=None).read(MemoryBytes(data), box, out=out)
 
     def count_nonzero(self, stored: Stored, box: Box, keep: int) -> Array:
         """Non-zero elements of `box` for each index along its first `keep` axes, as an int64 array."""

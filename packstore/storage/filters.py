@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from packstore.codecs.hdf5 import FilterSpec
-from packstore.codecs.hdf5.pipeline import Step, decode_many, decode_range, plan_steps, run_steps
+from packstore.codecs.hdf5.pipeline import Step, decode_many, decode_range, decode_short, plan_steps, run_steps
 from packstore.codecs.hdf5.registry import FILTERS
 from packstore.core.scratch import Scratch
 from packstore.core.typing import Bytes
@@ -72,6 +72,10 @@ class FilterDecoder:
         # Most chunks skip no filter: their steps are planned once.
         steps = plan_steps(self.filters, stored.mask, self.nbytes) if stored.mask else self._steps
         return run_steps(steps, np.frombuffer(data, np.uint8), self.nbytes, out)
+
+    def decode_short(self, stored: Stored, least: int) -> Bytes:
+        """The decoded bytes of a chunk at the edge; see `packstore.codecs.hdf5.pipeline.decode_short`."""
+        return decode_short(stored.pread(0, stored.nbytes), self.filters, stored.mask, self.nbytes, least)
 
     def decode_range(self, stored: Stored, start: int, stop: int) -> tuple[Bytes, int] | None:
         """The decoded blocks that cover bytes `start` to `stop`; see `packstore.codecs.hdf5.pipeline.decode_range`."""

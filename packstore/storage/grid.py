@@ -145,12 +145,29 @@ class GridStorage(Storage):
             stored = self.places.open(coords)
         if stored is None:
             return None
+        # A scan uses up the whole chunk at once: it need not be kept.
+        cache = self.chain.keeps and not plan.is_whole(array.shape, self.chunk_shape, coords, inner)
+        return self._decode(array, coords, stored, inner, out, cache=cache)
+
+    def _decode(
+        self,
+        array: ManifestArray,
+        coords: tuple[int, ...],
+        stored: Stored,
+        inner: Box,
+        out: Array | None = None,
+        *,
+        cache: bool = False,
+    ) -> Array:
+        """Part of a chunk that is stored, in `out` if there is one; closes it."""
         try:
-            # A scan uses up the whole chunk at once: it need not be kept.
-            cache = self.chain.keeps and not plan.is_whole(array.shape, self.chunk_shape, coords, inner)
             return self.chain.read(stored, inner, out=out, cache=cache)
         except PackstoreError as error:
-            raise self._at(error, coords) from error
+            least = plan.inside(array.shape, self.chunk_shape, coords)
+            part = None if least is None else self.chain.read_short(stored, inner, least, out=out)
+            if part is None:
+                raise self._at(error, coords) from error
+            return part
         finally:
             stored.close()
 
@@ -268,7 +285,7 @@ class GridStorage(Storage):
         shape = inner.shape
         if self.chain.order is not None:
             shape = tuple([shape[self.chain.order.index(i)] for i in range(len(shape))])
-        return [piece for item in items for piece in _cut(item, shape)]
+        return [piece for item in items for piece in plan.cut(item, shape)]
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -279,12 +296,7 @@ class GridStorage(Storage):
             stored = self.places.open(coords)
             if stored is None:
                 return None
-            try:
-                return self.chain.read(stored, tuple([slice(0, n, 1) for n in self.chunk_shape]))
-            except PackstoreError as error:
-                raise self._at(error, coords) from error
-            finally:
-                stored.close()
+            return self._decode(array, coords, stored, tuple([slice(0, n, 1) for n in self.chunk_shape]))
         return super().read_chunk(array, coords)
 
     @property
@@ -376,21 +388,3 @@ class GridStorage(Storage):
     def token(self) -> object:
         # docstring inherited
         return self.places.token()
-
-
-def _cut(item: Touched, inner_shape: tuple[int, ...]) -> Iterator[Touched]:
-    """A part of a chunk in about sixteen parts of whole inner chunks each."""
-    counts = [-(-s.stop // n) - s.start // n for s, n in zip(item.inner, inner_shape, strict=True)]
-    axis = next((i for i, count in enumerate(counts) if count > 1), None)
-    if axis is None:
-        yield item
-        return
-    s = item.inner[axis]
-    width = -(-counts[axis] // 16) * inner_shape[axis]
-    for _, part, where in touched((s,), (width,)):
-        at = s.start + where[0].start * s.step
-        stop = at + (part[0].stop - part[0].start)
-        base = item.outer[axis].start
-        inner = (*item.inner[:axis], slice(at, stop, s.step), *item.inner[axis + 1 :])
-        outer = slice(base + where[0].start, base + where[0].stop, 1)
-        yield Touched(item.coords, inner, (*item.outer[:axis], outer, *item.outer[axis + 1 :]))

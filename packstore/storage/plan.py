@@ -12,7 +12,7 @@ from packstore.source.cache import CHUNKS
 if TYPE_CHECKING:
     from packstore.storage.chain import Chain
 
-__all__ = ["RUN_NBYTES", "fits_runs", "is_whole", "one_chunk", "runs", "wants_threads"]
+__all__ = ["RUN_NBYTES", "cut", "fits_runs", "inside", "is_whole", "one_chunk", "runs", "wants_threads"]
 
 # Decoded bytes of a box from which several chunks are worth several threads: behind codecs, and as they are.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
@@ -49,6 +49,23 @@ def is_whole(shape: tuple[int, ...], chunk_shape: tuple[int, ...], coords: tuple
         if s.start != 0 or s.step != 1 or s.stop < min(c, n - i * c):
             return False
     return True
+
+
+def inside(shape: tuple[int, ...], chunk_shape: tuple[int, ...], coords: tuple[int, ...]) -> int | None:
+    """Elements of a chunk up to the last one that lies inside the array; None where all of them do.
+
+    Examples
+    --------
+    >>> inside((5, 3), (4, 4), (1, 0)), inside((8, 8), (4, 4), (1, 0))
+    (3, None)
+    """
+    counts = [min(c, n - i * c) for n, c, i in zip(shape, chunk_shape, coords, strict=True)]
+    if counts == [*chunk_shape]:
+        return None
+    last = 0
+    for count, c in zip(counts, chunk_shape, strict=True):
+        last = last * c + count - 1
+    return last + 1
 
 
 def wants_threads(chain: Chain, box: Box, chunk_shape: tuple[int, ...], nbytes: int, keys: Any) -> bool:
@@ -106,3 +123,21 @@ def runs(chain: Chain, has: Any, items: Iterable[Touched], most_nbytes: int) -> 
             yield [item]
     if run:
         yield run
+
+
+def cut(item: Touched, inner_shape: tuple[int, ...]) -> Iterator[Touched]:
+    """A part of a chunk in about sixteen parts of whole inner chunks each."""
+    counts = [-(-s.stop // n) - s.start // n for s, n in zip(item.inner, inner_shape, strict=True)]
+    axis = next((i for i, count in enumerate(counts) if count > 1), None)
+    if axis is None:
+        yield item
+        return
+    s = item.inner[axis]
+    width = -(-counts[axis] // 16) * inner_shape[axis]
+    for _, part, where in touched((s,), (width,)):
+        at = s.start + where[0].start * s.step
+        stop = at + (part[0].stop - part[0].start)
+        base = item.outer[axis].start
+        inner = (*item.inner[:axis], slice(at, stop, s.step), *item.inner[axis + 1 :])
+        outer = slice(base + where[0].start, base + where[0].stop, 1)
+        yield Touched(item.coords, inner, (*item.outer[:axis], outer, *item.outer[axis + 1 :]))

@@ -16,7 +16,7 @@ from packstore.core.scratch import Scratch
 from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, MissingFilterError, OptionError, message
 
-__all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "plan_steps", "run_steps"]
+__all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "decode_short", "plan_steps", "run_steps"]
 
 
 # The filters of a chunk decode in turn from one of these memories into the other.
@@ -89,8 +89,15 @@ def decode_chunk(
     return run_steps(plan_steps(filters, filter_mask, nbytes), source, nbytes, out)
 
 
-def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> list[Step]:
+def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int, *, exact: bool = True) -> list[Step]:
     """Plan the steps of `decode_chunk`, which are the same for all chunks of one filter mask.
+
+    Parameters
+    ----------
+    filters, filter_mask, nbytes
+        As for `decode_chunk`.
+    exact
+        Whether a chunk that decodes to fewer than `nbytes` is an error.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int) -> 
         When a filter has no decoder in this process.
     """
     steps: list[Step] = []
-    limit = Limit(nbytes, True)
+    limit = Limit(nbytes, exact)
     for index, spec in enumerate(filters):
         if filter_mask >> index & 1:
             continue
@@ -178,6 +185,36 @@ def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | No
         out[:] = result
         return out
     return result if holder < 0 else result.copy()
+
+
+def decode_short(data: Any, filters: Sequence[FilterSpec], filter_mask: int, nbytes: int, least: int) -> Bytes:
+    """Undo the filters of a chunk that was stored without the elements behind the edge of its dataset.
+
+    Parameters
+    ----------
+    data, filters, filter_mask, nbytes
+        As for `decode_chunk`.
+    least
+        Bytes up to the last element inside the dataset.
+
+    Returns
+    -------
+    ndarray of uint8
+        `nbytes` bytes, zero where nothing is stored. libhdf5 asks for no more than the elements inside either.
+
+    Raises
+    ------
+    CorruptDataError
+        The bytes do not decode, or to fewer than `least`.
+    """
+    result = np.frombuffer(data, np.uint8)
+    for module, spec, limit in reversed(plan_steps(filters, filter_mask, nbytes, exact=False)):
+        result = module.decode(result, limit, np.empty(limit.nbytes, np.uint8), spec)
+    if not least <= result.size <= nbytes:
+        raise CorruptDataError(message("decoding a chunk", expected=f"{least} bytes", got=f"{result.size} bytes"))
+    out = np.zeros(nbytes, np.uint8)
+    out[: result.size] = result
+    return out
 
 
 def _module(spec: FilterSpec) -> tuple[FilterModule, FilterSpec]:

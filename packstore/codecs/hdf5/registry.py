@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import cast
 
 from packstore.codecs.hdf5.base import FilterModule, FilterSpec
 
-__all__ = ["FILTERS", "Filter", "h5py_can_decode", "unavailable"]
+__all__ = ["FILTERS", "Filter", "h5py_can_decode", "load_plugins", "unavailable"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ FILTERS: dict[int, Filter] = {
         Filter(32015, "zstd", "zstd", "hdf5plugin"),
         Filter(32017, "sz", package="hdf5plugin"),
         Filter(32018, "fcidecomp", package="hdf5plugin"),
+        Filter(32020, "vbz", package="vbz-h5py-plugin"),
+        Filter(32022, "bitgroom", "unchanged", "hdf5plugin"),
+        Filter(32023, "granular bitround", "unchanged", "hdf5plugin"),
         Filter(32024, "sz3", package="hdf5plugin"),
         Filter(32026, "blosc2", "blosc2", "hdf5plugin"),
         Filter(32028, "sperr", package="hdf5plugin"),
@@ -115,15 +119,20 @@ def unavailable(filters: Sequence[FilterSpec]) -> str | None:
 
 
 def h5py_can_decode(filters: Sequence[FilterSpec]) -> bool:
-    """Say whether h5py, with the plugins of hdf5plugin where that is installed, reads a pipeline.
+    """Say whether h5py, with the plugins of pip packages where these are installed, reads a pipeline.
 
-    Importing hdf5plugin registers its plugins with libhdf5 for the whole process, so this is only for the fallback.
+    Importing a package registers its plugins with libhdf5 for the whole process, so this is only for the fallback.
     """
     import h5py
 
     if not all(h5py.h5z.filter_avail(spec.id) for spec in filters):
-        try:
-            import hdf5plugin  # noqa: F401 (registers its plugins)
-        except ImportError:
-            return False
+        load_plugins(filters)
     return all(h5py.h5z.filter_avail(spec.id) for spec in filters)
+
+
+def load_plugins(filters: Sequence[FilterSpec]) -> None:
+    """Import the pip packages that bring h5py's plugins for these filters, as far as they are installed."""
+    packages = {FILTERS[spec.id].package for spec in filters if spec.id in FILTERS} | {"hdf5plugin"}
+    for package in packages - {""}:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(package.replace("-", "_"))

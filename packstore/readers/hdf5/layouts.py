@@ -103,7 +103,8 @@ def _chunked(ds: Dataset, filters: tuple[FilterSpec, ...]) -> Stored | None:
     chunk = tuple(int(n) for n in ds.dcpl.get_chunk())
     if len(chunk) != len(ds.dims) or 0 in chunk:
         raise ds.refuse(f"chunks of shape {chunk} for a dataset of shape {ds.dims}")
-    if unavailable(filters) is not None:
+    can_decode = unavailable(filters) is None
+    if not can_decode and h5py_can_decode(filters):
         return None
     nbytes = math.prod(chunk) * ds.element_nbytes
     try:
@@ -112,7 +113,17 @@ def _chunked(ds: Dataset, filters: tuple[FilterSpec, ...]) -> Stored | None:
         return None
     if ds.fill_by_library and bool((table.offsets == MISSING).any()):
         return None
+    if not can_decode and not _some_decode(table, filters):
+        return None
     return _table(ds, chunk + ds.described.extra_shape, table, filters)
+
+
+def _some_decode(table: ChunkTable, filters: tuple[FilterSpec, ...]) -> bool:
+    """Whether a chunk was stored without the filters that nobody can undo; also where no chunk was stored at all."""
+    stored = table.offsets != MISSING
+    masks = {0} if table.filter_mask is None else set(table.filter_mask[stored].tolist())
+    applied = ([spec for i, spec in enumerate(filters) if not mask >> i & 1] for mask in masks)
+    return not stored.any() or any(unavailable(each) is None for each in applied)
 
 
 def _table(ds: Dataset, chunk_shape: tuple[int, ...], table: ChunkTable, filters: tuple[FilterSpec, ...]) -> Stored:

@@ -93,6 +93,10 @@ class ByteCodecs:
         """None: no codec here decodes a part."""
         return None
 
+    def decode_short(self, stored: Stored, least: int) -> Bytes | None:
+        """None: chunks of zarr are whole."""
+        return None
+
     def decode_many(self, chunks: Sequence[Any], out: Bytes) -> bool:
         """False: each chunk is a file of its own."""
         return False
