@@ -151,7 +151,10 @@ class Array(Closing, zarr.Array[Any]):
         part: Any = self._direct(lazy, found.key) if direct else self.get_orthogonal_selection(found.key)
         return part[(*found.after, ...)]
 
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    # zarr 3.1 declares a narrower result than ndarray.
+    def __array__(  # type: ignore[override, unused-ignore]
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
         wanted = self.dtype if dtype is None else np.dtype(dtype)
         if copy is False:
             lazy = self._lazy
