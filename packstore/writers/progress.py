@@ -61,13 +61,16 @@ class RichProgress:
         self._task = self._bar.add_task(title, total=total)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        # Stopped without a start, the bar of old releases of rich prints an empty line.
+        if not self._bar.disable:
+            self._bar.stop()
 
     def advance(self, nbytes: int) -> None:
         """Add `nbytes` that were written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,7 @@ def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
     # Function-level, for import time.
     import dask.array as da
     from dask.base import tokenize
+    from dask.blockwise import Blockwise
     from dask.blockwise import blockwise as core_blockwise
     from dask.highlevelgraph import HighLevelGraph
 
@@ -149,15 +151,10 @@ def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
     blocks = _joined_chunks(where, chunks)
     name = "packstore-files-" + tokenize(where.fingerprint, where.parts.component, where.axis, where.new_axis, blocks)
     index = tuple(range(len(blocks)))
-    layer = core_blockwise(
-        _read_block,
-        name,
-        index,
-        FilePartDep(blocks, where),
-        index,
-        numblocks={},
-        _data_producer=True,
-    )
+    # Releases of dask before 2025 do not ask which tasks make data.
+    known = inspect.signature(Blockwise).parameters
+    more = {"_data_producer": True} if "_data_producer" in known else {}
+    layer = core_blockwise(_read_block, name, index, FilePartDep(blocks, where), index, numblocks={}, **more)
     graph = HighLevelGraph.from_collections(name, layer)
     meta = np.empty((0,) * len(blocks), where.dtype)
     return da.Array(graph, name, blocks, meta=meta)
