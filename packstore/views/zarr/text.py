@@ -19,7 +19,11 @@ def decoding(location: Any, component: str | None) -> Decode:
 
     def decode(raw: bytes) -> str:
         try:
-            return raw.decode(encoding, errors)
+            text = raw.decode(encoding, errors)
+            if not text.isascii():
+                # Surrogates, which some handlers make of odd bytes, are no text for zarr and numpy.
+                text.encode()
+            return text
         except UnicodeError:
             hint = 'Pass encoding=, as in encoding="latin-1", or errors="replace"; packstore.from_file gives the bytes'
             raise CorruptDataError(

@@ -35,6 +35,19 @@ def test_an_error_that_names_the_array_and_the_way_out(path: Path) -> None:
     assert packstore.from_file(path, "g/s").compute().tolist() == STORED
 
 
+def test_surrogates_are_no_text_for_zarr(path: Path) -> None:
+    options: dict[str, Any] = {"errors": "surrogateescape"}
+    text = r"reading text of .*a\.h5\[g/s\]: expected text in utf-8, got b'gr\\xf6n'\. Pass encoding="
+    with pytest.raises(CorruptDataError, match=text):
+        packstore.open_array(path, "g/s", **options)[...]
+    group: Any = zarr.open_group(packstore.open_store(path, **options), mode="r")
+    with pytest.raises(CorruptDataError, match=text):
+        group["g/s"][...]
+    with pytest.raises(packstore.errors.PackstoreError, match="expected text in utf-8"):
+        packstore.save(path.with_name("b.zarr"), packstore.open(path, **options))
+    assert not path.with_name("b.zarr").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "want"),
     [
