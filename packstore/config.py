@@ -19,6 +19,7 @@ cache.pickle_nbytes            16 MiB   arrays decoded from pickles
 cache.gzip_nbytes              8 MiB    inflated stretches of gzipped text
 cache.shards_nbytes            8 MiB    indexes of zarr shards
 cache.heaps_nbytes             8 MiB    collections of HDF5's global heap
+cache.indexes_nbytes         16 MiB   blocks of headers and indexes of remote objects
 cache.worker_fraction          0.0625   of a dask worker's memory limit: all caches together keep at most that much
 remote.concurrency             16       requests that one read has under way at the same time
 remote.gap_nbytes              262144   two byte ranges of a remote object that are closer become one request
@@ -55,12 +56,13 @@ DEFAULTS: dict[str, Any] = {
     "array": {"copy": True},
     "cache": {
         "chunks_nbytes": 96 * MIB,
-        "members_nbytes": 96 * MIB,
-        "text_nbytes": 24 * MIB,
+        "members_nbytes": 88 * MIB,
+        "text_nbytes": 16 * MIB,
         "pickle_nbytes": 16 * MIB,
         "gzip_nbytes": 8 * MIB,
         "shards_nbytes": 8 * MIB,
         "heaps_nbytes": 8 * MIB,
+        "indexes_nbytes": 16 * MIB,
         "worker_fraction": 1 / 16,
     },
     "remote": {"concurrency": 16, "gap_nbytes": 256 << 10},

@@ -18,7 +18,7 @@ from packstore.errors import (
 )
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import DirectorySource, Source, open_source, path_text, refusal
+from packstore.source import DirectorySource, Source, masked, open_source, path_text, refusal
 from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["component_name", "find_array", "find_same", "locate", "near_name", "sniff"]
@@ -57,7 +57,7 @@ def locate(
         An unknown format, or an option the format does not take.
     """
     source = open_source(path, storage_options)
-    path = path_text(path)
+    path = masked(path_text(path))
     _check_chunks(path, chunks)
     readers = all_readers()
     if format is None:

@@ -18,7 +18,7 @@ from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeErr
 from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import Fingerprint, file_system, path_text, refusal
+from packstore.source import Fingerprint, file_system, masked, path_text, refusal
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage
 
 __all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all"]
@@ -141,7 +141,7 @@ class MultiLocation:
         digest = hashlib.sha256(repr(states).encode()).hexdigest()
         first = self.parts.locations[0].fingerprint
         total = sum(x.fingerprint.nbytes for x in self.parts.locations)
-        name = f"{first.path}+{len(self.parts.locations) - 1}"
+        name = f"{masked(first.path)}+{len(self.parts.locations) - 1}"
         object.__setattr__(self, "fingerprint", Fingerprint(name, total, int(digest[:15], 16), 0))
 
     @property

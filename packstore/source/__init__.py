@@ -16,7 +16,9 @@ from packstore.source.directory import DirectorySource
 from packstore.source.local import FileSource
 from packstore.source.memory import InlineBytes, Segments
 from packstore.source.refusals import path_text, refusal
-from packstore.source.remote import RemoteSource, file_system
+from packstore.source.remote.by_fsspec import file_system
+from packstore.source.remote.source import RemoteSource
+from packstore.source.remote.urls import is_url, masked
 
 __all__ = [
     "ByteSpace",
@@ -29,6 +31,7 @@ __all__ = [
     "Segments",
     "Source",
     "file_system",
+    "masked",
     "open_source",
     "path_text",
     "refusal",
@@ -86,7 +89,7 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
         raise OptionError(message("opening", text, expected="storage_options= as a dict with names", got=got))
     if text.startswith("file://"):
         text = text[len("file://") :]
-    elif "://" in text or ("::" in text and not os.path.exists(text)):
+    elif is_url(text):
         return RemoteSource(text, storage_options)
     if storage_options:
         # Their values may be secrets: name the keys only.

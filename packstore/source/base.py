@@ -7,17 +7,35 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from packstore.core.typing import Bytes
+from packstore.source.remote.urls import masked
 
 __all__ = ["ByteSpace", "Fingerprint", "RangeReads", "is_at"]
 
 
 class Fingerprint(NamedTuple):
-    """What identifies one state of one file."""
+    """What identifies one state of one file.
+
+    Parameters
+    ----------
+    path
+        The resolved path, or the URL.
+    nbytes
+        The size.
+    mtime_ns, inode
+        Of a local file; 0 for a URL.
+    etag
+        Of an object behind a URL: its ETag, or what else the server has that changes with it; "" for a local file.
+    """
 
     path: str
     nbytes: int
     mtime_ns: int
     inode: int
+    etag: str = ""
+
+    def __repr__(self) -> str:
+        # The path may be a URL with secrets in it.
+        return f"Fingerprint({masked(self.path)!r}, {', '.join(map(repr, self[1:]))})"
 
     @classmethod
     def of(cls, path: str, stat: os.stat_result) -> Fingerprint:

@@ -10,10 +10,9 @@ from typing import Any
 from packstore import config
 from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Array
-from packstore.source import Fingerprint
-from packstore.source.base import is_at
+from packstore.source.base import Fingerprint, is_at
 
-__all__ = ["CHUNKS", "GZIP", "HEAPS", "MEMBERS", "PICKLES", "SHARDS", "TEXT", "ByteLRU", "FileLRU", "forget"]
+__all__ = ["CHUNKS", "GZIP", "HEAPS", "INDEXES", "MEMBERS", "PICKLES", "SHARDS", "TEXT", "ByteLRU", "FileLRU", "forget"]
 
 
 class _Arrays:
@@ -175,6 +174,7 @@ HEAPS = ByteLRU("heaps")  # where the objects of collections of HDF5's global he
 MEMBERS = FileLRU("members")  # inflated npz members, or blocks of them
 TEXT = FileLRU("text")  # parsed blocks of text files
 GZIP = FileLRU("gzip")  # inflated stretches of gzipped text
+INDEXES = FileLRU("indexes")  # blocks of headers and indexes of remote objects
 PICKLES = FileLRU("pickle")  # arrays that pickles hold as text
 
 
@@ -182,5 +182,5 @@ def forget(path: str, owners: Collection[object]) -> None:
     """Drop all that is kept of the file at `path`, and in the name of `owners`; it is decoded again when it is read."""
     for by_owner in (CHUNKS, SHARDS, HEAPS):
         by_owner.forget(owners)
-    for by_file in (MEMBERS, TEXT, GZIP, PICKLES):
+    for by_file in (MEMBERS, TEXT, GZIP, PICKLES, INDEXES):
         by_file.forget(path)

@@ -147,7 +147,7 @@ class FileSource(RangeReads):
         if handle is None:
             handle = self._open()
         stat = os.fstat(handle.fd)
-        _, nbytes, mtime_ns, inode = self.fingerprint
+        _, nbytes, mtime_ns, inode, _ = self.fingerprint
         if stat.st_size != nbytes or stat.st_mtime_ns != mtime_ns or stat.st_ino != inode:
             self._forget()
             raise self._stale(Fingerprint.of(self.path, stat))

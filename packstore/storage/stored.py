@@ -208,7 +208,8 @@ class SpaceRange(Stored):
 
     def pread(self, offset: int, nbytes: int, out: Bytes | None = None) -> Bytes:
         # docstring inherited
-        return np.frombuffer(self.space.pread(self.offset + offset, nbytes), np.uint8)
+        # Not `pread`, which sources keep for headers and indexes.
+        return np.frombuffer(self.space.read_ranges([(self.offset + offset, nbytes)])[0], np.uint8)
 
     @property
     def gap_nbytes(self) -> int:

@@ -25,6 +25,7 @@ from packstore.errors import StaleFileError, message
 from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
 from packstore.readers.zarr.byte_requests import check_request, extent
+from packstore.source import masked
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
@@ -141,7 +142,7 @@ class ManifestStore(Store):
         return hashlib.sha256(repr(found).encode("utf-8", "backslashreplace")).hexdigest()[:32] if found else None
 
     def __str__(self) -> str:
-        return f"packstore://{self.location.fingerprint.path}"
+        return f"packstore://{masked(self.location.fingerprint.path)}"
 
     def __repr__(self) -> str:
         return f"ManifestStore('{self}', format={self.location.format!r})"

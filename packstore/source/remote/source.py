@@ -1,0 +1,150 @@
+"""An object behind a URL, read by byte ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from packstore.core.typing import Bytes
+from packstore.errors import TruncatedFileError, message
+from packstore.source.base import Fingerprint, RangeReads
+from packstore.source.remote.blocks import BLOCK_NBYTES, find_block, keep_block
+from packstore.source.remote.by_fsspec import stale
+from packstore.source.remote.client import Answer, Client
+from packstore.source.remote.clients import client_of, generation
+from packstore.source.remote.ranges import read_joined
+from packstore.source.remote.urls import masked
+
+__all__ = ["RemoteSource"]
+
+
+class RemoteSource(RangeReads):
+    """An object behind any URL that fsspec knows, read by byte ranges. Like FileSource, without the mapping.
+
+    Parameters
+    ----------
+    url
+        Where it is.
+    storage_options
+        For the file system of the URL. They are pickled as they are given: let secrets come from profiles and the
+        environment instead.
+    fingerprint
+        The state that the object must be in: nothing is asked before the first read, then. None: the state that it is
+        in now, which takes one or two requests.
+
+    Notes
+    -----
+    Thread safe and fork safe. The fingerprint holds the size and the ETag (or what else the server has), which each
+    request names: an object that was replaced raises StaleFileError.
+
+    `pread` is for headers and indexes: it reads in blocks, which are kept. `read_ranges` is for elements, which are
+    asked for anew each time: near ranges together, the rest side by side.
+    """
+
+    __slots__ = ("_client", "fingerprint", "name", "storage_options", "url")
+
+    # A request costs more than reading this much that nobody asked for.
+    gap_nbytes = 4 << 20
+
+    def __init__(
+        self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
+    ) -> None:
+        self.url = url
+        self.name = masked(url)
+        self.storage_options = dict(storage_options or {})
+        self._client: tuple[int, Client, str] | None = None
+        if fingerprint is None:
+            first = self._get(0, BLOCK_NBYTES)
+            fingerprint = Fingerprint(url, first.state.nbytes, 0, 0, first.state.etag)
+            keep_block(fingerprint, 0, first.data)
+        self.fingerprint = fingerprint
+
+    @property
+    def path(self) -> str:
+        """The URL, without secrets."""
+        return self.name
+
+    @property
+    def nbytes(self) -> int:
+        return self.fingerprint.nbytes
+
+    def check(self) -> None:
+        """Nothing to check between reads: each request names the state of the object."""
+
+    def _get(self, start: int, stop: int, etag: str = "") -> Answer:
+        kept = self._client
+        if kept is None or kept[0] != generation():
+            kept = self._client = (generation(), *client_of(self.url, self.storage_options))
+        return kept[1].get(kept[2], start, stop, etag=etag)
+
+    def _read(self, offset: int, nbytes: int) -> bytes | Bytes:
+        """Exactly `nbytes` bytes by one request."""
+        data, state = self._get(offset, offset + nbytes, self.fingerprint.etag)
+        if (state.nbytes, state.etag) != (self.fingerprint.nbytes, self.fingerprint.etag):
+            raise stale(self.url)
+        if len(data) != nbytes:
+            raise TruncatedFileError(
+                message(f"reading at offset {offset} of", self.name, expected=f"{nbytes} bytes", got=len(data))
+            )
+        return data
+
+    def _check_range(self, offset: int, nbytes: int) -> None:
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.fingerprint.nbytes:
+            raise TruncatedFileError(
+                message(
+                    f"reading {nbytes} bytes at offset {offset} of",
+                    self.name,
+                    expected=f"at least {offset + nbytes} bytes",
+                    got=f"{self.fingerprint.nbytes}",
+                )
+            )
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        """Exactly `nbytes` bytes at `offset` of a header or an index: they are read in blocks, which are kept."""
+        self._check_range(offset, nbytes)
+        if nbytes == 0:
+            return b""
+        found = find_block(self.fingerprint, offset, nbytes)
+        if found is None:
+            start = offset // BLOCK_NBYTES * BLOCK_NBYTES
+            stop = min(-(-(offset + nbytes) // BLOCK_NBYTES) * BLOCK_NBYTES, self.nbytes)
+            data = np.frombuffer(self._read(start, stop - start), np.uint8)
+            keep_block(self.fingerprint, start, data)
+            found = data[offset - start : offset - start + nbytes]
+        return found.tobytes()
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
+        """The bytes of each ``(offset, nbytes)``, in that order.
+
+        Raises
+        ------
+        TruncatedFileError
+            A range lies outside the object, or the server sent fewer bytes.
+        StaleFileError
+            The object was replaced.
+
+        Notes
+        -----
+        Ranges closer than ``remote.gap_nbytes`` become one request; ``remote.concurrency`` requests run at a time.
+        """
+        for each in ranges:
+            self._check_range(*each)
+        return read_joined(self._read, ranges)
+
+    def view(self) -> None:
+        """None: remote bytes cannot be mapped."""
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteSource) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RemoteSource, (self.url, self.storage_options, self.fingerprint))
+
+    def __repr__(self) -> str:
+        return f"RemoteSource({self.name!r}, nbytes={self.nbytes})"
