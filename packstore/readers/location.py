@@ -86,13 +86,27 @@ class Location:
                 _manifests.move_to_end(key)
         if found is not None and (found.fresh is None or found.fresh(component)):
             return found
-        key = (self, component)
-        manifest = self._read(component)
+        return self._read_once((self, component), found)
+
+    def _read_once(self, key: tuple[Location, str | None], outdated: ManifestGroup | None) -> ManifestGroup:
+        """Read the index; threads that ask for the same one at the same time wait for the first of them."""
         with _lock:
-            _manifests[key] = manifest
-            while len(_manifests) > MAX_CACHED_MANIFESTS:
-                _manifests.popitem(last=False)
-        return manifest
+            turn = _reading.setdefault(key, ForkSafeLock())
+        with turn:
+            with _lock:
+                found = _manifests.get(key)
+            if found is not None and found is not outdated:
+                return found
+            try:
+                manifest = self._read(key[1])
+                with _lock:
+                    _manifests[key] = manifest
+                    while len(_manifests) > MAX_CACHED_MANIFESTS:
+                        _manifests.popitem(last=False)
+                return manifest
+            finally:
+                with _lock:
+                    _reading.pop(key, None)
 
     def close(self) -> None:
         """Let go of all that this process keeps of the file: its index, decoded chunks, the open file.
@@ -123,4 +137,5 @@ class Location:
 
 
 _manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()
+_reading: dict[tuple[Location, str | None], ForkSafeLock] = {}
 _lock = ForkSafeLock()

@@ -200,7 +200,13 @@ class FileSource(RangeReads):
 
     def _gone(self) -> StaleFileError:
         return StaleFileError(
-            message("reading", self.path, expected="the file that was opened", got="nothing of that name")
+            message(
+                "reading",
+                self.path,
+                expected="the file that was opened",
+                got="nothing of that name",
+                hint="It was moved or deleted, or lies where this process does not see it",
+            )
         )
 
     def _stale(self, now: Fingerprint) -> StaleFileError:

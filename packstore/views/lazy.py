@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.box_selection import box_selection
-from packstore.errors import OptionError, SelectionError, message
+from packstore.core.process import read_here
+from packstore.errors import OptionError, PackstoreError, SelectionError, StaleFileError, message
 from packstore.readers.find import find_array, find_same
 from packstore.readers.joined import locate_all
 from packstore.readers.location import AnyLocation
@@ -34,8 +35,9 @@ class LazyArray:
     Notes
     -----
     It has neither ``copy`` nor ``__array_function__``: with both, ``dask.array.from_array`` would read the whole file
-    to build a graph. Pickling costs the path, whatever the array's size; the process that unpickles opens the file
-    again and raises ``StaleFileError`` where it changed. Thread safe.
+    to build a graph. Pickling costs the path, whatever the array's size. Unpickling opens nothing: the first read does,
+    and raises ``StaleFileError`` where the file changed since; its text says which process (or dask worker) read it.
+    Thread safe.
 
     Examples
     --------
@@ -49,20 +51,58 @@ class LazyArray:
     def __init__(self, location: AnyLocation, component: str, array: ManifestArray | None = None) -> None:
         self.location = location
         self.component = component
-        self._array = array
+        self._travelled = False
         if array is None:
-            self._array = array = find_array(location, component)[1]
+            array = find_array(location, component)[1]
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = array.dtype
+        self._chunks = array.chunk_shape
+        self._version = array.version
+        self._open(array)
+
+    def _open(self, array: ManifestArray) -> None:
+        self._array: ManifestArray | None = array
         # Elements of a local file as they lie there: indexing goes straight to the mapping.
         self._view = array.storage.view(array)
         self._has_sum = array.storage.has_sum
 
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.location, self.component, self.shape, self.dtype, self._chunks, self._version = state
+        self._travelled = True
+        self._array = None
+        self._has_sum = False
+        self._view = self._first_view
+
+    def _first_view(self) -> npt.NDArray[Any] | None:
+        """The view, of a file that the first read opens."""
+        self.array  # noqa: B018  # It sets `_view`.
+        return None if self._view is None else self._view()
+
     @property
     def array(self) -> ManifestArray:
-        """The manifest behind it."""
-        assert self._array is not None
-        return self._array
+        """The manifest behind it; looked up here after unpickling.
+
+        Raises
+        ------
+        StaleFileError
+            The array is no longer what it was when it was pickled, or this process cannot see its file.
+        """
+        found = self._array
+        if found is None:
+            found = find_same(self.location, self.component, self._version)
+            if (found.shape, found.dtype) != (self.shape, self.dtype):
+                raise StaleFileError(
+                    message(
+                        "opening",
+                        self.location.path,
+                        self.component or None,
+                        expected=f"shape {self.shape} and dtype {self.dtype}",
+                        got=f"{found.shape} and {found.dtype}",
+                        hint="Open it again",
+                    )
+                )
+            self._open(found)
+        return found
 
     @property
     def ndim(self) -> int:
@@ -82,7 +122,7 @@ class LazyArray:
     @property
     def chunks(self) -> tuple[int, ...]:
         """Chunk shape, as zarr and h5py give it."""
-        return self.array.chunk_shape
+        return self._chunks
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -109,21 +149,26 @@ class LazyArray:
         StaleFileError, TruncatedFileError, CorruptDataError, ChecksumError
             The stored bytes and the index disagree.
         """
-        view = None if self._view is None else self._view()
-        if view is not None:
-            try:
-                found = view[key]
-            except (IndexError, TypeError, ValueError) as error:
-                raise SelectionError(message("indexing", self.location.path, got=error)) from None
-            if self._has_sum and found.size == self.size:
-                self.verify(reading=True)
-            return found
-        if self.dtype.names is not None and _names_fields(key):
-            return np.asarray(self)[key]
-        box, after = box_selection(key, self.shape, self.location.path)
-        array = self.array
-        out = array.storage.read(array, box)
-        return out if after is None else out[after]
+        try:
+            view = None if self._view is None else self._view()
+            if view is not None:
+                try:
+                    found = view[key]
+                except (IndexError, TypeError, ValueError) as error:
+                    raise SelectionError(message("indexing", self.location.path, got=error)) from None
+                if self._has_sum and found.size == self.size:
+                    self.verify(reading=True)
+                return found
+            if self.dtype.names is not None and _names_fields(key):
+                return np.asarray(self)[key]
+            box, after = box_selection(key, self.shape, self.location.path)
+            array = self.array
+            out = array.storage.read(array, box)
+            return out if after is None else out[after]
+        except PackstoreError as error:
+            if not self._travelled or isinstance(error, SelectionError):
+                raise
+            raise read_here(error) from error
 
     def verify(self, *, reading: bool = False) -> None:
         """Compare the checksum over the whole array, where the file has one: that of a stored npz member.
@@ -191,12 +236,11 @@ class LazyArray:
     def __dask_tokenize__(self) -> object:
         # The storage may know of more state than the location's fingerprint holds.
         state = self.array.storage.token()
-        return ("packstore.LazyArray", self.location, self.component, self.array.version, state)
+        return ("packstore.LazyArray", self.location, self.component, self._version, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.array.version is not None:
-            return (reopen_lazy, (self.location, self.component, self.array.version))
-        return (LazyArray, (self.location, self.component))
+        state = (self.location, self.component, self.shape, self.dtype, self._chunks, self._version)
+        return (_unopened, (), state)
 
     def __repr__(self) -> str:
         name = f"[{self.component}]" if self.component else ""
@@ -208,9 +252,8 @@ def _names_fields(key: Any) -> bool:
     return isinstance(key, str) or (isinstance(key, list) and bool(key) and isinstance(key[0], str))
 
 
-def reopen_lazy(location: AnyLocation, component: str, version: tuple[Any, ...] | None) -> LazyArray:
-    """The array that was pickled, or StaleFileError where it changed since."""
-    return LazyArray(location, component, find_same(location, component, version))
+def _unopened() -> LazyArray:
+    return LazyArray.__new__(LazyArray)
 
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:

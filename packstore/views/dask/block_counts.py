@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from packstore.core.counts import Counts
+from packstore.core.process import read_here
+from packstore.errors import PackstoreError
 from packstore.storage.count import count_box
 from packstore.views.lazy import LazyArray
 
@@ -41,7 +43,10 @@ class BlockCounts:
         for s, n, edges in zip(key, self.shape, self.edges, strict=True):
             start, stop, _ = s.indices(n)
             box.append(slice(start, stop, 1) if edges is None else slice(int(edges[start]), int(edges[stop]), 1))
-        return np.expand_dims(count_box(self.lazy.array, tuple(box), self.axes), self.axes)
+        try:
+            return np.expand_dims(count_box(self.lazy.array, tuple(box), self.axes), self.axes)
+        except PackstoreError as error:
+            raise read_here(error) from error
 
     def __dask_tokenize__(self) -> object:
         return ("packstore.BlockCounts", self.lazy.__dask_tokenize__(), self.axes, self.shape)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from packstore.core.process import read_here
+from packstore.errors import PackstoreError
 from packstore.readers.joined import FileParts, MultiLocation, join_files
 from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, auto_chunks, normal_chunks
 
@@ -163,4 +165,7 @@ def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
 def _read_block(part: tuple[FileParts, np.dtype[Any], int, bool, tuple[slice, ...]]) -> npt.NDArray[Any]:
     """A block: the box of the array that the few files it touches make."""
     files, dtype, axis, new_axis, box = part
-    return MultiLocation(files, dtype, axis, new_axis).reader().read(box)
+    try:
+        return MultiLocation(files, dtype, axis, new_axis).reader().read(box)
+    except PackstoreError as error:
+        raise read_here(error) from error

@@ -269,7 +269,22 @@ class Array(Closing, zarr.Array[Any]):
         self._check_open()
         if self._lazy is None:
             return super().__reduce__()
-        return (array_of, (self._lazy, self._copy))
+        return (_unopened, (self._lazy, self._copy, self._same_dtype))
+
+    def __getattr__(self, name: str) -> Any:
+        # What zarr knows is looked up in another process when it is asked for: reads do not need it.
+        lazy = self.__dict__.get("_lazy")
+        if name != "_async_array" or lazy is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._async_array = found = _async_array(store_of(lazy.location, lazy.component), lazy.component)
+        return found
+
+
+def _unopened(lazy: LazyArray, copy: bool, same_dtype: bool) -> Array:
+    """The array that was pickled; nothing is opened before the first read."""
+    found = Array.__new__(Array)
+    found._lazy, found._copy, found._same_dtype, found._opened = lazy, copy, same_dtype, Opened()
+    return found
 
 
 def store_of(location: AnyLocation, component: str | None = None) -> ManifestStore | DirectoryStore:

@@ -13,7 +13,7 @@ from packstore.errors import ComponentNotFoundError, OptionError, message
 from packstore.readers.find import near_name
 from packstore.readers.location import AnyLocation
 from packstore.views.lazy import LazyArray
-from packstore.views.zarr.array import Array, store_of
+from packstore.views.zarr.array import Array
 from packstore.views.zarr.nodes import unsupported_error
 from packstore.views.zarr.opened import Closing, Opened
 from packstore.views.zarr.store import ManifestStore
@@ -42,6 +42,8 @@ class Group(Closing, zarr.Group):
     """
 
     _location: AnyLocation | None
+    # Of a group that was unpickled: its path and store, which nothing was asked of yet.
+    _pickled: tuple[str, Store] | None = None
 
     def __init__(
         self,
@@ -245,11 +247,23 @@ class Group(Closing, zarr.Group):
         self._check_open()
         if self._location is None:
             return super().__reduce__()
-        return (_reopen, (self._location, self.path, self._copy))
+        path, store = self._pickled or (self.path, self.store)
+        return (_unopened, (self._location, path, store, self._copy))
+
+    def __getattr__(self, name: str) -> Any:
+        # After unpickling: the file is opened when a member is asked for.
+        if name != "_async_group" or self._pickled is None or self._location is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found = group_at(self._location, *self._pickled)._async_group
+        object.__setattr__(self, "_async_group", found)
+        return found
 
 
-def _reopen(location: AnyLocation, path: str, copy: bool | None = None) -> Group:
-    return group_at(location, path, store_of(location), copy)
+def _unopened(location: AnyLocation, path: str, store: Store, copy: bool) -> Group:
+    """The group that was pickled; nothing is opened before the first read."""
+    found = Group.__new__(Group)
+    found._location, found._pickled, found._copy, found._opened = location, (path, store), copy, Opened()
+    return found
 
 
 def group_at(location: AnyLocation, path: str, store: Store, copy: bool | None = None) -> Group:

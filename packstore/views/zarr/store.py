@@ -21,6 +21,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 
 from packstore.core.keys import ZARR_JSON, parse_chunk_key
+from packstore.core.process import this_process
 from packstore.errors import StaleFileError, message
 from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
@@ -62,7 +63,8 @@ class ManifestStore(Store):
 
     Notes
     -----
-    Thread safe; pickles as a path and raises ``StaleFileError`` where the file changed. Chunks without filters are
+    Thread safe; pickles as a path, opens nothing before its first read in another process, and raises
+    ``StaleFileError`` there where the file changed. Chunks without filters are
     views of the mapped file: no copy. Listing is lazy, also for millions of chunks.
 
     Examples
@@ -78,21 +80,51 @@ class ManifestStore(Store):
     supports_writes: bool = False
     supports_deletes: bool = False
     supports_listing: bool = True
+    # Of a store that was unpickled: what `version` was.
+    _version: str | None = None
 
     def __init__(self, location: AnyLocation, component: str | None = None, *, read_only: bool = True) -> None:
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
+        self._set(location, component)
+        self._open_nodes()
+
+    def _set(self, location: AnyLocation, component: str | None) -> None:
         super().__init__(read_only=True)
         self.location = location
         self.component = component
-        if component is None:
-            self._see(all_nodes(location.manifest(), {}))
-        else:
-            self._see(one_array(component, find_array(location, component)[1], location))
         self._complete = component is None
         # Metadata, rendered on first use.
         self._metadata: dict[str, bytes] = {}
         self._chunk_path: tuple[str, str] = ("", "")
+
+    def _open_nodes(self) -> None:
+        """Look for the arrays and groups: at once, but on the first read in a process that unpickled the store."""
+        if self.component is None:
+            self._see(all_nodes(self.location.manifest(), {}))
+        else:
+            array = find_array(self.location, self.component)[1]
+            self._see(one_array(self.component, array, self.location))
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("_nodes", "_listing") or "location" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # Only after unpickling are they not there.
+        self._open_nodes()
+        found = _version_of(self._nodes, self.component)
+        if found != self._version:
+            del self._nodes, self._listing
+            raise StaleFileError(
+                message(
+                    "reading",
+                    self.location.path,
+                    self.component,
+                    expected="the files that were opened",
+                    got="a change in one that its arrays are made of",
+                    hint=f"Open it again. Read by {this_process()}",
+                )
+            )
+        return self.__dict__[name]
 
     def _see(self, nodes: Nodes) -> None:
         self._nodes = nodes
@@ -116,6 +148,8 @@ class ManifestStore(Store):
         """Read the index of the whole file, in a thread, where `key` needs it."""
         if not self._knows(key):
             await asyncio.to_thread(self._all_nodes)
+        elif "_nodes" not in self.__dict__:
+            await asyncio.to_thread(getattr, self, "_nodes")
 
     @property
     def unsupported(self) -> Mapping[str, str]:
@@ -136,10 +170,9 @@ class ManifestStore(Store):
     @property
     def version(self) -> str | None:
         """What identifies the arrays' state besides the file's fingerprint: that of other files they are made of."""
-        arrays = self._nodes.arrays
-        names = sorted(arrays) if self.component is None else [self.component]
-        found = [(name, arrays[name].version) for name in names if arrays[name].version is not None]
-        return hashlib.sha256(repr(found).encode("utf-8", "backslashreplace")).hexdigest()[:32] if found else None
+        if "_nodes" not in self.__dict__:
+            return self._version
+        return _version_of(self._nodes, self.component)
 
     def __str__(self) -> str:
         return f"packstore://{masked(self.location.fingerprint.path)}"
@@ -350,15 +383,18 @@ class ManifestStore(Store):
         self._check_writable()
 
 
+def _version_of(nodes: Nodes, component: str | None) -> str | None:
+    arrays = nodes.arrays
+    names = sorted(arrays) if component is None else [component]
+    found = [(name, arrays[name].version) for name in names if arrays[name].version is not None]
+    return hashlib.sha256(repr(found).encode("utf-8", "backslashreplace")).hexdigest()[:32] if found else None
+
+
 def _reopen(
     kind: type[ManifestStore], location: AnyLocation, component: str | None, version: str | None
 ) -> ManifestStore:
-    """The store that was pickled, or StaleFileError where a file that its arrays are made of changed since."""
-    found = kind(location, component)
-    if found.version != version:
-        expected = "the files that were opened"
-        got = "a change in one that its arrays are made of"
-        raise StaleFileError(
-            message("opening", location.path, component, expected=expected, got=got, hint="Open it again")
-        )
+    """The store that was pickled; nothing is opened before the first read."""
+    found = kind.__new__(kind)
+    found._set(location, component)
+    found._version = version
     return found

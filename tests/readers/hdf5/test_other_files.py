@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from dask.base import tokenize
+from zarr.abc.store import Store
 
 import packstore
 from packstore.errors import PackstoreError, StaleFileError
@@ -117,6 +118,8 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
 
 
 def get(array: Any) -> Any:
+    if isinstance(array, Store):
+        array = zarr.open_array(store=array, path="x", mode="r")
     return np.asarray(array.compute() if hasattr(array, "compute") else array[...])
 
 
