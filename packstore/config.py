@@ -65,7 +65,13 @@ DEFAULTS: dict[str, Any] = {
         "indexes_nbytes": 16 * MIB,
         "worker_fraction": 1 / 16,
     },
-    "remote": {"concurrency": 16, "gap_nbytes": 256 << 10},
+    "remote": {
+        "concurrency": 16,
+        "gap_nbytes": MIB,
+        "retries": 5,
+        "retry_seconds": 30,
+        "timeout_seconds": 60,
+    },
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.boxes import Box, box_shape
+from packstore.source.remote.ranges import side_by_side
 from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
 
@@ -76,6 +77,8 @@ class Concatenated(BoxReader):
         Of the result; parts may differ in byte order.
     new_axis
         The parts lack `axis`: each is one index of it.
+    is_far
+        Each part is a request away: several are read at the same time.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class Concatenated(BoxReader):
         dtype: np.dtype[Any],
         *,
         new_axis: bool = False,
+        is_far: bool = False,
     ) -> None:
+        self.is_far = is_far
         self.parts = parts
         self.starts = starts
         self.axis = axis
@@ -97,19 +102,31 @@ class Concatenated(BoxReader):
         """Elements of a box; a view of the file where one part covers it and nothing is to decode."""
         along = selection[self.axis]
         wanted = range(along.start, along.stop, along.step)
-        pieces: list[npt.NDArray[Any]] = []
+        jobs: list[tuple[int, slice, slice]] = []
         done = 0
         while done < len(wanted):
             i = bisect_right(self.starts, wanted[done]) - 1
             first = wanted[done] - self.starts[i]
             stop = min(wanted[-1] + 1, self.starts[i + 1]) - self.starts[i]
-            pieces.append(self._piece(i, selection, slice(first, stop, along.step)))
-            done += len(range(first, stop, along.step))
-        if len(pieces) == 1 and pieces[0].dtype == self.dtype:
-            return pieces[0]
+            count = len(range(first, stop, along.step))
+            jobs.append((i, slice(first, stop, along.step), slice(done, done + count)))
+            done += count
+        if len(jobs) == 1:
+            piece = self._piece(jobs[0][0], selection, jobs[0][1])
+            if piece.dtype == self.dtype:
+                return piece
         out = np.empty(box_shape(selection), self.dtype)
-        if pieces:
-            np.concatenate(pieces, axis=self.axis, out=out)
+        before = (slice(None),) * self.axis
+
+        def put(job: tuple[int, slice, slice]) -> None:
+            # One by one: a thousand views would keep as many files open.
+            out[(*before, job[2])] = self._piece(job[0], selection, job[1])
+
+        if self.is_far:
+            side_by_side(put, jobs)
+        else:
+            for job in jobs:
+                put(job)
         return out
 
     def facts(self, array: ManifestArray) -> Facts:

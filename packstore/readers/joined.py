@@ -9,7 +9,7 @@ import pickle
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,11 @@ from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeErr
 from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import Fingerprint, file_system, masked, path_text, refusal
+from packstore.source import Fingerprint, masked, path_text
+from packstore.source.remote.client import State
+from packstore.source.remote.listing import list_urls
+from packstore.source.remote.ranges import side_by_side
+from packstore.source.remote.urls import is_url
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage
 
 __all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all"]
@@ -49,14 +53,10 @@ def expand_paths(
     if isinstance(paths, (str, bytes, os.PathLike)):
         pattern = path_text(paths)
         if "://" in pattern:
-            fs, path = file_system(pattern, storage_options)
-            try:
-                found = [fs.unstrip_protocol(p) for p in fs.glob(path)]
-            except Exception as error:  # whatever the library behind fsspec raises
-                raise refusal(error, pattern) from error
+            found = list(list_urls(pattern, storage_options or {}))
         else:
             found = glob.glob(os.path.expanduser(pattern), recursive=True)
-        found.sort(key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", p)])
+        found = _in_order(found)
         if not found:
             raise MissingFileError(message("opening", pattern, expected="at least one file", got="no match"))
         return found
@@ -67,6 +67,11 @@ def expand_paths(
     if not listed:
         raise MissingFileError(message("opening a list of files", expected="at least one file", got="an empty list"))
     return listed
+
+
+def _in_order(paths: Iterable[str]) -> list[str]:
+    """Paths by their names, and numbers in them by value."""
+    return sorted(paths, key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", p)])
 
 
 @dataclass(frozen=True)
@@ -82,34 +87,44 @@ class FileParts(Sequence[ManifestArray]):
     component: str
     shapes: tuple[tuple[int, ...], ...]
     versions: tuple[tuple[Any, ...] | None, ...]
+    dtype: np.dtype[Any]
 
     def __len__(self) -> int:
         return len(self.locations)
 
     # Boxes touch one part after the other: nobody asks for a slice of parts.
     def __getitem__(self, i: int) -> ManifestArray:  # type: ignore[override]
-        return find_same(self.locations[i], self.component, self.versions[i])
+        found = find_same(self.locations[i], self.component, self.versions[i])
+        if (found.shape, found.dtype) != (self.shapes[i], self.dtype):
+            # Only where its header was not read before.
+            kind = DtypeError if found.shape == self.shapes[i] else ShapeError
+            expected = f"shape {self.shapes[i]} and dtype {self.dtype} as in the first file"
+            got = f"{found.shape} and {found.dtype}"
+            path = self.locations[i].path
+            raise kind(message("joining", path, self.component or None, expected=expected, got=got))
+        return found
 
     def span(self, first: int, last: int) -> FileParts:
         """The files from `first` to before `last`."""
-        return FileParts(self.locations[first:last], self.component, self.shapes[first:last], self.versions[first:last])
+        part = slice(first, last)
+        return FileParts(self.locations[part], self.component, self.shapes[part], self.versions[part], self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
         rows = [
             (x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options) for x in self.locations
         ]
-        columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes, self.versions)
+        columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes, self.versions, self.dtype)
         return (_unpack_parts, (zlib.compress(pickle.dumps(columns, protocol=5), 1),))
 
 
 def _unpack_parts(data: bytes) -> FileParts:
     # Only ever a pickle of our own making, inside a pickle that the caller already trusts.
-    columns, component, shapes, versions = pickle.loads(zlib.decompress(data))
+    columns, component, shapes, versions, dtype = pickle.loads(zlib.decompress(data))
     locations = tuple(
         Location(path, format, Fingerprint(*fingerprint), chunks, storage_options, options)
         for path, format, fingerprint, chunks, storage_options, options in zip(*columns, strict=True)
     )
-    return FileParts(locations, component, shapes, versions)
+    return FileParts(locations, component, shapes, versions, dtype)
 
 
 @dataclass(frozen=True)
@@ -173,7 +188,8 @@ class MultiLocation:
 
     def reader(self) -> Concatenated:
         """Reads boxes of the joined array."""
-        return Concatenated(self.parts, self.starts, self.axis, self.dtype, new_axis=self.new_axis)
+        is_far = is_url(self.parts.locations[0].fingerprint.path)
+        return Concatenated(self.parts, self.starts, self.axis, self.dtype, new_axis=self.new_axis, is_far=is_far)
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """One array that gathers its boxes from the files; the grid follows the first file's own chunks."""
@@ -200,24 +216,40 @@ def join_files(
     **options: Any,
 ) -> MultiLocation:
     """Check that the files fit together and describe the joined array; parameters and errors as `from_files`."""
-    files = expand_paths(paths, options.get("storage_options"))
-    locations: list[Location] = []
-    arrays: list[ManifestArray] = []
-    for path in files:
+    states: dict[str, State | None] = {}
+    if isinstance(paths, (str, os.PathLike)) and is_url(path_text(paths)):
+        states = list_urls(path_text(paths), options.get("storage_options") or {})
+    files = expand_paths(paths if not states else _in_order(states), options.get("storage_options"))
+    first = locate(files[0], **options)
+    # Files of one kind hold the array under the same name; only the first is asked for its only array.
+    component, array = find_array(first, component)
+    axis = _normal_axis(files[0], axis, len(array.shape) + bool(new_axis))
+
+    def look(path: str) -> tuple[Location, ManifestArray]:
+        location = _like(first, path, states.get(path))
+        if location is not None:
+            # Its header is compared with what is taken from the first here when it is read.
+            return location, array
         location = locate(path, **options)
-        # Files of one kind hold the array under the same name; only the first is asked for its only array.
-        found, array = find_array(location, component)
-        component = found if component is None else component
-        if arrays:
-            _check_fit(path, component, array, arrays[0], files[0], None if new_axis else axis)
-        else:
-            axis = _normal_axis(path, axis, len(array.shape) + bool(new_axis))
-        locations.append(location)
-        arrays.append(array)
+        return location, find_array(location, component)[1]
+
+    found = [(first, array)]
+    # Near files are opened faster than threads are started.
+    found += side_by_side(look, files[1:]) if is_url(files[-1]) else map(look, files[1:])
+    for path, (_, each) in zip(files, found, strict=True):
+        _check_fit(path, component, each, array, files[0], None if new_axis else axis)
+    locations, arrays = zip(*found, strict=True)
     assert component is not None
     shapes, versions = tuple(a.shape for a in arrays), tuple(a.version for a in arrays)
-    parts = FileParts(tuple(locations), component, shapes, versions)
+    parts = FileParts(locations, component, shapes, versions, array.dtype)
     return MultiLocation(parts, arrays[0].dtype, axis, new_axis)
+
+
+def _like(first: Location, path: str, state: State | None) -> Location | None:
+    """The location of a file whose header can be taken to be that of the first: a listing has its size and its ETag."""
+    if state is None or first.format not in ("npy", "raw") or state.nbytes != first.fingerprint.nbytes:
+        return None
+    return replace(first, path=masked(path), fingerprint=Fingerprint(path, state.nbytes, 0, 0, state.etag))
 
 
 def _normal_axis(path: str, axis: int, ndim: int) -> int:

@@ -63,6 +63,9 @@ class RangeReads:
         """How the bytes are stored where that is not as they are: a layout, names of codecs, the stored bytes."""
         return None
 
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Nothing: what `pread` is asked for next is at hand."""
+
     def read_ranges(self: ByteSpace, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
         """The bytes of each ``(offset, nbytes)``, in that order."""
         return [self.pread(offset, nbytes) for offset, nbytes in ranges]

@@ -14,6 +14,7 @@ from packstore.readers.npz.blocks import open_member
 from packstore.readers.npz.directory import (
     BZIP2,
     DEFLATED,
+    LOCAL_NBYTES,
     LZMA,
     METHODS,
     STORED,
@@ -76,6 +77,8 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
             message("opening", path, expected="an archive with .npy members", got=kind.name, hint=kind.hint)
         )
     wanted = members if component is None else [m for m in members if _component(m) == component]
+    # A header of the archive's and one of the array's lie before each member's elements.
+    source.prefetch([(m.header_offset, LOCAL_NBYTES) for m in wanted])
     counts = Counter(_component(m) for m in wanted)
     chunks_for = functools.partial(fitting_chunks, chunks, strict=component is not None)
     arrays: dict[str, ManifestArray] = {}

@@ -17,7 +17,17 @@ from typing import NamedTuple
 from packstore.errors import FormatError, TruncatedFileError, message
 from packstore.source import ByteSpace
 
-__all__ = ["BZIP2", "DEFLATED", "LZMA", "METHODS", "STORED", "ZipMember", "data_range", "read_directory"]
+__all__ = [
+    "BZIP2",
+    "DEFLATED",
+    "LOCAL_NBYTES",
+    "LZMA",
+    "METHODS",
+    "STORED",
+    "ZipMember",
+    "data_range",
+    "read_directory",
+]
 
 STORED, DEFLATED, BZIP2, LZMA = 0, 8, 12, 14
 # Names of the compression methods; the package decodes those of the first line.

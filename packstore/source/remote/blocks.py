@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from packstore.core.typing import Bytes
 from packstore.source.base import Fingerprint
 from packstore.source.cache import INDEXES
 
-__all__ = ["BLOCK_NBYTES", "find_block", "keep_block"]
+__all__ = ["HEAD_NBYTES", "ahead", "find_bytes", "keep_bytes", "missing"]
 
-# What the first request asks for, and each further one at least.
-BLOCK_NBYTES = 256 << 10
+# What is kept is cut into such blocks.
+BLOCK_NBYTES = 16 << 10
+# What the first request asks for; what those for bytes that were not kept ask for, one after the other.
+HEAD_NBYTES = 256 << 10
+_AHEAD_NBYTES = (2 << 20, 4 << 20)
 
 
-def find_block(fingerprint: Fingerprint, offset: int, nbytes: int) -> Bytes | None:
+def ahead(misses: int) -> int:
+    """Bytes to ask for where some were not kept: an index that does not end is long.
+
+    A request takes as long as some 4 MB do.
+    """
+    return _AHEAD_NBYTES[min(misses, len(_AHEAD_NBYTES) - 1)]
+
+
+def find_bytes(fingerprint: Fingerprint, offset: int, nbytes: int) -> Bytes | None:
     """Bytes that were kept; None where some of them were not."""
     start = offset // BLOCK_NBYTES * BLOCK_NBYTES
     parts = []
@@ -27,8 +40,26 @@ def find_block(fingerprint: Fingerprint, offset: int, nbytes: int) -> Bytes | No
     return data[offset - start : offset - start + nbytes]
 
 
-def keep_block(fingerprint: Fingerprint, start: int, data: bytes | Bytes) -> None:
-    """Keep bytes that start at a multiple of the block's size, and end at one or at the end of the object."""
+def missing(fingerprint: Fingerprint, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The blocks that hold some ``(offset, nbytes)`` and were not kept, as such ranges, neighbours together."""
+    wanted = set()
+    for offset, nbytes in ranges:
+        stop = min(offset + nbytes, fingerprint.nbytes)
+        for at in range(offset // BLOCK_NBYTES * BLOCK_NBYTES, stop, BLOCK_NBYTES):
+            if INDEXES.get(fingerprint, at) is None:
+                wanted.add(at)
+    out: list[tuple[int, int]] = []
+    for at in sorted(wanted):
+        nbytes = min(BLOCK_NBYTES, fingerprint.nbytes - at)
+        if out and sum(out[-1]) == at:
+            out[-1] = (out[-1][0], out[-1][1] + nbytes)
+        else:
+            out.append((at, nbytes))
+    return out
+
+
+def keep_bytes(fingerprint: Fingerprint, start: int, data: bytes | Bytes) -> None:
+    """Keep bytes that start at a multiple of a block's size, and end at one or at the end of the object."""
     found = np.frombuffer(data, np.uint8)
     for at in range(0, found.size, BLOCK_NBYTES):
-        INDEXES.put(fingerprint, start + at, found[at : at + BLOCK_NBYTES])
+        INDEXES.put(fingerprint, start + at, found[at : at + BLOCK_NBYTES].copy())

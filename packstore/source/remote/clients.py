@@ -50,10 +50,10 @@ def client_of(url: str, storage_options: Mapping[str, Any]) -> tuple[Client, str
 
 def _make(url: str, storage_options: Mapping[str, Any]) -> tuple[Client, str]:
     # Function-level, for import time.
-    from packstore.source.remote.by_fsspec import FsspecClient, file_system
+    from packstore.source.remote.by_fsspec import fsspec_client
+    from packstore.source.remote.by_obstore import obstore_client
 
-    fs, path = file_system(url, storage_options)
-    return FsspecClient(fs, url, storage_options), path
+    return obstore_client(url, storage_options) or fsspec_client(url, storage_options)
 
 
 def _forget() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +12,18 @@ import numpy as np
 from packstore.core.typing import Bytes
 from packstore.errors import TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
-from packstore.source.remote.blocks import BLOCK_NBYTES, find_block, keep_block
+from packstore.source.remote.blocks import HEAD_NBYTES, ahead, find_bytes, keep_bytes, missing
 from packstore.source.remote.by_fsspec import stale
-from packstore.source.remote.client import Answer, Client
+from packstore.source.remote.client import Answer, Client, State
 from packstore.source.remote.clients import client_of, generation
 from packstore.source.remote.ranges import read_joined
+from packstore.source.remote.requests import NoRangesError
 from packstore.source.remote.urls import masked
 
 __all__ = ["RemoteSource"]
+
+# Stands for the state of an object that has nothing but a size.
+ANY = "any"
 
 
 class RemoteSource(RangeReads):
@@ -40,10 +46,11 @@ class RemoteSource(RangeReads):
     request names: an object that was replaced raises StaleFileError.
 
     `pread` is for headers and indexes: it reads in blocks, which are kept. `read_ranges` is for elements, which are
-    asked for anew each time: near ranges together, the rest side by side.
+    asked for anew each time: near ranges together, the rest side by side. What a server without ranges sends is kept in
+    a temporary file, and each read asks whether the object is still the same.
     """
 
-    __slots__ = ("_client", "fingerprint", "name", "storage_options", "url")
+    __slots__ = ("_client", "_misses", "_whole", "fingerprint", "name", "storage_options", "url")
 
     # A request costs more than reading this much that nobody asked for.
     gap_nbytes = 4 << 20
@@ -55,10 +62,14 @@ class RemoteSource(RangeReads):
         self.name = masked(url)
         self.storage_options = dict(storage_options or {})
         self._client: tuple[int, Client, str] | None = None
+        # How often bytes of an index were not at hand.
+        self._misses = 0
+        # All of the object, where the server has no ranges.
+        self._whole: tuple[Bytes, State] | None = None
         if fingerprint is None:
-            first = self._get(0, BLOCK_NBYTES)
+            first = self._get(0, HEAD_NBYTES)
             fingerprint = Fingerprint(url, first.state.nbytes, 0, 0, first.state.etag)
-            keep_block(fingerprint, 0, first.data)
+            keep_bytes(fingerprint, 0, first.data)
         self.fingerprint = fingerprint
 
     @property
@@ -73,15 +84,29 @@ class RemoteSource(RangeReads):
     def check(self) -> None:
         """Nothing to check between reads: each request names the state of the object."""
 
-    def _get(self, start: int, stop: int, etag: str = "") -> Answer:
+    def _where(self) -> tuple[Client, str]:
+        """The client and the key; a forked child asks for a client of its own."""
         kept = self._client
         if kept is None or kept[0] != generation():
             kept = self._client = (generation(), *client_of(self.url, self.storage_options))
-        return kept[1].get(kept[2], start, stop, etag=etag)
+        return kept[1], kept[2]
+
+    def _get(self, start: int, stop: int, etag: str = "") -> Answer:
+        client, key = self._where()
+        if self._whole is None:
+            try:
+                return client.get(key, start, stop, etag=etag)
+            except NoRangesError:
+                answer = client.get(key, etag=etag)
+                self._whole = kept_copy(answer.data), answer.state
+        data, state = self._whole
+        if etag and client.head(key) != state:
+            raise stale(self.url)
+        return Answer(data[start:stop], state)
 
     def _read(self, offset: int, nbytes: int) -> bytes | Bytes:
         """Exactly `nbytes` bytes by one request."""
-        data, state = self._get(offset, offset + nbytes, self.fingerprint.etag)
+        data, state = self._get(offset, offset + nbytes, self.fingerprint.etag or ANY)
         if (state.nbytes, state.etag) != (self.fingerprint.nbytes, self.fingerprint.etag):
             raise stale(self.url)
         if len(data) != nbytes:
@@ -106,14 +131,20 @@ class RemoteSource(RangeReads):
         self._check_range(offset, nbytes)
         if nbytes == 0:
             return b""
-        found = find_block(self.fingerprint, offset, nbytes)
+        found = find_bytes(self.fingerprint, offset, nbytes)
         if found is None:
-            start = offset // BLOCK_NBYTES * BLOCK_NBYTES
-            stop = min(-(-(offset + nbytes) // BLOCK_NBYTES) * BLOCK_NBYTES, self.nbytes)
-            data = np.frombuffer(self._read(start, stop - start), np.uint8)
-            keep_block(self.fingerprint, start, data)
-            found = data[offset - start : offset - start + nbytes]
+            self.prefetch([(offset, max(nbytes, HEAD_NBYTES if offset < HEAD_NBYTES else ahead(self._misses)))])
+            self._misses += offset >= HEAD_NBYTES
+            found = find_bytes(self.fingerprint, offset, nbytes)
+        if found is None:  # more than is kept
+            found = np.frombuffer(self._read(offset, nbytes), np.uint8)
         return found.tobytes()
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Read and keep the parts of an index that `pread` will be asked for next: near ones together, side by side."""
+        wanted = missing(self.fingerprint, ranges)
+        for (start, _), data in zip(wanted, read_joined(self._read, wanted), strict=True):
+            keep_bytes(self.fingerprint, start, data)
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
         """The bytes of each ``(offset, nbytes)``, in that order.
@@ -148,3 +179,13 @@ class RemoteSource(RangeReads):
 
     def __repr__(self) -> str:
         return f"RemoteSource({self.name!r}, nbytes={self.nbytes})"
+
+
+def kept_copy(data: bytes | Bytes) -> Bytes:
+    """The bytes in a temporary file without a name, mapped: memory that the system may take back."""
+    if not len(data):
+        return np.empty(0, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
