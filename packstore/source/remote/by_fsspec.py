@@ -63,6 +63,9 @@ class FsspecClient:
         return found
 
     def _request(self, key: str, start: int | None, stop: int | None, etag: str) -> Answer:
+        if etag and self.below is not None and self._state(key).etag != etag:
+            # The directory of the archive, which the file system keeps, is of no use any more.
+            raise stale(self.url)
         state = None if etag and (start or 0) >= 0 else self._state(key)
         if state is not None and start is not None and start < 0:
             start = max(state.nbytes + start, 0)

@@ -34,7 +34,7 @@ def obstore_client(url: str, storage_options: Mapping[str, Any]) -> tuple[Obstor
     if _used_by not in (None, os.getpid()):
         return None
     parts = urlsplit(url)
-    if "::" in url or "@" in parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
+    if "::" in url or "?" in url or "@" in parts.netloc:
         return None
     if parts.scheme in ("http", "https"):
         found: tuple[str, str, dict[str, Any]] | None = (

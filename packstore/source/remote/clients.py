@@ -24,8 +24,13 @@ def generation() -> int:
     return _generation
 
 
-def client_of(url: str, storage_options: Mapping[str, Any]) -> tuple[Client, str]:
+def client_of(url: str, storage_options: Mapping[str, Any], *, anew: bool = False) -> tuple[Client, str]:
     """The client that reads `url`, and the key of the object there.
+
+    Parameters
+    ----------
+    anew
+        Make another one: file systems of archives keep the directory that they have read.
 
     Raises
     ------
@@ -36,7 +41,7 @@ def client_of(url: str, storage_options: Mapping[str, Any]) -> tuple[Client, str
     """
     known = repr((url, sorted(storage_options.items())))
     with _lock:
-        found = _clients.get(known)
+        found = None if anew else _clients.get(known)
         if found is not None:
             _clients.move_to_end(known)
             return found

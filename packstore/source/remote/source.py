@@ -67,6 +67,8 @@ class RemoteSource(RangeReads):
         # All of the object, where the server has no ranges.
         self._whole: tuple[Bytes, State] | None = None
         if fingerprint is None:
+            if "::" in url:
+                client_of(url, self.storage_options, anew=True)
             first = self._get(0, HEAD_NBYTES)
             fingerprint = Fingerprint(url, first.state.nbytes, 0, 0, first.state.etag)
             keep_bytes(fingerprint, 0, first.data)
