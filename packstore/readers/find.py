@@ -18,7 +18,7 @@ from packstore.errors import (
 )
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import DirectorySource, Source, masked, open_source, path_text, refusal
+from packstore.source import DirectorySource, RemoteFolder, Source, masked, open_source, path_text, refusal
 from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["component_name", "find_array", "find_same", "locate", "near_name", "sniff"]
@@ -123,6 +123,8 @@ def sniff(source: Source) -> str:
         The operating system refuses a look at it.
     """
     readers = all_readers()
+    if isinstance(source, RemoteFolder):
+        return "zarr"
     head = b"" if isinstance(source, DirectorySource) else bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
     try:
         for name, reader in readers.items():

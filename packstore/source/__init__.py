@@ -10,13 +10,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from packstore.errors import OptionError, message
+from packstore.errors import MissingFileError, OptionError, message
 from packstore.source.base import ByteSpace, Fingerprint, RangeReads
 from packstore.source.directory import DirectorySource
 from packstore.source.local import FileSource
 from packstore.source.memory import InlineBytes, Segments
 from packstore.source.refusals import path_text, refusal
 from packstore.source.remote.by_fsspec import file_system
+from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.source import RemoteSource
 from packstore.source.remote.urls import is_url, masked
 
@@ -27,6 +28,7 @@ __all__ = [
     "Fingerprint",
     "InlineBytes",
     "RangeReads",
+    "RemoteFolder",
     "RemoteSource",
     "Segments",
     "Source",
@@ -38,13 +40,15 @@ __all__ = [
     "reopen_source",
 ]
 
-Source = FileSource | RemoteSource | DirectorySource
+Source = FileSource | RemoteSource | DirectorySource | RemoteFolder
 
 
 def reopen_source(fingerprint: Fingerprint, storage_options: Mapping[str, Any] | None = None) -> Source:
     """The source in the state of `fingerprint`: anything else raises StaleFileError, here or on the first read."""
     # Local paths are resolved, so absolute; URLs are not.
     if not os.path.isabs(fingerprint.path):
+        if fingerprint.path.endswith("/"):
+            return RemoteFolder(fingerprint.path, storage_options, fingerprint)
         return RemoteSource(fingerprint.path, storage_options, fingerprint)
     if os.path.isdir(fingerprint.path):
         return DirectorySource(fingerprint.path, fingerprint)
@@ -90,7 +94,7 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     if text.startswith("file://"):
         text = text[len("file://") :]
     elif is_url(text):
-        return RemoteSource(text, storage_options)
+        return _open_url(text, storage_options)
     if storage_options:
         # Their values may be secrets: name the keys only.
         given = ", ".join(sorted(map(str, storage_options)))
@@ -98,3 +102,18 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     if os.path.isdir(text):
         return DirectorySource(text)
     return FileSource(text)
+
+
+def _open_url(url: str, storage_options: Mapping[str, Any] | None) -> RemoteSource | RemoteFolder:
+    """The object at a URL; or the zarr hierarchy there, which is looked for first where the URL ends like one."""
+    folder_first = url.endswith(("/", ".zarr"))
+    first, second = (RemoteFolder, RemoteSource) if folder_first else (RemoteSource, RemoteFolder)
+    try:
+        return first(url, storage_options)
+    except MissingFileError as error:
+        if "?" in url or url.endswith("/"):
+            raise
+        try:
+            return second(url, storage_options)
+        except MissingFileError:
+            raise error from None

@@ -205,7 +205,7 @@ class FileSource(RangeReads):
                 self.path,
                 expected="the file that was opened",
                 got="nothing of that name",
-                hint="It was moved or deleted, or lies where this process does not see it",
+                hint="It was moved or deleted, or lies where this process does not see it: put it where all workers do",
             )
         )
 

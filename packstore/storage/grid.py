@@ -7,6 +7,7 @@ them into the result. A file that is one array in one piece (npy, raw) is a grid
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
@@ -37,6 +38,8 @@ __all__ = ["GridStorage"]
 SMALL_NBYTES, SMALL_COUNTED_NBYTES = 512 << 10, 4 << 20
 # Stored bytes that one call fetches from a source that cannot be mapped.
 FETCH_NBYTES = 64 << 20
+# A chunk, its stored bytes or None where there are none, and True: it need not be asked for again.
+Fetched = tuple[Touched, Stored | None, bool]
 # Larger results of fill values only are one element in their shape.
 MAX_FILLED_NBYTES = 64 << 20
 # Several small chunks, decoded side by side on their way into the result.
@@ -113,9 +116,10 @@ class GridStorage(Storage):
         """Decode all chunks that `box` touches into `out`."""
         fill_value = missing_value(array)
 
-        def fill(item: Touched, stored: Stored | None = None) -> None:
+        def fill(item: Touched, stored: Stored | None = None, fetched: bool = False) -> None:
             target = out[as_index(item.outer)]
-            if self._part(array, item.coords, item.inner, target, stored) is None:
+            missing = fetched and stored is None
+            if missing or self._part(array, item.coords, item.inner, target, stored) is None:
                 target[...] = fill_value
 
         def fill_run(run: list[Touched]) -> None:
@@ -126,8 +130,9 @@ class GridStorage(Storage):
         items: Iterable[Touched] = touched(box, self.chunk_shape)
         parallel = plan.wants_threads(self.chain, box, self.chunk_shape, out.nbytes, self._key)
         space = self.places.space
-        if space is not None and self.has_chunks and space.view() is None:
-            for batch in self._fetched(space, items):
+        batches = self._batches(space, items)
+        if batches is not None:
+            for batch in batches:
                 run_all(lambda pair: fill(*pair), batch, parallel=parallel)
         elif space is not None and plan.fits_runs(self.chain, box, plan.RUN_NBYTES):
             work = plan.runs(self.chain, self.places.has, items, plan.RUN_NBYTES)
@@ -142,7 +147,8 @@ class GridStorage(Storage):
     ) -> Array | None:
         """Part of a chunk, in `out` if there is one; None for a chunk that is not stored."""
         if stored is None:
-            stored = self.places.open(coords)
+            wanted = (coords, self.chain.cover(inner)) if self.places.is_far else None
+            stored = self.places.open(coords) if wanted is None else self.places.fetch([wanted])[0]
         if stored is None:
             return None
         # A scan uses up the whole chunk at once: it need not be kept.
@@ -195,7 +201,23 @@ class GridStorage(Storage):
     def _key(self, coords: tuple[int, ...]) -> object:
         return (id(self.places), coords)
 
-    def _fetched(self, space: ByteSpace, items: Iterable[Touched]) -> Iterator[list[tuple[Touched, Stored | None]]]:
+    def _batches(self, space: ByteSpace | None, items: Iterable[Touched]) -> Iterator[list[Fetched]] | None:
+        """Chunks whose bytes are fetched many at a time; None where they are at hand, or asked for one by one."""
+        if self.places.is_far:
+            return self._objects(items)
+        if space is not None and self.has_chunks and space.view() is None:
+            return self._fetched(space, items)
+        return None
+
+    def _objects(self, items: Iterable[Touched]) -> Iterator[list[Fetched]]:
+        """Chunks that are objects of their own, many to a call of the places."""
+        many = max(FETCH_NBYTES // max(self.chain.serializer.limit.nbytes, 1), 1)
+        rest = iter(items)
+        while batch := list(itertools.islice(rest, many)):
+            found = self.places.fetch([(item.coords, self.chain.cover(item.inner)) for item in batch])
+            yield [(item, stored, True) for item, stored in zip(batch, found, strict=True)]
+
+    def _fetched(self, space: ByteSpace, items: Iterable[Touched]) -> Iterator[list[Fetched]]:
         """Chunks with those of their bytes that are needed, many ranges to a call of the source."""
         batch: list[tuple[Touched, Stored | None]] = []
         total = 0
@@ -208,9 +230,7 @@ class GridStorage(Storage):
                 batch, total = [], 0
         yield self._fetch(space, batch)
 
-    def _fetch(
-        self, space: ByteSpace, batch: list[tuple[Touched, Stored | None]]
-    ) -> list[tuple[Touched, Stored | None]]:
+    def _fetch(self, space: ByteSpace, batch: list[tuple[Touched, Stored | None]]) -> list[Fetched]:
         wanted: list[tuple[int, SpaceRange, int, int]] = []
         for i, (item, stored) in enumerate(batch):
             if isinstance(stored, SpaceRange) and CHUNKS.get(stored.key, self.chain) is None:
@@ -224,7 +244,7 @@ class GridStorage(Storage):
             found = np.frombuffer(data, np.uint8)
             memory = MemoryBytes(found, stored.key, stored.mask, fresh=True, base=first, nbytes=stored.nbytes)
             batch[i] = (batch[i][0], memory)
-        return batch
+        return [(item, stored, True) for item, stored in batch]
 
     def _run_into(self, run: list[Touched], out: Array) -> bool:
         """Decode neighbouring chunks side by side and put them into `out` at once, if that is possible.

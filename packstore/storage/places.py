@@ -14,12 +14,14 @@ from packstore.source import ByteSpace, FileSource
 from packstore.storage.array import Facts
 from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
 
-__all__ = ["MISSING", "OneRange", "Places", "Run", "TablePlaces"]
+__all__ = ["MISSING", "OneRange", "Places", "Run", "TablePlaces", "Wanted"]
 
 # The offset of a chunk that was never written: it reads as the fill value.
 MISSING = np.uint64(2**64 - 1)
 _MISSING = int(MISSING)
 
+# Coordinates of a chunk, and the bytes of it that are wanted, from and to; None: all of them.
+Wanted = tuple[tuple[int, ...], tuple[int, int] | None]
 # (offset, nbytes, filter mask) of neighbouring chunks.
 Run = list[tuple[int, int, int]]
 
@@ -37,8 +39,11 @@ class Places:
         Whether `read_range` gives single ranges of chunks.
     has_sum
         Whether there is a checksum over all chunks together, which `verify` compares.
+    is_far
+        Whether each chunk is an object that a request is made for: `fetch` asks for several at the same time.
     """
 
+    is_far: bool = False
     name: str
     verb: str = "decoding"
     reads_ranges: bool = False
@@ -59,6 +64,10 @@ class Places:
     def open(self, coords: tuple[int, ...]) -> Stored | None:
         """The stored bytes of chunk `coords`; None where there are none. Close them after use."""
         raise NotImplementedError
+
+    def fetch(self, wanted: Sequence[Wanted]) -> list[Stored | None]:
+        """The stored bytes of several chunks, or the parts of them that are wanted; None where nothing is stored."""
+        return [self.open(coords) for coords, _ in wanted]
 
     def read_range(self, coords: Sequence[int], chunk_nbytes: int, offset: int, nbytes: int) -> bytes | None:
         """Some bytes of chunk `coords`; none where it is not stored, None where it is not of `chunk_nbytes` bytes."""

@@ -40,6 +40,8 @@ class Stored:
         Whether what `pread` gives without `out` belongs to the caller alone.
     mapped
         Whether views of what `pread` gives cost no memory, however small they are.
+    is_far
+        Whether each read is a request, so that several of them belong into one call of `read_ranges`.
     """
 
     __slots__ = ("key", "mask", "nbytes")
@@ -49,6 +51,7 @@ class Stored:
     mask: int
     fresh: bool = False
     mapped: bool = False
+    is_far: bool = False
 
     @property
     def gap_nbytes(self) -> int | None:

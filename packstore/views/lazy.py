@@ -61,10 +61,11 @@ class LazyArray:
         self._open(array)
 
     def _open(self, array: ManifestArray) -> None:
-        self._array: ManifestArray | None = array
         # Elements of a local file as they lie there: indexing goes straight to the mapping.
         self._view = array.storage.view(array)
         self._has_sum = array.storage.has_sum
+        # Last: another thread that finds it takes the rest as it is.
+        self._array: ManifestArray | None = array
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.location, self.component, self.shape, self.dtype, self._chunks, self._version = state

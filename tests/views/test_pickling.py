@@ -235,3 +235,28 @@ def test_threads_that_want_one_index_read_it_once(tmp_path: Path, monkeypatch: p
         thread.join()
     assert found == [X.sum()] * 8 and len(calls) == 1
     assert isinstance(lazy.location, Location)
+
+
+def test_threads_that_read_first_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_npy(tmp_path / "a.npy")
+    lazy = pickle.loads(pickle.dumps(open_lazy(tmp_path / "a.npy")))
+    real = type(lazy.array.storage).view
+    lazy = pickle.loads(pickle.dumps(lazy))
+
+    def slow(self: Any, array: Any) -> Any:
+        threading.Event().wait(0.02)
+        return real(self, array)
+
+    monkeypatch.setattr(type(open_lazy(tmp_path / "a.npy").array.storage), "view", slow)
+    start, found = threading.Barrier(8), list[float]()
+
+    def work() -> None:
+        start.wait()
+        found.extend(float(lazy[...].sum()) for _ in range(5))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [X.sum()] * 40

@@ -10,7 +10,7 @@ from packstore.core.keys import path_reason
 from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers.zarr.documents import bad_group
 from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, Node, find_node, leads_out, walk
-from packstore.source import DirectorySource, Source
+from packstore.source import DirectorySource, RemoteFolder, Source
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ __all__ = ["directory_store", "read", "sniff"]
 
 def sniff(source: Source, head: bytes) -> bool:
     """Whether the source is a directory with the metadata of a zarr array or group."""
+    if isinstance(source, RemoteFolder):
+        return True
     return isinstance(source, DirectorySource) and find_node(source.path, "") is not None
 
 
@@ -53,14 +55,18 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     -----
     Reads metadata files only: one for a named component, else those of the whole hierarchy.
     """
+    if isinstance(source, RemoteFolder):
+        # Function-level, for import time: local directories do not need it.
+        from packstore.readers.zarr.objects import read_objects
+
+        return read_objects(source, component)
     if not isinstance(source, DirectorySource):
         raise UnsupportedError(
             message(
                 "opening",
                 source.name,
-                expected="a local zarr directory",
-                got="another kind of file",
-                hint="zarr.open reads remote ones",
+                expected="a zarr directory",
+                got="a file",
             )
         )
     arrays: dict[str, ManifestArray] = {}

@@ -6,6 +6,7 @@ Source: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.codecs.decompress import Limit
-from packstore.core.boxes import Box, box_shape, touched
+from packstore.core.boxes import Box, Touched, box_shape, touched
 from packstore.core.typing import Array
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.byte_codecs import BYTE_CODECS
 from packstore.source.cache import SHARDS
-from packstore.storage.stored import Stored
+from packstore.storage.stored import MemoryBytes, Stored
 
 if TYPE_CHECKING:
     from packstore.storage.chain import Chain
@@ -86,8 +87,8 @@ class Sharded:
                 if part is not None:
                     return self._read_inner(part, items[0].coords, items[0].inner, None, cache=not whole)
             out = np.empty(box_shape(box), self.dtype)
-        for coords, inner, outer in items:
-            part = self._stored(stored, index, coords)
+        parts = self._parts(stored, index, items)
+        for (coords, inner, outer), part in zip(items, parts, strict=True):
             if part is None:
                 out[outer] = self.fill_value
             else:
@@ -121,6 +122,12 @@ class Sharded:
         offset, nbytes = index[coords].tolist()
         if offset == nbytes == _EMPTY:
             return None
+        self._check_entry(stored, index, coords)
+        return stored.part(offset, nbytes)
+
+    def _check_entry(self, stored: Stored, index: npt.NDArray[np.uint64], coords: tuple[int, ...]) -> None:
+        """Raise CorruptDataError where an entry of the index reaches beyond the shard."""
+        offset, nbytes = index[coords].tolist()
         if offset + nbytes > stored.nbytes:
             raise CorruptDataError(
                 message(
@@ -131,7 +138,19 @@ class Sharded:
                     hint="The shard is cut short or damaged",
                 )
             )
-        return stored.part(offset, nbytes)
+
+    def _parts(self, stored: Stored, index: npt.NDArray[np.uint64], items: list[Touched]) -> Iterable[Stored | None]:
+        """The stored bytes of several inner chunks: by one call where they are far away."""
+        if not stored.is_far:
+            return (self._stored(stored, index, item.coords) for item in items)
+        found: list[Stored | None] = [None] * len(items)
+        there = [i for i, item in enumerate(items) if index[item.coords].tolist() != [_EMPTY, _EMPTY]]
+        for i in there:
+            self._check_entry(stored, index, items[i].coords)
+        ranges = [(int(index[items[i].coords][0]), int(index[items[i].coords][1])) for i in there]
+        for i, data in zip(there, stored.read_ranges(ranges), strict=True):
+            found[i] = MemoryBytes(data, fresh=True)
+        return found
 
     def _index(self, stored: Stored) -> npt.NDArray[np.uint64]:
         key = stored.key

@@ -17,6 +17,7 @@ from packstore.core.copies import owned
 from packstore.core.selection import resolve
 from packstore.errors import OptionError, SelectionError, message
 from packstore.readers.location import AnyLocation, Location
+from packstore.source.remote.urls import is_url
 from packstore.views.lazy import LazyArray
 from packstore.views.viewed import ViewedArray
 from packstore.views.zarr.metadata import to_zarr
@@ -289,7 +290,7 @@ def _unopened(lazy: LazyArray, copy: bool, same_dtype: bool) -> Array:
 
 def store_of(location: AnyLocation, component: str | None = None) -> ManifestStore | DirectoryStore:
     """The zarr store of a location; `component` names the array that is wanted first."""
-    if isinstance(location, Location) and location.format == "zarr":
+    if isinstance(location, Location) and location.format == "zarr" and not is_url(location.fingerprint.path):
         # Function-level, for import time: other formats do not need it.
         from packstore.readers.zarr import directory_store
 

@@ -87,7 +87,7 @@ class ManifestStore(Store):
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         self._set(location, component)
-        self._open_nodes()
+        self._see(self._open_nodes())
 
     def _set(self, location: AnyLocation, component: str | None) -> None:
         super().__init__(read_only=True)
@@ -98,22 +98,18 @@ class ManifestStore(Store):
         self._metadata: dict[str, bytes] = {}
         self._chunk_path: tuple[str, str] = ("", "")
 
-    def _open_nodes(self) -> None:
+    def _open_nodes(self) -> Nodes:
         """Look for the arrays and groups: at once, but on the first read in a process that unpickled the store."""
         if self.component is None:
-            self._see(all_nodes(self.location.manifest(), {}))
-        else:
-            array = find_array(self.location, self.component)[1]
-            self._see(one_array(self.component, array, self.location))
+            return all_nodes(self.location.manifest(), {})
+        return one_array(self.component, find_array(self.location, self.component)[1], self.location)
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("_nodes", "_listing") or "location" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # Only after unpickling are they not there.
-        self._open_nodes()
-        found = _version_of(self._nodes, self.component)
-        if found != self._version:
-            del self._nodes, self._listing
+        nodes = self._open_nodes()
+        if _version_of(nodes, self.component) != self._version:
             raise StaleFileError(
                 message(
                     "reading",
@@ -124,6 +120,7 @@ class ManifestStore(Store):
                     hint=f"Open it again. Read by {this_process()}",
                 )
             )
+        self._see(nodes)
         return self.__dict__[name]
 
     def _see(self, nodes: Nodes) -> None:

@@ -1,0 +1,129 @@
+"""A folder of objects behind a URL: a zarr hierarchy in object storage or on a web server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
+from packstore.source.base import Fingerprint, RangeReads
+from packstore.source.remote.client import Answer, Client, Entry
+from packstore.source.remote.clients import client_of, generation
+from packstore.source.remote.ranges import side_by_side
+from packstore.source.remote.urls import masked
+
+__all__ = ["RemoteFolder"]
+
+
+class RemoteFolder(RangeReads):
+    """The objects below a URL; its fingerprint is the state of its zarr metadata object.
+
+    Parameters
+    ----------
+    url
+        Where it is; its fingerprint's path ends with "/".
+    storage_options
+        For the file system of the URL; pickled as they are given.
+    fingerprint
+        The state that it must be in, compared when the metadata are read; None: the state that it is in now.
+
+    Raises
+    ------
+    MissingFileError
+        No zarr metadata there.
+    """
+
+    __slots__ = ("_client", "_first", "fingerprint", "name", "storage_options", "url")
+
+    MARKERS = ("zarr.json", ".zarray", ".zgroup")
+
+    def __init__(
+        self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
+    ) -> None:
+        self.url = url.rstrip("/") + "/"
+        self.name = masked(self.url)
+        self.storage_options = dict(storage_options or {})
+        self._client: tuple[int, Client, str] | None = None
+        # What opening has read already.
+        self._first: dict[str, Answer] = {}
+        if fingerprint is None:
+            for names in (self.MARKERS[:1], self.MARKERS[1:]):
+                found = self.read_all(names)
+                if found:
+                    break
+            else:
+                raise MissingFileError(
+                    message("opening", self.name, expected="a file, or a folder with zarr metadata", got="neither")
+                )
+            name, answer = next(iter(found.items()))
+            self._first = {name: answer}
+            fingerprint = Fingerprint(self.url, answer.state.nbytes, 0, 0, answer.state.etag)
+        self.fingerprint = fingerprint
+
+    @property
+    def path(self) -> str:
+        """The URL, without secrets."""
+        return self.name
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def check(self) -> None:
+        """Nothing to check: metadata objects are compared when they are read."""
+
+    def client(self) -> tuple[Client, str]:
+        """The client, and the key of the folder, which ends with "/" unless it is the root."""
+        kept = self._client
+        if kept is None or kept[0] != generation():
+            client, key = client_of(self.url, self.storage_options)
+            kept = self._client = (generation(), client, key.rstrip("/") + "/" if key.strip("/") else "")
+        return kept[1], kept[2]
+
+    def read(self, name: str) -> Answer | None:
+        """All bytes of the object `name` below the folder; None where there is none."""
+        found = self._first.pop(name, None)
+        if found is not None:
+            return found
+        client, key = self.client()
+        try:
+            return client.get(key + name)
+        except MissingFileError:
+            return None
+
+    def read_all(self, names: Sequence[str]) -> dict[str, Answer]:
+        """Those of the objects that are there, asked for side by side."""
+        found = zip(names, side_by_side(self.read, names), strict=True)
+        return {name: answer for name, answer in found if answer is not None}
+
+    def list(self, below: str, *, deep: bool = False) -> Iterator[Entry]:
+        """The names below a folder in this one, as `Client.list` gives them."""
+        client, key = self.client()
+        return client.list(key + below, deep=deep)
+
+    def check_root(self, answer: Answer) -> None:
+        """Raise StaleFileError unless this is the metadata object that was opened."""
+        if (answer.state.nbytes, answer.state.etag) != (self.fingerprint.nbytes, self.fingerprint.etag):
+            expected = "the metadata that were opened"
+            raise StaleFileError(
+                message("reading", self.name, expected=expected, got="changed ones", hint="Open it again")
+            )
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        """Folders have no bytes of their own."""
+        raise TruncatedFileError(message("reading", self.name, expected="a file", got="a folder"))
+
+    def view(self) -> None:
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteFolder) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RemoteFolder, (self.url, self.storage_options, self.fingerprint))
+
+    def __repr__(self) -> str:
+        return f"RemoteFolder({self.name!r})"
