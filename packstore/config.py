@@ -10,6 +10,8 @@ setting                        default  meaning
 =============================  =======  =============================================================================
 threads                        None     threads of one read or write; None: the CPUs that this process may use, at
                                         most 16
+local.check_inode              False    whether a local file that was opened must also keep its inode; else its size
+                                        and time of modification tell, and a copy in its place is the same file
 array.copy                     True     indexing a `packstore.Array` gives arrays of the caller's own; False: views of
                                         mapped files where nothing is to decode, which are read-only
 cache.chunks_nbytes            96 MiB   decoded chunks (HDF5, zarr) of which a crop used a part
@@ -46,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 from packstore.errors import OptionError, message
 
-__all__ = ["DEFAULTS", "cache_nbytes", "copies_arrays", "cpu_count", "thread_count"]
+__all__ = ["DEFAULTS", "cache_nbytes", "checks_inode", "copies_arrays", "cpu_count", "thread_count"]
 
 MIB = 1 << 20
 MAX_THREADS = 16
@@ -54,6 +56,7 @@ MAX_THREADS = 16
 DEFAULTS: dict[str, Any] = {
     "threads": None,
     "array": {"copy": True},
+    "local": {"check_inode": False},
     "cache": {
         "chunks_nbytes": 96 * MIB,
         "members_nbytes": 88 * MIB,
@@ -157,6 +160,11 @@ def copies_arrays(wanted: object = None) -> bool:
         what = "reading packstore.config" if wanted is None else "opening an array"
         raise OptionError(message(what, expected="copy to be True or False", got=repr(found)))
     return found
+
+
+def checks_inode() -> bool:
+    """Whether the inode of a local file belongs to its state."""
+    return bool(_settings().get("local.check_inode"))
 
 
 def cpu_count() -> int:

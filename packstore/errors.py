@@ -136,7 +136,7 @@ class AccessError(ReadError, PermissionError):
 
 
 class StaleFileError(PackstoreError, OSError):
-    """The file is no longer the one that was opened (size, modification time or inode changed)."""
+    """The file is no longer the one that was opened (its size, modification time or ETag changed)."""
 
 
 class ExternalFileError(PackstoreError, PermissionError):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from packstore import config
 from packstore.core.typing import Bytes
 from packstore.source.remote.urls import masked
 
@@ -22,7 +23,7 @@ class Fingerprint(NamedTuple):
     nbytes
         The size.
     mtime_ns, inode
-        Of a local file; 0 for a URL.
+        Of a local file; 0 for a URL. The inode is 0, too, unless the setting ``local.check_inode`` asks for it.
     etag
         Of an object behind a URL: its ETag, or what else the server has that changes with it; "" for a local file.
     """
@@ -39,7 +40,12 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, path: str, stat: os.stat_result) -> Fingerprint:
-        return cls(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return cls(path, stat.st_size, stat.st_mtime_ns, stat.st_ino if config.checks_inode() else 0)
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Whether a local file is still in this state."""
+        same = (stat.st_size, stat.st_mtime_ns) == (self.nbytes, self.mtime_ns)
+        return same and self.inode in (0, stat.st_ino)
 
 
 def is_at(path: str, place: str) -> bool:

@@ -18,8 +18,8 @@ class DirectorySource(RangeReads):
 
     Notes
     -----
-    Members are read through their own paths. Where no zarr metadata file exists, the names, sizes, modification times
-    and inodes of all files below count: about 3 µs a file.
+    Members are read through their own paths. Where no zarr metadata file exists, the names, sizes and modification
+    times of all files below count: about 3 µs a file.
 
     Raises
     ------
@@ -62,17 +62,16 @@ class DirectorySource(RangeReads):
                     found = os.lstat(path)
                 nbytes += found.st_size
                 count += 1
-                row = (os.path.relpath(path, self.path), found.st_size, found.st_mtime_ns, found.st_ino)
+                row = (os.path.relpath(path, self.path), found.st_size, found.st_mtime_ns)
                 digest.update(repr(row).encode(errors="surrogateescape"))
             if count > self.MAX_FILES:
                 raise OptionError(
                     message("opening", self.path, expected=f"a folder of at most {self.MAX_FILES} files", got="more")
                 )
         key = int(digest.hexdigest()[:15], 16)
-        try:
-            return Fingerprint(self.path, nbytes, key, os.stat(self.path).st_ino)
-        except OSError as error:
-            raise refusal(error, self.path) from None
+        if not os.path.isdir(self.path):
+            raise refusal(FileNotFoundError(), self.path)
+        return Fingerprint(self.path, nbytes, key, 0)
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat as stat_module
@@ -9,7 +10,7 @@ import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,14 @@ from packstore.errors import MissingFileError, StaleFileError, TruncatedFileErro
 from packstore.source.base import Fingerprint, RangeReads, is_at
 from packstore.source.refusals import refusal
 
-__all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle", "close_files"]
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["MAX_OPEN_FILES", "MAX_VIEWS", "FileSource", "Handle", "close_files", "most_open", "open_file"]
+
+T = TypeVar("T")
 
 MAX_OPEN_FILES = 128
 # Views kept for one file; beyond it (the same raw file opened at ever other offsets) they are made anew.
@@ -52,7 +60,7 @@ class Handle:
         self.array: Bytes | None = None
         # Shaped views of the mapping, kept by their users under a key of their own; they go when the handle goes.
         self.views: dict[object, npt.NDArray[Any]] = {}
-        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.fd = open_file(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self._descriptor = _Descriptor(self.fd)
 
     def keep_view(self, key: object, view: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -66,6 +74,37 @@ class Handle:
 # Reference counting closes a handle, so evicting one never closes it under a reader in another thread.
 _handles: OrderedDict[Fingerprint, Handle] = OrderedDict()
 _lock = ForkSafeLock()
+
+
+def most_open() -> int:
+    """Files that are kept open: few enough to leave room in the process's limit, as a mapping holds another descriptor.
+
+    Examples
+    --------
+    >>> 1 <= most_open() <= MAX_OPEN_FILES
+    True
+    """
+    if resource is None:
+        return MAX_OPEN_FILES
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_OPEN_FILES if soft < 0 else max(min(MAX_OPEN_FILES, soft // 8), 1)
+
+
+def with_room(call: Callable[[], T]) -> T:
+    """What `call` gives; where the process has too many open files, all that are only kept are closed first."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    with _lock:
+        _handles.clear()
+    return call()
+
+
+def open_file(path: str, flags: int) -> int:
+    """`os.open`, with room for one more."""
+    return with_room(lambda: os.open(path, flags))
 
 
 def close_files(path: str) -> None:
@@ -95,15 +134,16 @@ class FileSource(RangeReads):
     AccessError, ReadError
         The operating system refuses to look at it, to open it or to read it.
     StaleFileError
-        On any access after the file's size, modification time or inode changed.
+        On any access after the file's size or modification time changed (or its inode, with ``local.check_inode``).
     TruncatedFileError
         A read past the end.
 
     Notes
     -----
-    Thread safe and fork safe. At most 128 files are kept open by all sources of a process; views keep their own
-    mapping alive. Every access costs one ``fstat`` (about 1 µs), which is what turns a shrunken file into an error
-    instead of a SIGBUS.
+    Thread safe and fork safe. At most 128 files are kept open by all sources of a process, an eighth of its limit where
+    that is less; views keep their own mapping alive. Every access costs one ``fstat`` (about 1 µs), which is what turns
+    a shrunken file into an error instead of a SIGBUS. Another file of the same size and modification time in its place
+    counts as the same.
 
     Examples
     --------
@@ -148,7 +188,7 @@ class FileSource(RangeReads):
             handle = self._open()
         stat = os.fstat(handle.fd)
         _, nbytes, mtime_ns, inode, _ = self.fingerprint
-        if stat.st_size != nbytes or stat.st_mtime_ns != mtime_ns or stat.st_ino != inode:
+        if stat.st_size != nbytes or stat.st_mtime_ns != mtime_ns or (inode and stat.st_ino != inode):
             self._forget()
             raise self._stale(Fingerprint.of(self.path, stat))
         if stat.st_nlink == 0:
@@ -162,12 +202,13 @@ class FileSource(RangeReads):
         The old bytes could still be read here, but not by another process, nor once the handle was evicted.
         """
         try:
-            now = Fingerprint.of(self.path, os.stat(self.path))
+            now = os.stat(self.path)
         except OSError:
-            now = None
-        if now != self.fingerprint:
             self._forget()
-            raise self._gone() if now is None else self._stale(now)
+            raise self._gone() from None
+        if not self.fingerprint.is_of(now):
+            self._forget()
+            raise self._stale(Fingerprint.of(self.path, now))
 
     def _open(self) -> Handle:
         with _lock:
@@ -183,7 +224,7 @@ class FileSource(RangeReads):
                 handle = _handles.setdefault(self.fingerprint, handle)
                 # The oldest goes, but one that was used since gets a second round: about least recently used, and
                 # a use costs no lock.
-                while len(_handles) > MAX_OPEN_FILES:
+                while len(_handles) > most_open():
                     oldest, candidate = next(iter(_handles.items()))
                     if candidate.used:
                         candidate.used = False
@@ -215,9 +256,8 @@ class FileSource(RangeReads):
             message(
                 "reading",
                 self.path,
-                expected="the file that was opened "
-                f"({want.nbytes} bytes, mtime {want.mtime_ns} ns, inode {want.inode})",
-                got=f"{now.nbytes} bytes, mtime {now.mtime_ns} ns, inode {now.inode}",
+                expected=f"the file that was opened ({want.nbytes} bytes, mtime {want.mtime_ns} ns{_inode(want)})",
+                got=f"{now.nbytes} bytes, mtime {now.mtime_ns} ns{_inode(now)}",
                 hint="The file has changed since; open it again",
             )
         )
@@ -262,8 +302,9 @@ class FileSource(RangeReads):
                 array = np.empty(0, np.uint8)
                 array.flags.writeable = False
             else:
+                nbytes = self.fingerprint.nbytes
                 try:
-                    mapped = mmap.mmap(handle.fd, self.fingerprint.nbytes, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
+                    mapped = with_room(lambda: mmap.mmap(handle.fd, nbytes, access=mmap.ACCESS_READ, **_MAP_OPTIONS))
                 except OSError as error:
                     raise refusal(error, self.path, "mapping") from None
                 array = np.frombuffer(mapped, np.uint8)
@@ -289,6 +330,10 @@ _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13)
 
 def _no_handle() -> None:
     return None
+
+
+def _inode(fingerprint: Fingerprint) -> str:
+    return f", inode {fingerprint.inode}" if fingerprint.inode else ""
 
 
 def _reopen(fingerprint: Fingerprint) -> FileSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import Any
@@ -79,7 +80,9 @@ def refusal(error: Exception, path: object, what: str = "opening") -> PackstoreE
         return MissingPackageError(message(what, path, expected="the package for this URL", got=got, hint=hint))
     if isinstance(error, (TypeError, ValueError)):
         return OptionError(message(what, path, expected="a URL and storage_options= that fsspec takes", got=got))
-    return ReadError(message(what, path, expected="a file that can be read", got=got))
+    many = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    advice = "Let go of views of other files, or raise the limit of open files (ulimit -n)" if many else None
+    return ReadError(message(what, path, expected="a file that can be read", got=got, hint=advice))
 
 
 def _packages(url: str) -> str | None:

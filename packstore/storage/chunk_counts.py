@@ -11,6 +11,7 @@ import numpy as np
 from packstore.core.boxes import Box, as_index, box_shape, touched
 from packstore.core.threads import run_all
 from packstore.core.typing import Array
+from packstore.source.remote.ranges import side_by_side
 from packstore.storage import plan
 from packstore.storage.chain import Chain
 
@@ -25,7 +26,13 @@ def counts_packed(chain: Chain) -> bool:
 
 
 def summed_chunks(
-    count: Callable[[tuple[int, ...], Box], Any], box: Box, chunk_shape: tuple[int, ...], keep: int, *, small: bool
+    count: Callable[[tuple[int, ...], Box], Any],
+    box: Box,
+    chunk_shape: tuple[int, ...],
+    keep: int,
+    *,
+    small: bool,
+    is_far: bool = False,
 ) -> Array:
     """The counts of a box, for each index of its first `keep` axes.
 
@@ -35,6 +42,8 @@ def summed_chunks(
         Counts in one chunk, given its coordinates and the box inside it; thread safe.
     small
         Whether chunks are so small that threads would be in each other's way.
+    is_far
+        Whether each chunk is a request away: several are counted at the same time, whatever the thread.
     """
     shape = box_shape(box)
     items = list(touched(box, chunk_shape))
@@ -44,7 +53,10 @@ def summed_chunks(
         coords, inner, _ = items[i]
         found[i] = count(coords, inner)
 
-    run_all(one, range(len(items)), parallel=math.prod(shape) >= plan.PARALLEL_PLAIN_NBYTES, small=small)
+    if is_far:
+        side_by_side(one, range(len(items)))
+    else:
+        run_all(one, range(len(items)), parallel=math.prod(shape) >= plan.PARALLEL_PLAIN_NBYTES, small=small)
     counts = np.zeros(shape[:keep], np.int64)
     for item, part in zip(items, found, strict=True):
         counts[as_index(item.outer[:keep])] += part

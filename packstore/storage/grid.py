@@ -379,7 +379,8 @@ class GridStorage(Storage):
             finally:
                 stored.close()
 
-        return summed_chunks(count, box, self.chunk_shape, keep, small=self._is_small(SMALL_COUNTED_NBYTES))
+        small = self._is_small(SMALL_COUNTED_NBYTES)
+        return summed_chunks(count, box, self.chunk_shape, keep, small=small, is_far=self.places.is_far)
 
     def facts(self, array: ManifestArray) -> Facts:
         # docstring inherited

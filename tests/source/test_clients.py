@@ -6,7 +6,7 @@ import io
 import pickle
 import traceback
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,8 @@ def test_an_object_that_is_replaced_is_stale(
     lazy = packstore.from_file(url, storage_options=given)
     np.testing.assert_array_equal(array[10:20], X[10:20])
     put(-X)
-    for read in (lambda: array[10:20], lambda: array[...], lambda: lazy.compute(scheduler="threads")):
+    reads: list[Callable[[], Any]] = [lambda: array[10:20], lambda: array[...], lambda: lazy.compute()]
+    for read in reads:
         with pytest.raises(StaleFileError, match="expected the object that was opened, got another version"):
             read()
     np.testing.assert_array_equal(packstore.open_array(url, storage_options=given)[10:20], -X[10:20])

@@ -7,6 +7,8 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import h5py
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 
+import packstore
 from packstore import config
 from packstore.core.typing import Bytes
 from packstore.errors import MissingFileError, OptionError, StaleFileError, TruncatedFileError
@@ -139,6 +144,11 @@ CHANGES: list[Callable[[Path], None]] = [rewrite, truncate, append, replace, rem
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("opened", [True, False])
 def test_changed_files_are_errors(path: Path, change: Callable[[Path], None], opened: bool) -> None:
+    with config.set({"local.check_inode": change is replace}):
+        check_change(path, change, opened)
+
+
+def check_change(path: Path, change: Callable[[Path], None], opened: bool) -> None:
     space = FileSource(path)
     again = pickle.loads(pickle.dumps(space))
     if opened:
@@ -153,6 +163,85 @@ def test_changed_files_are_errors(path: Path, change: Callable[[Path], None], op
     if path.exists():
         assert FileSource(path).view().tobytes() == path.read_bytes()
         assert FileSource(path) != space
+
+
+def test_a_copy_in_its_place_is_the_same_file(path: Path) -> None:
+    """Each node of a cluster may have a copy of its own."""
+    space = FileSource(path)
+    data = pickle.dumps(space)
+    inode = path.stat().st_ino
+    shutil.copy2(path, path.with_suffix(".copy"))
+    path.with_suffix(".copy").replace(path)
+    assert path.stat().st_ino != inode
+    assert pickle.loads(data).pread(0, 2) == DATA[:2] and FileSource(path) == space
+    with config.set({"local.check_inode": True}):
+        known = FileSource(path)
+        shutil.copy2(path, path.with_suffix(".copy"))
+        path.with_suffix(".copy").replace(path)
+        with pytest.raises(StaleFileError, match=r"inode \d+.*inode \d+"):
+            known.pread(0, 2)
+
+
+LIMITED = """
+import resource, sys, threading
+import numpy as np, packstore
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+paths = sys.argv[1:]
+for _ in range(2):
+    for i, path in enumerate(paths):
+        assert packstore.open_array(path)[...].tolist() == [i, i]
+total = packstore.from_files(paths).compute(scheduler="threads").tolist()
+assert total == [i for i in range(len(paths)) for _ in "ab"], total
+arrays = [packstore.open_array(path) for path in paths]
+def work(k):
+    for i in range(k, len(paths), 16):
+        assert arrays[i][...].tolist() == [i, i]
+threads = [threading.Thread(target=work, args=(k,)) for k in range(16)]
+[t.start() for t in threads]; [t.join() for t in threads]
+views = []
+try:
+    for path in paths:
+        views.append(packstore.open_array(path, copy=False)[...])
+except packstore.errors.PackstoreError as error:
+    assert "ulimit -n" in str(error), error
+views.clear()
+assert packstore.open_array(paths[0])[...].tolist() == [0, 0]
+print("right")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit is one of POSIX")
+@pytest.mark.parametrize("kind", ["npy", "h5", "zarr"])
+def test_few_descriptors_are_enough_for_many_files(tmp_path: Path, kind: str) -> None:
+    paths = []
+    for i in range(300):
+        paths.append(str(tmp_path / f"{i}.{kind}"))
+        values = np.full(2, i)
+        if kind == "npy":
+            np.save(paths[-1], values)
+        elif kind == "h5":
+            with h5py.File(paths[-1], "w") as file:
+                file["x"] = values
+        else:
+            zarr.create_array(paths[-1], data=values, compressors=None)
+    done = subprocess.run([sys.executable, "-c", LIMITED, *paths], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "right\n", done.stderr
+
+
+def test_descriptors_do_not_grow(tmp_path: Path) -> None:
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no list of descriptors on this system")
+    np.save(tmp_path / "a.npy", np.arange(9))
+
+    def cycle() -> None:
+        with packstore.open_array(tmp_path / "a.npy") as array:
+            array[...]
+
+    cycle()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        cycle()
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_touched_metadata_is_no_change(path: Path) -> None:

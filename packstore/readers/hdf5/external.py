@@ -106,7 +106,7 @@ class ExternalPolicy:
     def fresh(self, component: str | None = None) -> bool:
         """Whether all files that were looked for are as they were: there, changed since, or missing."""
         # A list: sources that are described in other threads add to it.
-        return all(state == _state(candidate, state) for candidate, state in list(self.seen.items()))
+        return all(state == _state(candidate) for candidate, state in list(self.seen.items()))
 
     def _state(self, candidate: str) -> Fingerprint | None:
         if candidate in self.seen:
@@ -132,12 +132,12 @@ def _candidates(directory: str | None, name: str) -> list[str]:
     return names
 
 
-def _state(candidate: str, before: Fingerprint | None = None) -> Fingerprint | None:
-    """The state of a file, or None; where it was seen before, the inode tells whether its real path is the same."""
+def _state(candidate: str) -> Fingerprint | None:
+    """The state of a file, or None."""
     try:
         found = os.stat(candidate)
     except (OSError, ValueError):
         return None
     if not stat_module.S_ISREG(found.st_mode):
         return None
-    return Fingerprint.of(os.path.realpath(candidate) if before is None else before.path, found)
+    return Fingerprint.of(os.path.realpath(candidate), found)

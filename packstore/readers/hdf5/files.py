@@ -21,7 +21,8 @@ from packstore.readers.hdf5.format.collection import SIGNATURE
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.format.place import Place
 from packstore.readers.hdf5.guard import check_heap
-from packstore.source import FileSource, Fingerprint, RemoteSource, Source
+from packstore.source import FileSource, RemoteSource, Source
+from packstore.source.local import open_file
 
 __all__ = ["H5_ERRORS", "Session"]
 
@@ -57,8 +58,8 @@ class _Bytes:
         if isinstance(source, FileSource):
             # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
             source.check()
-            self._fd = os.open(source.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            if Fingerprint.of(source.path, os.fstat(self._fd)) != source.fingerprint:
+            self._fd = open_file(source.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            if not source.fingerprint.is_of(os.fstat(self._fd)):
                 self.close()
                 raise StaleFileError(
                     message("opening", source.name, expected="the file that was opened before", got="a changed one")

@@ -36,7 +36,7 @@ class Node:
     document
         The name of the metadata file that makes it a node.
     stamp
-        Modification time, size and inode of that file, and of the file of its attributes.
+        Modification time and size of that file, and of the file of its attributes.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Node:
         except OSError:
             pass
         else:
-            found = (now.st_mtime_ns, now.st_size, now.st_ino)
+            found = _stamp(now)
         if found != self.stamp[0]:
             raise StaleFileError(
                 message(
@@ -191,7 +191,7 @@ def _stamps(path: str, document: str) -> tuple[Any, ...]:
 
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (found.st_mtime_ns, found.st_size)
 
 
 def load_json(path: str) -> Mapping[str, Any]:

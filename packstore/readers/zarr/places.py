@@ -14,6 +14,8 @@ from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import DOCUMENTS, Node
 from packstore.readers.zarr.separators import Separators
 from packstore.readers.zarr.sizes import facts_of_node
+from packstore.source import refusal
+from packstore.source.local import open_file
 from packstore.storage.array import Facts
 from packstore.storage.places import Places
 from packstore.storage.stored import OPEN_FLAGS, FileRange
@@ -67,10 +69,12 @@ class FilePlaces(Places):
         # docstring inherited
         path = f"{self.node.path}/{self.layout.chunk_key(coords)}"
         try:
-            fd = os.open(path, OPEN_FLAGS)
+            fd = open_file(path, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
             self._separators.check()
             return None
+        except OSError as error:
+            raise refusal(error, path, "reading") from None
         try:
             stat = os.fstat(fd)
             if not stat_module.S_ISREG(stat.st_mode):
@@ -99,6 +103,8 @@ class FilePlaces(Places):
         except (FileNotFoundError, NotADirectoryError):
             self._separators.check()
             return b""
+        except OSError:  # the general form says what it is
+            return None
         try:
             # A third of the time of os.fstat.
             if os.lseek(fd, 0, os.SEEK_END) != chunk_nbytes:
@@ -139,9 +145,9 @@ class FilePlaces(Places):
         return os.urandom(16).hex()
 
 
-def _stat(path: str) -> tuple[int, int, int] | None:
+def _stat(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (found.st_mtime_ns, found.st_size)

@@ -350,7 +350,7 @@ class BitMemmap(BitLogic):
 
         Notes
         -----
-        Flushes first. The name depends on path, size, modification time and inode; a task that finds another file, or
+        Flushes first. The name depends on path, size and modification time; a task that finds another file, or
         one changed since, raises `StaleFileError`: call `to_dask` again after writing. What another process writes
         through a map shows in the modification time once that process flushes.
         """

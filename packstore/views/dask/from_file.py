@@ -123,7 +123,7 @@ def from_file(
     Notes
     -----
     Nothing is read but headers and indexes; the graph pickles to a few KB whatever the file's size. Its name holds the
-    file's fingerprint (path, size, modification time, inode), so results are never reused across a change of the file.
+    file's fingerprint (path, size, modification time), so results are never reused across a change of the file.
 
     Examples
     --------
