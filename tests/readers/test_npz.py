@@ -672,4 +672,5 @@ def test_prefix_needs_few_stored_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     original = FileSource.pread
     monkeypatch.setattr(FileSource, "pread", lambda self, at, n: (read.append(n), original(self, at, n))[1])
     manifest(tmp_path / "x.npz")
-    assert sum(read) < 3 * inflate.FEED_NBYTES
+    # The end of the archive, where its directory is, and what the header of the array takes.
+    assert sum(read) < (1 << 16) + 3 * inflate.FEED_NBYTES

@@ -22,6 +22,7 @@ from packstore.readers.npz.directory import (
     data_range,
     read_directory,
 )
+from packstore.readers.npz.inflate import FEED_NBYTES
 from packstore.readers.npz.stored import StoredMember
 from packstore.source import ByteSpace, Source
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
@@ -77,8 +78,8 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
             message("opening", path, expected="an archive with .npy members", got=kind.name, hint=kind.hint)
         )
     wanted = members if component is None else [m for m in members if _component(m) == component]
-    # A header of the archive's and one of the array's lie before each member's elements.
-    source.prefetch([(m.header_offset, LOCAL_NBYTES) for m in wanted])
+    # A header of the archive's and one of the array's lie before each member's elements; they may be compressed.
+    source.prefetch([(m.header_offset, min(LOCAL_NBYTES + FEED_NBYTES, m.end - m.header_offset)) for m in wanted])
     counts = Counter(_component(m) for m in wanted)
     chunks_for = functools.partial(fitting_chunks, chunks, strict=component is not None)
     arrays: dict[str, ManifestArray] = {}

@@ -159,7 +159,8 @@ class IndexedMember(_BlockedMember):
 
     def decode_block(self, i: int) -> Bytes:
         # A final empty block ends the piece as a stream of its own, which libdeflate insists on.
-        data = self.source.pread(self.start + int(self.offsets[i]), self.index.stored_nbytes[i]) + b"\x03\x00"
+        where = (self.start + int(self.offsets[i]), int(self.index.stored_nbytes[i]))
+        data = bytes(self.source.read_ranges([where])[0]) + b"\x03\x00"
         out = decode_deflate(data, Limit(self.span(i), True), None, f"block {i} of {self.name}")
         check_crc(self, crc32(out), self.index.crcs[i])
         return out

@@ -27,9 +27,10 @@ from packstore.readers.npz.directory import BZIP2, DEFLATED, LZMA, METHODS, ZipM
 from packstore.source import ByteSpace, RangeReads, Source
 from packstore.source.cache import MEMBERS
 
-__all__ = ["DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder", "wrong_crc"]
+__all__ = ["FEED_NBYTES", "DecodedMember", "check_crc", "corrupt", "decompressor", "feed_decoder", "wrong_crc"]
 
-FEED_NBYTES = 1 << 16
+# Compressed bytes that are read for the beginning of a member; the header of its array takes some hundred.
+FEED_NBYTES = 1 << 14
 # Bytes into and out of one call of zlib, few enough for the processor's cache; bytes of one CRC-32.
 PIECE_FEED_NBYTES, PIECE_NBYTES, SUMMED_NBYTES = 1 << 18, 1 << 21, 1 << 20
 LZMA_MEMORY_NBYTES = 1 << 28
@@ -110,7 +111,11 @@ class DecodedMember(RangeReads):
     def _decode(self) -> Bytes:
         raw = self.source.view()
         stored = self.member.stored_nbytes
-        data = raw[self.start : self.start + stored] if raw is not None else self.source.pread(self.start, stored)
+        data = (
+            raw[self.start : self.start + stored]
+            if raw is not None
+            else self.source.read_ranges([(self.start, stored)])[0]
+        )
         if self.member.method != DEFLATED:
             out = _expand(data, self)
             crc = crc32(out)

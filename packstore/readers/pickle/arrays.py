@@ -101,7 +101,7 @@ def plain_text(value: Any, source: ByteSpace) -> str | None:
     if blob is None or blob.nbytes > 4096:
         return None
     try:
-        return _decode(bytes(source.pread(blob.offset, blob.nbytes)), blob.coding).decode("utf-8")
+        return _decode(bytes(source.read_ranges([(blob.offset, blob.nbytes)])[0]), blob.coding).decode("utf-8")
     except (UnicodeError, ValueError):
         return None
 
@@ -140,7 +140,8 @@ class DecodedText(RangeReads):
         found = PICKLES.get(self.source.fingerprint, self.blob)
         if found is None:
             try:
-                data = _decode(bytes(self.source.pread(self.blob.offset, self.blob.nbytes)), self.blob.coding)
+                stored = self.source.read_ranges([(self.blob.offset, self.blob.nbytes)])[0]
+                data = _decode(bytes(stored), self.blob.coding)
             except (UnicodeError, ValueError) as error:
                 raise CorruptDataError(
                     message("decoding array data of", self.name, expected="latin-1 text", got=error)

@@ -253,8 +253,8 @@ class TextReader(BoxReader):
         found = TEXT.get(fingerprint, key)
         if found is None:
             # The index counts a line end that the last line may lack.
-            raw = line_feeds(bytes(self.space.pread(start, min(stop, self.space.nbytes) - start)))
-            found = self.parse(raw, rows, line)
+            data = self.space.read_ranges([(start, min(stop, self.space.nbytes) - start)])[0]
+            found = self.parse(line_feeds(bytes(data)), rows, line)
             TEXT.put(fingerprint, key, found)
         return found
 

@@ -10,21 +10,44 @@ from packstore.core.typing import Bytes
 from packstore.source.base import Fingerprint
 from packstore.source.cache import INDEXES
 
-__all__ = ["HEAD_NBYTES", "ahead", "find_bytes", "keep_bytes", "missing"]
+__all__ = ["HEAD_NBYTES", "around", "find_bytes", "keep_bytes", "missing"]
 
 # What is kept is cut into such blocks.
 BLOCK_NBYTES = 16 << 10
 # What the first request asks for; what those for bytes that were not kept ask for, one after the other.
 HEAD_NBYTES = 256 << 10
 _AHEAD_NBYTES = (2 << 20, 4 << 20)
+# All of an object of that size is read where its index lies all over it.
+SMALL_NBYTES = 8 << 20
 
 
-def ahead(misses: int) -> int:
-    """Bytes to ask for where some were not kept: an index that does not end is long.
+def around(offset: int, nbytes: int, total_nbytes: int, misses: int) -> tuple[int, int]:
+    """The part of an object, as offset and size, to ask for where some bytes of its index were not kept.
 
+    Parameters
+    ----------
+    offset, nbytes
+        The bytes that are wanted.
+    total_nbytes
+        The size of the object.
+    misses
+        How often that happened before: an index that does not end is long, and all of a small object is soon read.
+
+    Notes
+    -----
     A request takes as long as some 4 MB do.
+
+    Examples
+    --------
+    >>> around(1_000_000, 10, 2_000_000, 0), around(1_000_000, 10, 2_000_000, 1)
+    ((1000000, 1000000), (0, 2000000))
     """
-    return _AHEAD_NBYTES[min(misses, len(_AHEAD_NBYTES) - 1)]
+    if misses and total_nbytes <= SMALL_NBYTES:
+        return 0, total_nbytes
+    if offset < HEAD_NBYTES:
+        return offset, max(nbytes, HEAD_NBYTES)
+    ahead = _AHEAD_NBYTES[min(misses, len(_AHEAD_NBYTES) - 1)]
+    return offset, min(max(nbytes, ahead), total_nbytes - offset)
 
 
 def find_bytes(fingerprint: Fingerprint, offset: int, nbytes: int) -> Bytes | None:

@@ -12,7 +12,7 @@ import numpy as np
 from packstore.core.typing import Bytes
 from packstore.errors import TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
-from packstore.source.remote.blocks import HEAD_NBYTES, ahead, find_bytes, keep_bytes, missing
+from packstore.source.remote.blocks import HEAD_NBYTES, around, find_bytes, keep_bytes, missing
 from packstore.source.remote.by_fsspec import stale
 from packstore.source.remote.client import Answer, Client, State
 from packstore.source.remote.clients import client_of, generation
@@ -135,8 +135,8 @@ class RemoteSource(RangeReads):
             return b""
         found = find_bytes(self.fingerprint, offset, nbytes)
         if found is None:
-            self.prefetch([(offset, max(nbytes, HEAD_NBYTES if offset < HEAD_NBYTES else ahead(self._misses)))])
-            self._misses += offset >= HEAD_NBYTES
+            self.prefetch([around(offset, nbytes, self.nbytes, self._misses)])
+            self._misses += 1
             found = find_bytes(self.fingerprint, offset, nbytes)
         if found is None:  # more than is kept
             found = np.frombuffer(self._read(offset, nbytes), np.uint8)
