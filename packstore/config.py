@@ -15,16 +15,19 @@ local.check_inode              False    whether a local file that was opened mus
 array.copy                     True     indexing a `packstore.Array` gives arrays of the caller's own; False: views of
                                         mapped files where nothing is to decode, which are read-only
 cache.chunks_nbytes            96 MiB   decoded chunks (HDF5, zarr) of which a crop used a part
-cache.members_nbytes           96 MiB   inflated npz members
-cache.text_nbytes              24 MiB   parsed blocks of text files
+cache.members_nbytes           88 MiB   inflated npz members
+cache.text_nbytes              16 MiB   parsed blocks of text files
 cache.pickle_nbytes            16 MiB   arrays decoded from pickles
 cache.gzip_nbytes              8 MiB    inflated stretches of gzipped text
 cache.shards_nbytes            8 MiB    indexes of zarr shards
 cache.heaps_nbytes             8 MiB    collections of HDF5's global heap
-cache.indexes_nbytes         16 MiB   blocks of headers and indexes of remote objects
+cache.indexes_nbytes           16 MiB   blocks of headers and indexes of remote objects
 cache.worker_fraction          0.0625   of a dask worker's memory limit: all caches together keep at most that much
-remote.concurrency             16       requests that one read has under way at the same time
-remote.gap_nbytes              262144   two byte ranges of a remote object that are closer become one request
+remote.concurrency             16       requests that a process has under way at the same time
+remote.gap_nbytes              1 MiB    two byte ranges of a remote object that are closer become one request
+remote.retries                 5        further tries for a request that failed for a reason that may pass
+remote.retry_seconds           30       no further try of a request begins later than that
+remote.timeout_seconds         60       how long a server may be silent
 =============================  =======  =============================================================================
 
 One decoded npz member, text block or pickled array is kept even where it is larger than its budget: it cannot be

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import traceback
 import zipfile
@@ -20,7 +21,7 @@ from packstore.errors import AccessError, MissingFileError, PackstoreError, Read
 from packstore.source import masked
 from packstore.source.remote import by_obstore, clients
 from packstore.source.remote.by_fsspec import HttpClient, S3Client, fsspec_client
-from packstore.source.remote.by_obstore import ObstoreClient, obstore_client
+from packstore.source.remote.by_obstore import ObstoreClient, obstore_client, settings_of
 from packstore.source.remote.client import Client
 from packstore.source.remote.source import RemoteSource
 from tests.servers import HttpServer, s3_server
@@ -293,3 +294,44 @@ def test_cached_file_systems(server: HttpServer, tmp_path: Path) -> None:
     url = f"simplecache::{server.put('x.npy', buffer.getvalue())}"
     array = packstore.open_array(url, storage_options={"simplecache": {"cache_storage": str(tmp_path)}})
     np.testing.assert_array_equal(array[...], X)
+
+
+def test_both_libraries_tell_the_same_state() -> None:
+    """A forked child reads by the other library than its parent."""
+    for kwargs in ({}, {"etag": False}, {"etag": False, "last_modified": False}):
+        with HttpServer(**kwargs) as server:
+            url = server.put("a.bin", DATA)
+            client, key = client_of(url, "obstore")
+            other, same_key = client_of(url, "fsspec")
+            assert client.get(key).state == other.get(same_key).state == RemoteSource(url).fingerprint[1:5:3]
+
+
+@pytest.mark.parametrize("url", ["s3://bu[cket/x.npy", "http://[:1/a.npy", "s3://", "http://"])
+def test_bad_urls(url: str) -> None:
+    with config.set({"remote.retries": 0}), pytest.raises(PackstoreError):
+        packstore.open_array(url, storage_options={"anon": True} if url.startswith("s3") else None)
+
+
+def test_what_obstore_would_understand_differently(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    there = {"endpoint_url": "http://127.0.0.1:1"}
+    both = {"key": "a", "secret": "b", **there}
+    assert settings_of("s3://b/k", both) is not None
+    assert settings_of("http://h/a%20b", {}) == ("http://h", "a b", {})
+    for url, options in (
+        ("http://h/a%2Fb", {}),
+        ("http://h/a?b", {}),
+        ("http://h/a#b", {}),
+        ("http://u@h/a", {}),
+        ("http://h/a", {"headers": {}}),
+        ("s3://b//k", both),
+        ("s3://b/../k", both),
+        ("s3://b/k", {"profile": "p", **both}),
+        ("s3://b/k", there),
+        ("s3://b/k", {"key": "a", "secret": "b"}),
+        ("gs://b/k", {}),
+    ):
+        assert settings_of(url, options) is None, url
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    assert settings_of("s3://b/k", both) is None

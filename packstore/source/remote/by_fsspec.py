@@ -58,8 +58,9 @@ class FsspecClient:
 
     def get(self, key: str, start: int | None = None, stop: int | None = None, *, etag: str = "") -> Answer:
         # docstring inherited
-        part = "" if start is None else f" bytes {start} to {'the end' if stop is None else stop}"
-        found: Answer = self.ask(lambda: self._request(key, start, stop, etag), f"reading{part} of", gone=bool(etag))
+        part = "" if start is None else f" bytes {start} to {'the end' if stop is None else stop} of"
+        what = f"reading{part}" if etag else "opening"
+        found: Answer = self.ask(lambda: self._request(key, start, stop, etag), what, gone=bool(etag))
         return found
 
     def _request(self, key: str, start: int | None, stop: int | None, etag: str) -> Answer:
@@ -250,13 +251,24 @@ def state_of(info: Mapping[str, Any], url: str) -> State:
 
 def _may_pass(error: Exception) -> bool:
     """Whether a request may succeed when it is made again."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
+    status = _status(error)
+    if status:
         return status in AGAIN
     if isinstance(error, (ShortBodyError, asyncio.TimeoutError, TimeoutError, ConnectionError)):
         return True
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"ClientPayloadError", "ServerDisconnectedError", "ClientOSError", "IncompleteRead"})
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status that an error of a library tells of; 0 for none."""
+    for each in (error, error.__cause__):
+        response = getattr(each, "response", None)
+        if isinstance(response, Mapping):  # botocore
+            return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if isinstance(status := getattr(each, "status", None), int):  # aiohttp
+            return status
+    return 0
 
 
 def clean_refusal(
@@ -265,13 +277,13 @@ def clean_refusal(
     """`refusal` for a URL: nothing in its text is a secret."""
     if isinstance(error, PackstoreError):
         return error
-    name, status = masked(url), getattr(error, "status", None)
+    name, status = masked(url), _status(error)
     if status in (401, 403):
         hint = "Look at the credentials in storage_options=, or in the environment"
         found: PackstoreError = AccessError(
             message(what, name, expected="a file that may be read", got=f"status {status}", hint=hint)
         )
-    elif isinstance(status, int) and status:
+    elif status and not isinstance(error, FileNotFoundError):
         found = ReadError(message(what, name, expected="an answer", got=f"status {status}"))
     elif isinstance(error, (ShortBodyError, asyncio.TimeoutError)):
         got = str(error) or f"none in {config.get('remote.timeout_seconds')} s"

@@ -7,87 +7,114 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from packstore import config
 from packstore.errors import AccessError, MissingFileError, PackstoreError, ReadError, message
-from packstore.source.remote.by_fsspec import check_length, is_strong, stale
+from packstore.source.remote.by_fsspec import check_length, fsspec_client, is_strong, stale
 from packstore.source.remote.client import Answer, Entry, State
 from packstore.source.remote.requests import AGAIN, NoRangesError, ShortBodyError, ask
 from packstore.source.remote.urls import masked, without_secrets
 
-__all__ = ["ObstoreClient", "obstore_client"]
+__all__ = ["ObstoreClient", "obstore_client", "settings_of"]
 
-# Options of s3fs that have a name in obstore.
-_S3 = {"key": "access_key_id", "secret": "secret_access_key", "token": "session_token", "endpoint_url": "endpoint"}
-_S3_CLIENT = {"endpoint_url": "endpoint", "region_name": "region"}
-# The process whose obstore runs threads: they do not survive a fork.
-_used_by: int | None = None
+_OPTIONS = {"key", "secret", "token", "anon", "endpoint_url", "client_kwargs"}
+# Variables that botocore looks at, and obstore does not, or in another way.
+_FOREIGN = ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
+# One store a bucket or host.
+_stores: dict[str, Any] = {}
+_lost = False
 
 
 def obstore_client(url: str, storage_options: Mapping[str, Any]) -> tuple[ObstoreClient, str] | None:
     """The client of a URL, and the key of the object; None where fsspec should have it."""
-    global _used_by
-    if _used_by not in (None, os.getpid()):
+    found = None if _lost else settings_of(url, storage_options)
+    if found is None:
         return None
-    parts = urlsplit(url)
-    if "::" in url or "?" in url or "@" in parts.netloc:
-        return None
-    if parts.scheme in ("http", "https"):
-        found: tuple[str, str, dict[str, Any]] | None = (
-            None if storage_options else ("http", f"{parts.scheme}://{parts.netloc}", {})
-        )
-        key = unquote(parts.path)
-    else:
-        bucket, _, key = url.partition("://")[2].partition("/")
-        found = _s3(bucket, storage_options) if parts.scheme in ("s3", "s3a") else None
-    # obstore takes neither empty parts nor dots.
-    if found is None or any(part in ("", ".", "..") for part in key.strip("/").split("/")):
-        return None
-    try:
-        from obstore.store import HTTPStore, S3Store
-    except ImportError:
-        return None
-    timeout = f"{float(config.get('remote.timeout_seconds')):g}s"
-    second = timedelta(seconds=1)
-    # One rule for asking again is enough: that of `packstore.source.remote.requests`.
-    pauses = {"init_backoff": second, "max_backoff": second, "base": 2}
-    more: dict[str, Any] = {
-        "client_options": {"allow_http": True, "timeout": timeout, "connect_timeout": timeout},
-        "retry_config": {"max_retries": 0, "retry_timeout": second, "backoff": pauses},
-    }
-    kind, where, options = found
-    store = HTTPStore.from_url(where, **more) if kind == "http" else S3Store(where, **options, **more)
-    _used_by = os.getpid()
-    return ObstoreClient(store, url, storage_options), key.strip("/")
-
-
-def _s3(bucket: str, storage_options: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]] | None:
-    """What makes a store of obstore out of the options of s3fs; None where some have no meaning there."""
-    out: dict[str, Any] = {"virtual_hosted_style_request": False}
-    for name, value in storage_options.items():
-        if name == "client_kwargs" and isinstance(value, Mapping) and value.keys() <= _S3_CLIENT.keys():
-            out.update({_S3_CLIENT[k]: v for k, v in value.items()})
-        elif name == "anon" and isinstance(value, bool):
-            out["skip_signature"] = value
-        elif name in _S3 and isinstance(value, str):
-            out[_S3[name]] = value
-        else:
+    where, key, settings = found
+    known = repr((where, sorted(settings.items())))
+    if known not in _stores:
+        try:
+            _stores[known] = _make_store(where, settings)
+        except Exception:  # not installed, or settings that it does not take: fsspec says what is wrong with them
             return None
-    named = {"access_key_id", "secret_access_key"} <= out.keys() or "AWS_ACCESS_KEY_ID" in os.environ
-    if not (named or out.get("skip_signature")):
-        # s3fs looks into profiles and files that obstore does not know.
+    return ObstoreClient(_stores[known], url, storage_options), key
+
+
+def settings_of(url: str, storage_options: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]] | None:
+    """What obstore needs to read a URL as fsspec would: the store's URL, the key there, the store's settings.
+
+    None where it would not name the same object, or not find the same credentials.
+    """
+    scheme, _, rest = url.partition("://")
+    host, _, key = rest.partition("/")
+    if not host or "::" in url or "?" in url or "@" in host or "[" in host:
         return None
-    if "endpoint" not in out and "region" not in out and "AWS_REGION" not in os.environ:
-        # s3fs finds the region of a bucket; obstore has to be told.
+    if scheme in ("http", "https"):
+        # A fragment names nothing, and an encoded slash is no slash.
+        key = unquote(key).rstrip("/")
+        if storage_options or "#" in url or "%2f" in url.lower() or not _is_plain(key):
+            return None
+        return f"{scheme}://{host}", key, {}
+    if scheme not in ("s3", "s3a") or not _is_plain(key.rstrip("/")):
         return None
-    out.setdefault("region", os.environ.get("AWS_REGION", "us-east-1"))
-    if "endpoint" not in out:
-        out.pop("virtual_hosted_style_request")
-    return "s3", bucket, out
+    settings = _s3_settings(storage_options)
+    return None if settings is None else (f"s3://{host}", key.rstrip("/"), settings)
+
+
+def _s3_settings(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    inner = options.get("client_kwargs") or {}
+    if options.keys() - _OPTIONS or inner.keys() - {"endpoint_url", "region_name"}:
+        return None
+    if any(name in os.environ for name in _FOREIGN):
+        return None
+    endpoint = options.get("endpoint_url") or inner.get("endpoint_url")
+    region = inner.get("region_name") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not endpoint and not region:
+        return None  # botocore finds the bucket's region
+    settings: dict[str, Any] = {"region": region or "us-east-1"}
+    if endpoint:
+        settings["endpoint"] = endpoint
+    if options.get("anon"):
+        return settings | {"skip_signature": True}
+    key, secret, token = (options.get(name) for name in ("key", "secret", "token"))
+    if key and secret and (token or "AWS_SESSION_TOKEN" not in os.environ):
+        settings |= {"access_key_id": key, "secret_access_key": secret}
+        return settings | {"session_token": token} if token else settings
+    from_environment = "AWS_ACCESS_KEY_ID" in os.environ and "AWS_SECRET_ACCESS_KEY" in os.environ
+    return settings if from_environment and not (key or secret or token) else None
+
+
+def _is_plain(key: str) -> bool:
+    """Whether obstore takes a key as it is: no empty part, none that it resolves."""
+    return all(part not in ("", ".", "..") for part in key.split("/")) and key.isprintable() and "\ufffd" not in key
+
+
+def _make_store(where: str, settings: Mapping[str, Any]) -> Any:
+    from obstore.store import HTTPStore, S3Store
+
+    seconds = float(config.get("remote.timeout_seconds"))
+    # Silence ends a request; a slow line does not.
+    silence = f"{seconds:g}s"
+    client = {"allow_http": True, "connect_timeout": silence, "read_timeout": silence, "timeout": "600s"}
+    # One rule for asking again is enough: that of `packstore.source.remote.requests`.
+    more: Any = {"client_options": client, "retry_config": {"max_retries": 0}}
+    return S3Store(where[5:], **settings, **more) if where.startswith("s3://") else HTTPStore.from_url(where, **more)
+
+
+def _forget() -> None:
+    """obstore's threads are not in a forked child, where its requests would wait for them for ever."""
+    global _lost
+    _lost = "obstore" in sys.modules
+    _stores.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class ObstoreClient:
@@ -113,9 +140,10 @@ class ObstoreClient:
         import obstore
 
         options: dict[str, Any] = {"if_match": etag} if is_strong(etag) else {}
-        part = ""
+        what = "reading" if etag else "opening"
         if start is not None:
-            part = f" bytes {start} to {'the end' if stop is None else stop}"
+            if etag:
+                what = f"reading bytes {start} to {'the end' if stop is None else stop} of"
             options["range"] = {"suffix": -start} if start < 0 else {"offset": start} if stop is None else (start, stop)
 
         def request() -> Answer:
@@ -132,7 +160,7 @@ class ObstoreClient:
             check_length(data, start, stop, state)
             return Answer(memoryview(data), state)  # type: ignore[arg-type]  # any buffer
 
-        found: Answer = self._ask(request, f"reading{part} of", opened=bool(etag))
+        found: Answer = self._ask(request, what, opened=bool(etag))
         return found
 
     def head(self, key: str) -> State:
@@ -146,6 +174,12 @@ class ObstoreClient:
         # docstring inherited
         import obstore
 
+        if not self.url.startswith("s3"):
+            # What obstore asks there is WebDAV, which hardly a server knows.
+            scheme, _, rest = self.url.partition("://")
+            folder = f"{scheme}://{rest.partition('/')[0]}/{quote(prefix)}"
+            yield from fsspec_client(self.url, self.storage_options)[0].list(folder, deep=deep)
+            return
         below = prefix.strip("/") + "/" if prefix.strip("/") else ""
         if not deep:
             found = self._ask(lambda: obstore.list_with_delimiter(self.store, below or None), "listing")
@@ -180,7 +214,10 @@ class ObstoreClient:
 
 
 def _state(meta: Any) -> State:
-    return State(int(meta["size"]), str(meta["e_tag"] or meta["last_modified"]))
+    changed = meta["last_modified"]
+    # The text of the header, as fsspec gives it; an object without one has the epoch's.
+    text = format_datetime(changed, usegmt=True) if changed.timestamp() else ""
+    return State(int(meta["size"]), meta["e_tag"] or text)
 
 
 def _status(error: Exception) -> int | None:
