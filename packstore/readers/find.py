@@ -19,6 +19,7 @@ from packstore.errors import (
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import DirectorySource, RemoteFolder, Source, masked, open_source, path_text, refusal
+from packstore.source.refusals import options_of
 from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["component_name", "find_array", "find_same", "locate", "near_name", "sniff"]
@@ -56,6 +57,7 @@ def locate(
     OptionError
         An unknown format, or an option the format does not take.
     """
+    storage_options = options_of(path, storage_options)
     source = open_source(path, storage_options)
     path = masked(path_text(path))
     _check_chunks(path, chunks)

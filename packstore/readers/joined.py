@@ -19,6 +19,7 @@ from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import Fingerprint, masked, path_text
+from packstore.source.refusals import is_upath, options_of
 from packstore.source.remote.client import State
 from packstore.source.remote.listing import list_urls
 from packstore.source.remote.ranges import side_by_side
@@ -63,7 +64,8 @@ def expand_paths(
     if not isinstance(paths, Iterable) or isinstance(paths, (Set, Mapping)):
         got = f"{type(paths).__name__}"
         raise OptionError(message("opening files", expected="a glob or a list of paths, in their order", got=got))
-    listed = [path_text(p) for p in paths]
+    # Paths that bring options along keep them.
+    listed: list[Any] = [p if is_upath(p) else path_text(p) for p in paths]
     if not listed:
         raise MissingFileError(message("opening a list of files", expected="at least one file", got="an empty list"))
     return listed
@@ -216,6 +218,9 @@ def join_files(
     **options: Any,
 ) -> MultiLocation:
     """Check that the files fit together and describe the joined array; parameters and errors as `from_files`."""
+    if is_upath(paths):
+        options["storage_options"] = options_of(paths, options.get("storage_options"))
+        paths = str(paths)
     states: dict[str, State | None] = {}
     if isinstance(paths, (str, os.PathLike)) and is_url(path_text(paths)):
         states = list_urls(path_text(paths), options.get("storage_options") or {})
@@ -235,7 +240,7 @@ def join_files(
 
     found = [(first, array)]
     # Near files are opened faster than threads are started.
-    found += side_by_side(look, files[1:]) if is_url(files[-1]) else map(look, files[1:])
+    found += side_by_side(look, files[1:]) if is_url(str(files[-1])) else map(look, files[1:])
     for path, (_, each) in zip(files, found, strict=True):
         _check_fit(path, component, each, array, files[0], None if new_axis else axis)
     locations, arrays = zip(*found, strict=True)

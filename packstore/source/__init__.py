@@ -15,7 +15,7 @@ from packstore.source.base import ByteSpace, Fingerprint, RangeReads
 from packstore.source.directory import DirectorySource
 from packstore.source.local import FileSource
 from packstore.source.memory import InlineBytes, Segments
-from packstore.source.refusals import path_text, refusal
+from packstore.source.refusals import options_of, path_text, refusal
 from packstore.source.remote.by_fsspec import file_system
 from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.source import RemoteSource
@@ -84,7 +84,7 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     >>> open_source("memory://doc.bin").pread(1, 2)
     b'bc'
     """
-    text = path_text(path)
+    text, storage_options = path_text(path), options_of(path, storage_options)
     if storage_options is not None and (
         not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options)
     ):

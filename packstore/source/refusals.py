@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from packstore.errors import (
@@ -17,7 +18,7 @@ from packstore.errors import (
     message,
 )
 
-__all__ = ["path_text", "refusal"]
+__all__ = ["is_upath", "options_of", "path_text", "refusal"]
 
 # What fsspec needs for a protocol, by the names on PyPI.
 _PACKAGES = {
@@ -43,6 +44,8 @@ def path_text(path: Any, what: str = "opening") -> str:
     >>> path_text(b"a.npy")
     'a.npy'
     """
+    if is_upath(path):
+        return str(path)
     try:
         text = os.fsdecode(os.fspath(path))
     except TypeError:
@@ -50,6 +53,18 @@ def path_text(path: Any, what: str = "opening") -> str:
     if "\0" in text:
         raise OptionError(message(what, f"{text!r:.200}", expected="a path without NUL", got="one with it"))
     return text
+
+
+def is_upath(path: Any) -> bool:
+    """Whether it is a path of universal_pathlib that is no local one: a URL and the options of its file system."""
+    return hasattr(path, "protocol") and hasattr(path, "storage_options") and not isinstance(path, os.PathLike)
+
+
+def options_of(path: Any, storage_options: Any) -> Any:
+    """A caller's `storage_options`, and below them those that a path brings along."""
+    if not is_upath(path) or not (storage_options is None or isinstance(storage_options, Mapping)):
+        return storage_options
+    return {**path.storage_options, **(storage_options or {})} or None
 
 
 def refusal(error: Exception, path: object, what: str = "opening") -> PackstoreError:

@@ -335,3 +335,18 @@ def test_what_obstore_would_understand_differently(monkeypatch: pytest.MonkeyPat
         assert settings_of(url, options) is None, url
     monkeypatch.setenv("AWS_PROFILE", "p")
     assert settings_of("s3://b/k", both) is None
+
+
+def test_paths_that_bring_options_along(s3: tuple[dict[str, Any], Any]) -> None:
+    upath = pytest.importorskip("upath")
+    options, bucket = s3
+    buffer = io.BytesIO()
+    np.save(buffer, X)
+    for name in "a", "b":
+        bucket.put_object(Bucket="bucket", Key=f"up/{name}.npy", Body=buffer.getvalue())
+    path = upath.UPath("s3://bucket/up/a.npy", **options)
+    np.testing.assert_array_equal(packstore.open_array(path)[3], X[3])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(packstore.from_file(path)))[3].compute(), X[3])
+    both = [path, upath.UPath("s3://bucket/up/b.npy", **options)]
+    for many in both, upath.UPath("s3://bucket/up/*.npy", **options):
+        np.testing.assert_array_equal(packstore.from_files(many).compute(), np.concatenate([X, X]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Bytes
 from packstore.errors import TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
@@ -50,7 +51,7 @@ class RemoteSource(RangeReads):
     a temporary file, and each read asks whether the object is still the same.
     """
 
-    __slots__ = ("_client", "_misses", "_whole", "fingerprint", "name", "storage_options", "url")
+    __slots__ = ("_client", "_misses", "_turn", "_whole", "fingerprint", "name", "storage_options", "url")
 
     # A request costs more than reading this much that nobody asked for.
     gap_nbytes = 4 << 20
@@ -66,6 +67,7 @@ class RemoteSource(RangeReads):
         self._misses = 0
         # All of the object, where the server has no ranges.
         self._whole: tuple[Bytes, State] | None = None
+        self._turn = ForkSafeLock()
         if fingerprint is None:
             if "::" in url:
                 client_of(url, self.storage_options, anew=True)
@@ -99,12 +101,19 @@ class RemoteSource(RangeReads):
             try:
                 return client.get(key, start, stop, etag=etag)
             except NoRangesError:
-                answer = client.get(key, etag=etag)
-                self._whole = kept_copy(answer.data), answer.state
+                self._keep_whole(client, key, etag)
+        assert self._whole is not None
         data, state = self._whole
         if etag and client.head(key) != state:
             raise stale(self.url)
         return Answer(data[start:stop], state)
+
+    def _keep_whole(self, client: Client, key: str, etag: str) -> None:
+        """Read all of the object, which a server without ranges sends whatever is asked for; one thread does."""
+        with self._turn:
+            if self._whole is None:
+                answer = client.get(key, etag=etag)
+                self._whole = kept_copy(answer.data), answer.state
 
     def _read(self, offset: int, nbytes: int) -> bytes | Bytes:
         """Exactly `nbytes` bytes by one request."""
