@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from packstore.errors import DtypeError, OptionError, UnsupportedError, message
-from packstore.source import path_text
+from packstore.source import masked, path_text
+from packstore.source.remote.urls import is_url
 from packstore.views.lazy import LazyArray
 from packstore.writers.atomic import addition_beside, atomic_target, check_target
 from packstore.writers.holds import lost_parts
@@ -141,6 +142,9 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     64
     """
     text = path_text(path, "writing")
+    if is_url(text):
+        hint = "Save to a local path, and upload that"
+        raise OptionError(message("writing", masked(text), expected="a local path", got="a URL", hint=hint))
     name = format_of(text, format)
     module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)

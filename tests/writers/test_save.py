@@ -417,3 +417,13 @@ def test_progress_in_a_notebook_without_widgets(
 def test_progress_is_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packstore.save(tmp_path / "x.npy", np.arange(10), progress=True)
     assert capsys.readouterr().out == ""
+
+
+def test_urls_are_refused_by_name(tmp_path: Path) -> None:
+    """Not taken for a local path: a folder may be called "s3:"."""
+    (tmp_path / "s3:" / "b").mkdir(parents=True)
+    for url in "s3://b/x.npy", "https://me:marker@host/x.zarr", "memory://x.npz":
+        with pytest.raises(OptionError, match=r"writing \w+://.*: expected a local path, got a URL") as caught:
+            packstore.save(url, np.arange(3))
+        assert "marker" not in str(caught.value)
+    assert not list((tmp_path / "s3:" / "b").iterdir())
