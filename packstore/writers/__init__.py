@@ -11,12 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from packstore.errors import DtypeError, OptionError, UnsupportedError, message
-from packstore.source import masked, path_text
+from packstore.source import path_text
+from packstore.source.refusals import options_of
+from packstore.source.remote.uploads import Uploads
 from packstore.source.remote.urls import is_url
 from packstore.views.lazy import LazyArray
 from packstore.writers.atomic import addition_beside, atomic_target, check_target
 from packstore.writers.holds import lost_parts
 from packstore.writers.progress import shown_progress
+from packstore.writers.remote import check_url, uploaded
 from packstore.writers.tree import SaveReport, Tree, tree_of
 from packstore.writers.zarr_addition import check_addition, merge_stores
 
@@ -35,7 +38,7 @@ WRITERS: dict[str, tuple[str, tuple[str, ...]]] = {
 # Formats of one array without a name.
 SINGLE = ("npy", "raw")
 # What `save` itself tells a writer.
-_OURS = ("base", "replace")
+_OURS = ("base", "replace", "uploads")
 
 
 def format_of(path: str, format: str | None) -> str:
@@ -71,13 +74,14 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     attributes: Mapping[str, Any] | None = None,
     dimension_names: Any = None,
     skip_unsupported: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> SaveReport:
     """Save arrays and trees of arrays, in parallel and atomically, with all that belongs to them.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like, or URL
         The target; its suffix tells the format (.zarr, .npy, .npz, .h5, .nc, .raw, .bits).
     data : array-like, dict, list of array-like, dask array, or an opened file or object of another package
         One array; a dict of arrays (or of dicts: groups) under their names; a list (``arr_0``, ``arr_1``, … as
@@ -101,6 +105,9 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
         Names for the axes.
     skip_unsupported : bool
         Leave out what cannot be read or what the target cannot hold, and say so in the report, instead of refusing.
+    storage_options : dict, optional
+        For the file system of a URL, as fsspec takes them. They go to the workers of a distributed scheduler as they
+        are: profiles and the environment keep secrets out of it.
     **options
         Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``level=``, ``pack=``, ``zarr_format=``. npz:
         ``compressed=``, ``level=``. hdf5: ``chunks=``, ``compressor=`` ("gzip", "lzf", "szip"; with hdf5plugin
@@ -127,7 +134,15 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
 
     Notes
     -----
-    Memory: a few blocks of 16 MB a core, or a few dask chunks; for a compressed npz from dask at most 256 MB of rows
+    A mask in zarr is packed in chunks of about a million elements, many of them to a file or object (a shard) of up to
+    8 MB; ``shards=None`` makes a file of each chunk.
+
+    A URL gets one object, which is made in a local temporary file and uploaded when all is written; in the end it is
+    there, or what was there before. In zarr chunks are objects that are uploaded while they are made (by the workers of
+    a distributed scheduler, each its own), the metadata come last, and a failure removes what was uploaded. Replacing a
+    zarr hierarchy behind a URL removes the old one first. ``mode="a"`` works on local targets.
+
+    Memory: a few blocks of 16 MB a core (64 MB for masks in shards), or a few dask chunks; for a compressed npz from dask at most 256 MB of rows
     besides. Each dask chunk is computed once, on the scheduler that dask would use; the workers of a distributed one
     write themselves, so they must see the same folder (except for hdf5 and compressed npz, which the caller writes).
     ``mode="a"`` copies an npz or HDF5 file before it adds to the copy.
@@ -142,19 +157,20 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     64
     """
     text = path_text(path, "writing")
-    if is_url(text):
-        hint = "Save to a local path, and upload that"
-        raise OptionError(message("writing", masked(text), expected="a local path", got="a URL", hint=hint))
+    uploads = Uploads(text, options_of(path, storage_options)) if is_url(text) else None
+    text = text if uploads is None else uploads.name
     name = format_of(text, format)
     module = importlib.import_module(WRITERS[name][0])
     _check_options(module, text, options)
     if mode not in ("w-", "w", "a"):
         raise OptionError(message("writing", text, expected='mode "w-", "w" or "a"', got=repr(mode)))
-    adds = mode == "a" and os.path.lexists(text)
     replaces = overwrite or mode != "w-"
     folder = name == "zarr"
     # Before anything is computed or converted: a target that is in the way.
-    existing = check_target(text, overwrite=replaces, folder=folder)
+    if uploads is not None:
+        check_url(uploads, overwrite=replaces, folder=folder, mode=mode)
+    existing = None if uploads is not None else check_target(text, overwrite=replaces, folder=folder)
+    adds = existing is not None and mode == "a" and os.path.lexists(text)
     tree = tree_of(
         data,
         attributes=attributes,
@@ -171,14 +187,17 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
         if isinstance(item.data, LazyArray):
             # Block by block nothing would sum up the whole.
             item.data.verify()
-    if adds:
+    if adds and existing is not None:
         options = {**options, **_addition(name, existing, tree, overwrite, options)}
     title = f"{'adding to' if adds else 'saving'} {os.path.basename(text)}"
     with shown_progress(progress, title, tree.nbytes) as shown:
-        if adds and folder:
+        if adds and folder and existing is not None:
             with addition_beside(existing) as target:
                 module.write(target, tree, shown, **options)
                 merge_stores(target, existing)
+        elif uploads is not None:
+            with uploaded(uploads, overwrite=replaces, folder=folder) as target:
+                module.write(target, tree, shown, **options, **({"uploads": uploads} if folder else {}))
         else:
             with atomic_target(text, overwrite=replaces, folder=folder) as target:
                 module.write(target, tree, shown, **options)

@@ -18,7 +18,16 @@ from typing import Any
 
 from packstore.errors import PackstoreError, TargetExistsError, WriteError, message
 
-__all__ = ["addition_beside", "allocate", "atomic_target", "check_target", "preallocate", "spool_beside", "sync_tree"]
+__all__ = [
+    "addition_beside",
+    "allocate",
+    "atomic_target",
+    "check_target",
+    "name_target",
+    "preallocate",
+    "spool_beside",
+    "sync_tree",
+]
 
 # What a save may leave when it is killed: ".<name>.<host>-<pid>-<random>.tmp", with ".old" or ".spool" behind it.
 _SPOOL, _ASIDE = ".spool", ".old"
@@ -59,7 +68,7 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
         _check_free(target, overwrite, folder)
         _replace(temporary, target)
     except PackstoreError as error:
-        _name_target(error, temporary, target)
+        name_target(error, temporary, target)
         raise
     except OSError as error:
         if _elsewhere(error, temporary):
@@ -70,7 +79,7 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
         _remove(spool_beside(temporary))
 
 
-def _name_target(error: PackstoreError, temporary: Path, target: Path) -> None:
+def name_target(error: PackstoreError, temporary: Path, target: Path | str) -> None:
     """Let an error speak of the target: nobody knows the temporary name, and some code knows of no file."""
 
     def named(text: Any) -> Any:
@@ -101,7 +110,7 @@ def addition_beside(existing: Path) -> Iterator[Path]:
     try:
         yield temporary
     except PackstoreError as error:
-        _name_target(error, temporary, existing)
+        name_target(error, temporary, existing)
         raise
     except OSError as error:
         if _elsewhere(error, temporary):

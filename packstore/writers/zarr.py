@@ -14,6 +14,7 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
+from packstore.source.remote.uploads import Uploads
 from packstore.views.zarr.dtypes import names
 from packstore.views.zarr.fill_values import FILL_VALUE, encode_fill_value
 from packstore.writers.blocks import write_blocks
@@ -30,10 +31,13 @@ from packstore.writers.json_attributes import json_attributes
 from packstore.writers.progress import Progress
 from packstore.writers.sources.zarr_v2 import DIMENSIONS
 from packstore.writers.tree import Tree
+from packstore.writers.zarr_objects import ObjectSink, metadata_of
 
-__all__ = ["ZarrSink", "compressor_of", "default_chunks", "refusal", "write"]
+__all__ = ["ZarrSink", "compressor_of", "default_chunks", "default_shards", "refusal", "write"]
 
 CHUNK_ELEMENTS, FRAME_NBYTES = 1 << 20, 8 << 20
+# A request to object storage costs as much as some MB; a shard of so many bits has them.
+SHARD_ELEMENTS = 64 << 20
 # The source's chunks are kept within these, or where they are few: each becomes a file.
 LEAST_NBYTES, MOST_NBYTES, FEW = 1 << 20, 128 << 20, 1024
 
@@ -46,6 +50,26 @@ def default_chunks(item: Item) -> tuple[int, ...]:
     own = source_chunks(item, least_nbytes=LEAST_NBYTES, most_nbytes=MOST_NBYTES, few=FEW)
     frame = max(FRAME_NBYTES // max(item.dtype.itemsize, 1), CHUNK_ELEMENTS)
     return own or fitting_chunks(item, frame_chunks(item.shape, CHUNK_ELEMENTS, frame))
+
+
+def default_shards(item: Item, chunk: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Shards of packed chunks: objects of up to 8 MiB, where a chunk has 128 KiB at most; None where one chunk is all.
+
+    For a dask array they divide its own chunks, or are made of whole ones, where that is possible.
+    """
+    shard = grown(item.shape, 1, chunk, SHARD_ELEMENTS)
+    if item.is_dask:
+        shard = tuple(map(_fitting, item.data.chunks, chunk, shard))
+    return None if shard == chunk else shard
+
+
+def _fitting(lengths: tuple[int, ...], chunk: int, shard: int) -> int:
+    own = math.gcd(*lengths[:-1]) if len(lengths) > 1 else 0
+    if not own or own % chunk:
+        return shard
+    if shard >= own:
+        return shard // own * own
+    return next(n for n in range(shard // chunk * chunk, 0, -chunk) if own % n == 0)
 
 
 def refusal(item: Item) -> str | None:
@@ -94,23 +118,27 @@ def write(
     *,
     zarr_format: Literal[2, 3] = 3,
     chunks: Any = None,
-    shards: Any = None,
+    shards: Any = "auto",
     pack: bool | None = None,
     compressor: Any = "zstd",
     level: int | None = None,
+    uploads: Uploads | None = None,
 ) -> None:
-    """Write arrays into a new zarr directory.
+    """Write arrays into a new zarr directory, or into object storage.
 
     Parameters
     ----------
     zarr_format
         3, or 2.
     chunks, shards
-        One chunk (shard) shape for all arrays, or a dict of them by name; default: `default_chunks`, no shards.
+        One chunk (shard) shape for all arrays, or a dict of them by name; default: `default_chunks`, and `default_shards`
+        of those. ``shards=None``: none.
     pack
         Whether bool arrays take one bit an element, which is the default.
     compressor, level
         "zstd" (level 3), "blosc", "gzip", None, or a zarr codec (v3) or numcodecs codec (v2) to use.
+    uploads
+        Where the chunks go; `target` gets the metadata alone, then.
 
     Raises
     ------
@@ -121,9 +149,9 @@ def write(
     """
     if zarr_format not in (2, 3):
         raise OptionError(message("writing", tree.path, expected="zarr_format 2 or 3", got=repr(zarr_format)))
-    if zarr_format == 2 and shards is not None:
+    if zarr_format == 2 and not (shards is None or _is_auto(shards)):
         raise OptionError(message("writing", tree.path, expected="no shards in zarr_format 2", got=repr(shards)))
-    sinks: list[tuple[Item, ZarrSink, tuple[int, ...]]] = []
+    sinks: list[tuple[Item, ZarrSink | ObjectSink, tuple[int, ...]]] = []
     codec = compressor_of(tree.path, compressor, level, zarr_format)
     notes = _Notes(tree)
     try:
@@ -131,10 +159,15 @@ def write(
             for path in sorted({"", *tree.groups}):
                 _create_group(target, path, zarr_format, notes.json(tree.groups.get(path, {}), path))
         for item in tree.items:
-            chunk, shard = _grid(tree.path, item, chunks, shards, zarr_format)
+            chunk, shard = _grid(
+                tree.path, item, chunks, shards, zarr_format, packs=pack is not False and item.dtype == np.bool_
+            )
             codecs = _codecs(item, zarr_format, pack is not False, codec)
             _create_array(target, item, zarr_format, chunk, shard, codecs, notes)
-            sinks.append((item, ZarrSink(os.fspath(target), item.name), shard or chunk))
+            sink: ZarrSink | ObjectSink = ZarrSink(os.fspath(target), item.name)
+            if uploads is not None:
+                sink = ObjectSink(uploads, item.name, metadata_of(target / item.name))
+            sinks.append((item, sink, shard or chunk))
         notes.finish()
         for item, sink, unit in sinks:
             if item.nbytes:
@@ -144,8 +177,8 @@ def write(
         _drain()
         raise
     finally:
-        for _, sink, _ in sinks:
-            _open.pop((sink.path, sink.component), None)
+        for item in tree.items:
+            _open.pop((os.fspath(target), item.name), None)
 
 
 class _Notes:
@@ -233,18 +266,26 @@ def _fill_value(item: Item) -> Any:
     return np.asarray(fill, item.dtype).astype(packed)[()]
 
 
+def _is_auto(option: Any) -> bool:
+    return isinstance(option, str) and option == "auto"
+
+
 def _grid(
-    path: str, item: Item, chunks: Any, shards: Any, zarr_format: int
+    path: str, item: Item, chunks: Any, shards: Any, zarr_format: int, *, packs: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     """Give the chunk shape and the shard shape (None: no shards) of one array."""
     chunk = chunk_option(path, item, chunks)
-    shard = chunk_option(path, item, shards)
-    if chunk is None and shards is None and zarr_format == 3 and item.shard_shape and not item.is_dask:
+    option = shards.get(item.name, "auto") if isinstance(shards, dict) else shards
+    shard = chunk_option(path, item, option)
+    chosen = chunk is None and zarr_format == 3 and _is_auto(option)
+    if chosen and item.shard_shape and not item.is_dask:
         # A source in shards has chunks that would be too many files.
         return item.chunk_shape or item.shard_shape, item.shard_shape
     if chunk is None:
         chunk = default_chunks(item)
-        if shard is not None:
+        if chosen and packs:
+            shard = default_shards(item, chunk)
+        elif shard is not None:
             # Inner chunks have to divide the shard.
             chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
     elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):

@@ -23,6 +23,7 @@ __all__ = [
     "file_system",
     "fsspec_client",
     "is_strong",
+    "may_pass",
     "range_header",
     "stale",
     "state_of",
@@ -111,7 +112,7 @@ class FsspecClient:
             why = clean_refusal(error, self.url, self.storage_options, what)
             if gone and isinstance(why, MissingFileError):
                 return stale(self.url, "nothing of that name"), False
-            return why, _may_pass(error)
+            return why, may_pass(error)
 
         return ask(call, refuse)
 
@@ -249,7 +250,7 @@ def state_of(info: Mapping[str, Any], url: str) -> State:
     return State(int(size), str(known[0]) if known else "")
 
 
-def _may_pass(error: Exception) -> bool:
+def may_pass(error: Exception) -> bool:
     """Whether a request may succeed when it is made again."""
     status = _status(error)
     if status:
