@@ -148,6 +148,13 @@ class Storage:
         """What identifies the state of the stored bytes besides the file's fingerprint; None: nothing."""
         return None
 
+    def stamps(self) -> npt.NDArray[np.uint32] | None:
+        """A digest of the state of each stored chunk, where each has one besides the file's fingerprint, or None."""
+        return None
+
+    def compare(self, stamps: npt.NDArray[np.uint32], box: Box) -> None:
+        """Raise StaleFileError where a chunk that `box` touches is in another state than `stamps` say."""
+
     def unreachable(self) -> Mapping[str, str]:
         """Parts that a read would fail for, by name, and why: other files that are not there."""
         return {}

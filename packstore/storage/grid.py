@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
 from packstore.core.scratch import Scratch
 from packstore.core.threads import run_all, thread_count
 from packstore.core.typing import Array, Bytes
-from packstore.errors import PackstoreError, message
+from packstore.errors import PackstoreError, StaleFileError, message
 from packstore.source import ByteSpace, FileSource, InlineBytes
 from packstore.source.cache import CHUNKS
 from packstore.storage import plan
@@ -82,6 +83,25 @@ class GridStorage(Storage):
         # A view needs one chunk with nothing to decode. Whether its bytes are mapped, the source says at each read.
         is_plain = isinstance(chain.serializer, PlainBytes) and chain.decoder is None and chain.convert is None
         self.is_view = not self.has_chunks and is_plain
+
+    def stamps(self) -> npt.NDArray[np.uint32] | None:
+        # docstring inherited
+        return self.places.stamps()
+
+    def compare(self, stamps: npt.NDArray[np.uint32], box: Box) -> None:
+        # docstring inherited
+        for item in touched(box, self.chunk_shape):
+            if self.places.stamp(item.coords) != stamps[item.coords]:
+                expected = "the chunk that was there when the array was opened"
+                text = message(
+                    "reading",
+                    self.places.name,
+                    chunk=item.coords,
+                    expected=expected,
+                    got="another one",
+                    hint="Open it again",
+                )
+                raise StaleFileError(text)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,17 @@ class Places:
         """What identifies the state of the chunks besides the file's fingerprint; None: nothing."""
         return None
 
+    def stamps(self) -> npt.NDArray[np.uint32] | None:
+        """A digest of each chunk's own state, on the grid of chunks.
+
+        None where the file's fingerprint says it, or where there are too many to look at.
+        """
+        return None
+
+    def stamp(self, coords: tuple[int, ...]) -> int:
+        """The digest of one chunk's own state."""
+        return 0
+
 
 class OneRange(Places):
     """One chunk, a run of bytes: npy, npz members, raw files, contiguous and compact HDF5 datasets.

