@@ -142,10 +142,10 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     a distributed scheduler, each its own), the metadata come last, and a failure removes what was uploaded. Replacing a
     zarr hierarchy behind a URL removes the old one first. ``mode="a"`` works on local targets.
 
-    Memory: a few blocks of 16 MB a core (64 MB for masks in shards), or a few dask chunks; for a compressed npz from dask at most 256 MB of rows
-    besides. Each dask chunk is computed once, on the scheduler that dask would use; the workers of a distributed one
-    write themselves, so they must see the same folder (except for hdf5 and compressed npz, which the caller writes).
-    ``mode="a"`` copies an npz or HDF5 file before it adds to the copy.
+    Memory: a few blocks of 16 MB a core (64 MB for masks in shards), or a few dask chunks; for a compressed npz from
+    dask at most 256 MB of rows besides. Each dask chunk is computed once, on the scheduler that dask would use; the
+    workers of a distributed one write themselves, so they must see the same folder (except for hdf5 and compressed npz,
+    which the caller writes, and zarr behind a URL). ``mode="a"`` copies an npz or HDF5 file before it adds to the copy.
 
     Examples
     --------

@@ -131,8 +131,8 @@ def write(
     zarr_format
         3, or 2.
     chunks, shards
-        One chunk (shard) shape for all arrays, or a dict of them by name; default: `default_chunks`, and `default_shards`
-        of those. ``shards=None``: none.
+        One chunk (shard) shape for all arrays, or a dict of them by name; default: `default_chunks`, in the
+        shards that `default_shards` gives. ``shards=None``: none.
     pack
         Whether bool arrays take one bit an element, which is the default.
     compressor, level

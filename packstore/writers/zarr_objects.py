@@ -79,7 +79,9 @@ def check_folder(uploads: Uploads, *, overwrite: bool) -> list[str]:
     names = uploads.names()
     if uploads.exists():
         raise TargetExistsError(
-            message("writing", uploads.name, expected="a zarr store to replace", got="a file", hint="Remove it yourself")
+            message(
+                "writing", uploads.name, expected="a zarr store to replace", got="a file", hint="Remove it yourself"
+            )
         )
     if names and not overwrite:
         hint = "Pass overwrite=True"

@@ -51,7 +51,9 @@ class Uploads:
         scheme, _, rest = self.url.partition("://")
         if "::" in self.url or scheme in _READ_ONLY or "?" in self.url:
             hint = "Save to a bucket (s3://…), or to a local path, and upload that"
-            raise OptionError(message("writing", self.name, expected="a URL that can be written", got=scheme, hint=hint))
+            raise OptionError(
+                message("writing", self.name, expected="a URL that can be written", got=scheme, hint=hint)
+            )
         if "/" not in rest and scheme in _OBJECT_STORES - {"memory"}:
             raise OptionError(message("writing", self.name, expected="the name of an object", got="a whole bucket"))
 
@@ -127,7 +129,7 @@ class Uploads:
         # What one request of S3 removes.
         for first in range(0, len(paths), 1000):
             part = paths[first : first + 1000]
-            self._ask(client, lambda part=part: gone(part))  # type: ignore[misc]
+            self._ask(client, lambda part=part: gone(part))
 
     def _ask(self, client: FsspecClient, call: Any) -> Any:
         def refuse(error: Exception) -> tuple[PackstoreError, bool]:

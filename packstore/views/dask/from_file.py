@@ -47,7 +47,14 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
     getitem = None if lazy.ndim else _read_0d
     out = da.from_array(
-        pinned(lazy), chunks=chunks, name=name, meta=meta, asarray=True, fancy=False, inline_array=inline_array, getitem=getitem
+        pinned(lazy),
+        chunks=chunks,
+        name=name,
+        meta=meta,
+        asarray=True,
+        fancy=False,
+        inline_array=inline_array,
+        getitem=getitem,
     )
     layer = out.dask.layers.get(name)
     if isinstance(layer, Blockwise):

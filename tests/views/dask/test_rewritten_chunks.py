@@ -18,16 +18,16 @@ X = np.arange(64, dtype="i4").reshape(8, 8)
 
 @pytest.fixture(params=["plain", "zstd", "packed", "shards", "v2"])
 def array(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Any]:
-    options: dict[str, Any] = {
+    cases: dict[str, dict[str, Any]] = {
         "plain": {"compressors": None},
         "zstd": {},
         "packed": {"serializer": packstore.PackBitsCodec(), "compressors": None},
         "shards": {"shards": (4, 4)},
         "v2": {"zarr_format": 2},
-    }[request.param]
+    }
     data = X % 3 > 0 if request.param == "packed" else X
     chunks = (2, 2) if request.param == "shards" else (4, 4)
-    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=chunks, **options)
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=chunks, **cases[request.param])
     return tmp_path / "a.zarr", data
 
 
@@ -75,6 +75,8 @@ def test_chunks_that_vanish_or_appear(tmp_path: Path) -> None:
 
 
 def test_graphs_stay_small(tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "a.zarr", data=np.zeros((64, 64), "i1"), chunks=(1, 1), config={"write_empty_chunks": True})
+    zarr.create_array(
+        tmp_path / "a.zarr", data=np.zeros((64, 64), "i1"), chunks=(1, 1), config={"write_empty_chunks": True}
+    )
     lazy = packstore.from_file(tmp_path / "a.zarr")
     assert len(pickle.dumps(lazy)) < 4 * 64 * 64 + 3000
