@@ -164,6 +164,24 @@ def test_changed_metadata_are_stale(tmp_path: Path, server: HttpServer) -> None:
         again[...]
 
 
+def test_the_index_of_a_shard_is_asked_for_once(
+    tmp_path: Path, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=X, chunks=(50, 60), shards=(200, 300), compressors=None)
+    url = upload(server, tmp_path / "a.zarr")
+    monkeypatch.setattr(objects, "TAIL_NBYTES", 1000)
+    array = packstore.open_array(url)
+    for expected in 2, 1, 1:
+        with server.counting() as requests:
+            np.testing.assert_array_equal(array[10:20, 30:50], X[10:20, 30:50])
+        assert len(requests) == expected
+    # The index is of one state of the shard; its chunks are asked for in that state.
+    server.put("a.zarr/c/0/0", server.files["/a.zarr/c/0/0"][0], mtime=1.0)
+    with pytest.raises(StaleFileError):
+        array[10:20, 30:50]
+    np.testing.assert_array_equal(packstore.open_array(url)[10:20, 30:50], X[10:20, 30:50])
+
+
 def test_a_shard_that_is_replaced_between_its_requests(
     tmp_path: Path, server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

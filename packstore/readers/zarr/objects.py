@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from packstore.core.typing import Bytes
+from packstore.core.typing import Array, Bytes
 from packstore.errors import PackstoreError, StaleFileError, UnsupportedError, message
 from packstore.readers.zarr.documents import bad_group, spelled_out
 from packstore.readers.zarr.nodes import MAX_JSON_NBYTES, MAX_NODES, V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3
-from packstore.source.remote.client import Answer
+from packstore.source.cache import SHARDS
+from packstore.source.remote.by_fsspec import is_strong
+from packstore.source.remote.client import Answer, Client, State
 from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.ranges import read_joined, side_by_side
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
@@ -197,8 +200,9 @@ class ObjectPlaces(Places):
 
     Notes
     -----
-    Thread safe; keeps nothing. A chunk costs one request, of the bytes that are wanted of it where its codecs read
-    parts; a shard one for its index and the end of it, and one for the inner chunks that lie near each other.
+    Thread safe; keeps the indexes of shards. A chunk costs one request, of the bytes that are wanted of it where its
+    codecs read parts; a shard one for its index and the end of it, the first time, and one for the inner chunks that
+    lie near each other.
     """
 
     verb = "reading"
@@ -231,6 +235,9 @@ class ObjectPlaces(Places):
         client, key = self.folder.client()[0], self._key(coords)
         start, stop = part if part is not None and self._nbytes is not None else (None, None)
         if self._nested:
+            kept = SHARDS.get((id(self), coords), self)
+            if kept is not None:
+                return _with_index(client, key, kept)
             start = -TAIL_NBYTES
         try:
             data, state = client.get(key, start, stop)
@@ -238,8 +245,17 @@ class ObjectPlaces(Places):
             return None
         found = np.frombuffer(data, np.uint8)
         if self._nested:
+            self._keep_index(coords, found, state)
             return ObjectBytes(client, key, found, state.nbytes, state.etag)
         return MemoryBytes(found, None, fresh=True, base=start or 0, nbytes=state.nbytes)
+
+    def _keep_index(self, coords: tuple[int, ...], tail: Bytes, state: State) -> None:
+        """Keep the index at the end of a shard, with the state that it is of: the next requests name that."""
+        nbytes = self.layout.chain.serializer.index_nbytes
+        if is_strong(state.etag) and nbytes <= tail.size and not self.layout.chain.serializer.index_at_start:
+            etag = state.etag.encode()
+            head = np.frombuffer(_HEAD.pack(state.nbytes, len(etag)) + etag, np.uint8)
+            SHARDS.put((id(self), coords), self, np.concatenate([head, tail[tail.size - nbytes :]]))
 
     def token(self) -> object:
         """The states of all objects of the array, as a listing tells them."""
@@ -255,6 +271,17 @@ class ObjectPlaces(Places):
             pass
         # Never the same twice.
         return np.random.default_rng().bytes(16).hex()
+
+
+# Before an index that is kept: the size of the shard, and the length of its ETag, which follows.
+_HEAD = struct.Struct("<QH")
+
+
+def _with_index(client: Client, key: str, kept: Array) -> ObjectBytes:
+    """A shard whose index was kept by `ObjectPlaces`."""
+    nbytes, length = _HEAD.unpack(kept[: _HEAD.size].tobytes())
+    etag = kept[_HEAD.size : _HEAD.size + length].tobytes().decode()
+    return ObjectBytes(client, key, kept[_HEAD.size + length :], nbytes, etag)
 
 
 class ObjectBytes(Stored):
