@@ -179,6 +179,7 @@ def test_the_index_of_a_shard_is_asked_for_once(
     server.put("a.zarr/c/0/0", server.files["/a.zarr/c/0/0"][0], mtime=1.0)
     with pytest.raises(StaleFileError):
         array[10:20, 30:50]
+    # The next read asks for the index of the new one.
     np.testing.assert_array_equal(packstore.open_array(url)[10:20, 30:50], X[10:20, 30:50])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -237,7 +237,7 @@ class ObjectPlaces(Places):
         if self._nested:
             kept = SHARDS.get((id(self), coords), self)
             if kept is not None:
-                return _with_index(client, key, kept)
+                return _with_index(client, key, kept, lambda: SHARDS.forget([self]))
             start = -TAIL_NBYTES
         try:
             data, state = client.get(key, start, stop)
@@ -277,11 +277,11 @@ class ObjectPlaces(Places):
 _HEAD = struct.Struct("<QH")
 
 
-def _with_index(client: Client, key: str, kept: Array) -> ObjectBytes:
+def _with_index(client: Client, key: str, kept: Array, forget: Callable[[], None]) -> ObjectBytes:
     """A shard whose index was kept by `ObjectPlaces`."""
     nbytes, length = _HEAD.unpack(kept[: _HEAD.size].tobytes())
     etag = kept[_HEAD.size : _HEAD.size + length].tobytes().decode()
-    return ObjectBytes(client, key, kept[_HEAD.size + length :], nbytes, etag)
+    return ObjectBytes(client, key, kept[_HEAD.size + length :], nbytes, etag, forget)
 
 
 class ObjectBytes(Stored):
@@ -295,18 +295,29 @@ class ObjectBytes(Stored):
         Its last bytes.
     nbytes
         Of all of it.
+    forget
+        Called where the object is in another state: what was kept of it is of no use any more.
     """
 
-    __slots__ = ("client", "etag", "object_key", "tail")
+    __slots__ = ("client", "etag", "forget", "object_key", "tail")
     fresh = True
     is_far = True
 
-    def __init__(self, client: Any, key: str, tail: Bytes, nbytes: int, etag: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        key: str,
+        tail: Bytes,
+        nbytes: int,
+        etag: str,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
         self.client = client
         self.object_key = key
         self.tail = tail
         self.nbytes = nbytes
         self.etag = etag
+        self.forget = forget
         self.key = None
         self.mask = 0
 
@@ -315,7 +326,11 @@ class ObjectBytes(Stored):
         at = offset - (self.nbytes - self.tail.size)
         if at >= 0:
             return self.tail[at : at + nbytes]
-        data, state = self.client.get(self.object_key, offset, offset + nbytes, etag=self.etag)
+        try:
+            data, state = self.client.get(self.object_key, offset, offset + nbytes, etag=self.etag)
+        except StaleFileError:
+            self.forget()
+            raise
         if (state.nbytes, state.etag) != (self.nbytes, self.etag) or len(data) != nbytes:
             expected = "the object whose index was read"
             raise StaleFileError(message("reading a shard", expected=expected, got="another version of it"))
