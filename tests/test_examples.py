@@ -12,12 +12,14 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {
     "batch_folder.py": ["--files", "3", "--frames", "3", "--size", "64"],
+    "cluster_batch.py": ["--files", "60", "--size", "64"],
     "masks_to_dask.py": ["--size", "512", "--frames", "2"],
     "ragged.py": ["--arrays", "12", "--rows", "16", "--width", "40"],
     "which_format.py": ["--size", "128", "--frames", "2", "--rounds", "1"],
 }
 LAST_LINE = {
     "batch_folder.py": "all results agree with numpy",
+    "cluster_batch.py": "all results agree with numpy",
     "masks_to_dask.py": "all formats agree with numpy",
     "ragged.py": "all arrays came back with their shapes and values",
     "which_format.py": "all formats gave equal values; plot: ",
