@@ -12,6 +12,8 @@ from packstore.cli.measure import WrongValueError
 from tests.benchmarks import __main__ as command
 from tests.benchmarks.measure import measure_scenario
 from tests.benchmarks.model import Case, Data, Missing, Peer, Run, Scenario
+from tests.benchmarks.remote.run import run_remote
+from tests.benchmarks.remote.scale import Layout, seconds
 from tests.benchmarks.report import missed
 
 
@@ -63,3 +65,26 @@ def test_missed_floors() -> None:
     assert missed({"floor": 2, "ratio": 1.9}) and not missed({"floor": 2, "ratio": 2.0})
     assert not missed({"floor": None, "ratio": 0.1})
     assert missed({"limit": 3, "value": 3.0}) and not missed({"limit": 3, "value": 2.9})
+
+
+def test_few_requests_read_what_lies_in_a_bucket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for package in "moto", "boto3", "s3fs":
+        pytest.importorskip(package)
+    rows = run_remote(tmp_path, 1, quick=True, peers=False)
+    assert {row.status for row in rows} == {"ok"}
+    requests = [row.requests for row in rows]
+    # HDF5: open, scan, crop, both by dask; npy; npz: open, one, one of many, all of many; many HDF5 datasets; packed
+    # zarr: open, crop, scan; files: open, compute.
+    limits = [3, 4, 1, 4, 3, 3, 3, 4, 4, 3, 3, 1, 64, 3, 2 * 10 + 1]
+    assert len(requests) == len(limits)
+    assert all(found <= limit for found, limit in zip(requests, limits, strict=True)), requests
+    assert json.loads((tmp_path / "remote.json").read_text())[0]["side"] == "packstore"
+    assert "model: a scan of 1 TB" in capsys.readouterr().out
+
+
+def test_the_model_of_a_large_scan() -> None:
+    layout = Layout("chunks of a million bits", 1e6, 1 / 8)
+    assert layout.scan(10**9) == (1000, 125e6)
+    # 1,000 requests of 50 ms, 10 at once; 125 MB over one line of 100 MB/s.
+    assert seconds(1000, 125e6, workers=1, concurrency=10) == 5.0
+    assert seconds(10, 125e6, workers=1, concurrency=10) == 1.25

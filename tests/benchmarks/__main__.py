@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder of the results")
     parser.add_argument("--data", type=Path, help="keep the data here, and use what is there (about 3 GB)")
     parser.add_argument("--scaling", action="store_true", help="cost as work grows, instead of the scenarios")
+    parser.add_argument("--remote", action="store_true", help="object storage (a server on loopback), instead")
+    parser.add_argument("--latency", type=float, default=0.05, help="remote: seconds that each request takes besides")
+    parser.add_argument("--bandwidth", type=float, help="remote: MB/s of each request's answer (as fast as it comes)")
     parser.add_argument("--no-memory", action="store_true", help="leave out bytes read and memory (fresh processes)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where a floor or a limit does not hold")
     parser.add_argument("--list", action="store_true", help="the names of the scenarios")
@@ -44,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     rounds = options.rounds or (3 if options.quick else 9)
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.remote:
+        from tests.benchmarks.remote.run import main_options, run_remote
+
+        found = run_remote(options.out, options.rounds or (1 if options.quick else 3), **main_options(options))
+        return 1 if any(row.side == "packstore" and row.status != "ok" for row in found) else 0
     with tempfile.TemporaryDirectory(prefix="packstore-benchmarks-") as folder:
         root = Path(folder)
         if options.data is not None:
