@@ -25,6 +25,7 @@ cache.indexes_nbytes           16 MiB   blocks of headers and indexes of remote 
 cache.worker_fraction          0.0625   of a dask worker's memory limit: all caches together keep at most that much
 remote.concurrency             16       requests that a process has under way at the same time
 remote.gap_nbytes              1 MiB    two byte ranges of a remote object that are closer become one request
+remote.inflight_nbytes         64 MiB   stored bytes that one read asks for before it decodes them
 remote.retries                 5        further tries for a request that failed for a reason that may pass
 remote.retry_seconds           30       no further try of a request begins later than that
 remote.timeout_seconds         60       how long a server may be silent
@@ -74,6 +75,7 @@ DEFAULTS: dict[str, Any] = {
     "remote": {
         "concurrency": 16,
         "gap_nbytes": MIB,
+        "inflight_nbytes": 64 * MIB,
         "retries": 5,
         "retry_seconds": 30,
         "timeout_seconds": 60,

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from packstore import config
 from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
 from packstore.core.scratch import Scratch
 from packstore.core.threads import run_all, thread_count
@@ -28,7 +29,7 @@ from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain
 from packstore.storage.chunk_counts import counts_packed, summed_chunks
 from packstore.storage.crops import Crops
-from packstore.storage.places import OneRange, Places
+from packstore.storage.places import INDEX, OneRange, Places, Wanted
 from packstore.storage.plain import PlainBytes
 from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
 
@@ -37,8 +38,6 @@ __all__ = ["GridStorage"]
 # Decoded bytes of a chunk without codecs in a file of its own, below which threads are in each other's way: to read,
 # and to count bits.
 SMALL_NBYTES, SMALL_COUNTED_NBYTES = 512 << 10, 4 << 20
-# Stored bytes that one call fetches from a source that cannot be mapped.
-FETCH_NBYTES = 64 << 20
 # A chunk, its stored bytes or None where there are none, and True: it need not be asked for again.
 Fetched = tuple[Touched, Stored | None, bool]
 # Larger results of fill values only are one element in their shape.
@@ -167,8 +166,8 @@ class GridStorage(Storage):
     ) -> Array | None:
         """Part of a chunk, in `out` if there is one; None for a chunk that is not stored."""
         if stored is None:
-            wanted = (coords, self.chain.cover(inner)) if self.places.is_far else None
-            stored = self.places.open(coords) if wanted is None else self.places.fetch([wanted])[0]
+            far = self.places.is_far
+            stored = self.places.fetch([self._wanted(coords, inner)])[0] if far else self.places.open(coords)
         if stored is None:
             return None
         # A scan uses up the whole chunk at once: it need not be kept.
@@ -229,23 +228,30 @@ class GridStorage(Storage):
             return self._fetched(space, items)
         return None
 
+    def _wanted(self, coords: tuple[int, ...], inner: Box) -> Wanted:
+        """What of a chunk's object is asked for: of a shard the index, or all of it where most of it is wanted."""
+        if not self.chain.serializer.nested:
+            return coords, self.chain.cover(inner)
+        most = 2 * math.prod(box_shape(inner)) > math.prod(self.chunk_shape)
+        return coords, None if most else INDEX
+
     def _objects(self, items: Iterable[Touched]) -> Iterator[list[Fetched]]:
         """Chunks that are objects of their own, many to a call of the places."""
-        many = max(FETCH_NBYTES // max(self.chain.serializer.limit.nbytes, 1), 1)
+        many = max(int(config.get("remote.inflight_nbytes")) // max(self.chain.serializer.limit.nbytes, 1), 1)
         rest = iter(items)
         while batch := list(itertools.islice(rest, many)):
-            found = self.places.fetch([(item.coords, self.chain.cover(item.inner)) for item in batch])
+            found = self.places.fetch([self._wanted(item.coords, item.inner) for item in batch])
             yield [(item, stored, True) for item, stored in zip(batch, found, strict=True)]
 
     def _fetched(self, space: ByteSpace, items: Iterable[Touched]) -> Iterator[list[Fetched]]:
         """Chunks with those of their bytes that are needed, many ranges to a call of the source."""
         batch: list[tuple[Touched, Stored | None]] = []
-        total = 0
+        total, most = 0, int(config.get("remote.inflight_nbytes"))
         for item in items:
             stored = self.places.open(item.coords)
             batch.append((item, stored))
             total += 0 if stored is None else stored.nbytes
-            if total >= FETCH_NBYTES:
+            if total >= most:
                 yield self._fetch(space, batch)
                 batch, total = [], 0
         yield self._fetch(space, batch)

@@ -14,7 +14,7 @@ from packstore.source import ByteSpace, FileSource
 from packstore.storage.array import Facts
 from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
 
-__all__ = ["MISSING", "OneRange", "Places", "Run", "TablePlaces", "Wanted"]
+__all__ = ["INDEX", "MISSING", "OneRange", "Places", "Run", "TablePlaces", "Wanted"]
 
 # The offset of a chunk that was never written: it reads as the fill value.
 MISSING = np.uint64(2**64 - 1)
@@ -22,6 +22,8 @@ _MISSING = int(MISSING)
 
 # Coordinates of a chunk, and the bytes of it that are wanted, from and to; None: all of them.
 Wanted = tuple[tuple[int, ...], tuple[int, int] | None]
+# For a shard: its index, which tells what else is wanted.
+INDEX = (-1, -1)
 # (offset, nbytes, filter mask) of neighbouring chunks.
 Run = list[tuple[int, int, int]]
 

@@ -80,7 +80,8 @@ def test_requests(case: tuple[str, Any, str], server: HttpServer) -> None:
         assert requests[0].range is not None and requests[0].range != "bytes=0-374"
     with server.counting() as requests:
         array[...]
-    assert len(requests) <= (2 * 6 if is_sharded else 20)
+    # A shard that is wanted whole is one request.
+    assert len(requests) <= (6 if is_sharded else 20)
 
 
 def test_a_scan_asks_side_by_side(tmp_path: Path, server: HttpServer) -> None:
@@ -190,7 +191,7 @@ def test_a_shard_that_is_replaced_between_its_requests(
     url = upload(server, tmp_path / "a.zarr")
     monkeypatch.setattr(objects, "TAIL_NBYTES", 1000)
     array = packstore.open_array(url)
-    np.testing.assert_array_equal(array[...], X)
+    np.testing.assert_array_equal(array[:100], X[:100])
     real = objects.ObjectBytes.read_ranges
 
     def late(self: Any, ranges: Any) -> Any:
@@ -199,7 +200,7 @@ def test_a_shard_that_is_replaced_between_its_requests(
 
     monkeypatch.setattr(objects.ObjectBytes, "read_ranges", late)
     with pytest.raises(StaleFileError):
-        array[...]
+        array[:100]
 
 
 def test_errors(tmp_path: Path, server: HttpServer) -> None:

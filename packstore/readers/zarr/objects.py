@@ -19,7 +19,7 @@ from packstore.source.remote.client import Answer, Client, State
 from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.ranges import read_joined, side_by_side
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
-from packstore.storage.places import Places, Wanted
+from packstore.storage.places import INDEX, Places, Wanted
 from packstore.storage.stored import MemoryBytes, Stored
 
 __all__ = ["ObjectPlaces", "read_objects"]
@@ -202,7 +202,7 @@ class ObjectPlaces(Places):
     -----
     Thread safe; keeps the indexes of shards. A chunk costs one request, of the bytes that are wanted of it where its
     codecs read parts; a shard one for its index and the end of it, the first time, and one for the inner chunks that
-    lie near each other.
+    lie near each other, or one of all of it where most of it is wanted.
     """
 
     verb = "reading"
@@ -224,7 +224,7 @@ class ObjectPlaces(Places):
 
     def open(self, coords: tuple[int, ...]) -> Stored | None:
         # docstring inherited
-        return self._get((coords, None))
+        return self._get((coords, INDEX if self._nested else None))
 
     def fetch(self, wanted: Sequence[Wanted]) -> list[Stored | None]:
         # docstring inherited
@@ -234,7 +234,7 @@ class ObjectPlaces(Places):
         coords, part = wanted
         client, key = self.folder.client()[0], self._key(coords)
         start, stop = part if part is not None and self._nbytes is not None else (None, None)
-        if self._nested:
+        if self._nested and part is not None:
             kept = SHARDS.get((id(self), coords), self)
             if kept is not None:
                 return _with_index(client, key, kept, lambda: SHARDS.forget([self]))
