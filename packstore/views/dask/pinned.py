@@ -10,7 +10,7 @@ import numpy.typing as npt
 from packstore.core.box_selection import box_selection
 from packstore.core.boxes import Box
 from packstore.core.process import read_here
-from packstore.errors import StaleFileError
+from packstore.errors import PackstoreError, StaleFileError
 from packstore.views.lazy import LazyArray
 
 __all__ = ["PinnedArray", "pinned"]
@@ -44,10 +44,15 @@ class PinnedArray(LazyArray):
 
     def __getitem__(self, key: Any) -> Any:
         # docstring inherited
-        found = super().__getitem__(key)
         # Names of fields are no selection: they are of all elements.
         whole = self.dtype.names is not None and isinstance(key, (str, list))
         box, _ = box_selection(... if whole else key, self.shape, self.location.path)
+        try:
+            found = super().__getitem__(key)
+        except PackstoreError:
+            # A chunk that was written again is not damaged.
+            self.compare(box)
+            raise
         # Compared behind the read, so that a chunk that is written again meanwhile shows, too.
         self.compare(box)
         return found
