@@ -18,6 +18,7 @@ from packstore.cli.files import stem, stems
 from packstore.cli.show import human, plain
 from packstore.errors import OptionError, message
 from packstore.readers.find import locate
+from packstore.source.remote.urls import is_url
 from packstore.source.sizes import size_on_disk
 from packstore.writers import WRITERS, format_of, save
 from packstore.writers.items import Item
@@ -121,11 +122,11 @@ def convert(
     )
     result: dict[str, Any] = {
         "source": sources[0] if len(sources) == 1 and not by_stem else list(sources),
-        "target": target,
+        "target": report.path,
         "format": format,
         "arrays": list(report.arrays),
         "nbytes": tree.nbytes,
-        "stored_nbytes": size_on_disk(target),
+        "stored_nbytes": None if is_url(target) else size_on_disk(target),
         "seconds": round(time.perf_counter() - start, 3),
         "lost": list(report.lost),
         "notes": [],

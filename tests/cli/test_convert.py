@@ -450,3 +450,15 @@ def test_a_dimension_without_a_variable_needs_no_option(cli: Cli, tmp_path: Path
     kept: Any = zarr.open_array(tmp_path / "a.zarr", path="f", mode="r")
     assert kept.metadata.dimension_names[0] == "x"
     assert cli("verify", source, tmp_path / "a.zarr").code == 0
+
+
+@pytest.mark.parametrize("name", ["m.zarr", "m.npz"])
+def test_a_target_behind_a_url(cli: Cli, fails: Fails, tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "a.npy", MASK)
+    url = f"memory://{tmp_path.name}/{name}"
+    done = cli("convert", tmp_path / "a.npy", url, "--json")
+    assert (done.code, done.json["target"], done.json["stored_nbytes"]) == (0, url, None)
+    (found,) = packstore.open_group(url).values() if name == "m.npz" else [packstore.open_array(url)]
+    np.testing.assert_array_equal(found[...], MASK)
+    assert "existing" in fails("convert", tmp_path / "a.npy", url)
+    assert cli("convert", tmp_path / "a.npy", url, "--overwrite").code == 0
