@@ -7,39 +7,35 @@ them into the result. A file that is one array in one piece (npy, raw) is a grid
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from packstore import config
 from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
 from packstore.core.scratch import Scratch
 from packstore.core.threads import run_all, thread_count
 from packstore.core.typing import Array, Bytes
 from packstore.errors import PackstoreError, StaleFileError, message
-from packstore.source import ByteSpace, FileSource, InlineBytes
+from packstore.source import FileSource, InlineBytes
 from packstore.source.cache import CHUNKS
-from packstore.storage import plan
+from packstore.storage import fetch, plan
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
 from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain
 from packstore.storage.chunk_counts import counts_packed, summed_chunks
 from packstore.storage.crops import Crops
-from packstore.storage.places import INDEX, OneRange, Places, Wanted
+from packstore.storage.places import OneRange, Places
 from packstore.storage.plain import PlainBytes
-from packstore.storage.stored import MemoryBytes, SpaceRange, Stored
+from packstore.storage.stored import MemoryBytes, Stored
 
 __all__ = ["GridStorage"]
 
 # Decoded bytes of a chunk without codecs in a file of its own, below which threads are in each other's way: to read,
 # and to count bits.
 SMALL_NBYTES, SMALL_COUNTED_NBYTES = 512 << 10, 4 << 20
-# A chunk, its stored bytes or None where there are none, and True: it need not be asked for again.
-Fetched = tuple[Touched, Stored | None, bool]
 # Larger results of fill values only are one element in their shape.
 MAX_FILLED_NBYTES = 64 << 20
 # Several small chunks, decoded side by side on their way into the result.
@@ -149,7 +145,7 @@ class GridStorage(Storage):
         items: Iterable[Touched] = touched(box, self.chunk_shape)
         parallel = plan.wants_threads(self.chain, box, self.chunk_shape, out.nbytes, self._key)
         space = self.places.space
-        batches = self._batches(space, items)
+        batches = fetch.batches(self.places, self.chain, self.chunk_shape, items) if self.has_chunks else None
         if batches is not None:
             for batch in batches:
                 run_all(lambda pair: fill(*pair), batch, parallel=parallel)
@@ -167,7 +163,11 @@ class GridStorage(Storage):
         """Part of a chunk, in `out` if there is one; None for a chunk that is not stored."""
         if stored is None:
             far = self.places.is_far
-            stored = self.places.fetch([self._wanted(coords, inner)])[0] if far else self.places.open(coords)
+            stored = (
+                self.places.fetch([fetch.wanted(self.chain, self.chunk_shape, coords, inner)])[0]
+                if far
+                else self.places.open(coords)
+            )
         if stored is None:
             return None
         # A scan uses up the whole chunk at once: it need not be kept.
@@ -219,58 +219,6 @@ class GridStorage(Storage):
 
     def _key(self, coords: tuple[int, ...]) -> object:
         return (id(self.places), coords)
-
-    def _batches(self, space: ByteSpace | None, items: Iterable[Touched]) -> Iterator[list[Fetched]] | None:
-        """Chunks whose bytes are fetched many at a time; None where they are at hand, or asked for one by one."""
-        if self.places.is_far:
-            return self._objects(items)
-        if space is not None and self.has_chunks and space.view() is None:
-            return self._fetched(space, items)
-        return None
-
-    def _wanted(self, coords: tuple[int, ...], inner: Box) -> Wanted:
-        """What of a chunk's object is asked for: of a shard the index, or all of it where most of it is wanted."""
-        if not self.chain.serializer.nested:
-            return coords, self.chain.cover(inner)
-        most = 2 * math.prod(box_shape(inner)) > math.prod(self.chunk_shape)
-        return coords, None if most else INDEX
-
-    def _objects(self, items: Iterable[Touched]) -> Iterator[list[Fetched]]:
-        """Chunks that are objects of their own, many to a call of the places."""
-        many = max(int(config.get("remote.inflight_nbytes")) // max(self.chain.serializer.limit.nbytes, 1), 1)
-        rest = iter(items)
-        while batch := list(itertools.islice(rest, many)):
-            found = self.places.fetch([self._wanted(item.coords, item.inner) for item in batch])
-            yield [(item, stored, True) for item, stored in zip(batch, found, strict=True)]
-
-    def _fetched(self, space: ByteSpace, items: Iterable[Touched]) -> Iterator[list[Fetched]]:
-        """Chunks with those of their bytes that are needed, many ranges to a call of the source."""
-        batch: list[tuple[Touched, Stored | None]] = []
-        total, most = 0, int(config.get("remote.inflight_nbytes"))
-        for item in items:
-            stored = self.places.open(item.coords)
-            batch.append((item, stored))
-            total += 0 if stored is None else stored.nbytes
-            if total >= most:
-                yield self._fetch(space, batch)
-                batch, total = [], 0
-        yield self._fetch(space, batch)
-
-    def _fetch(self, space: ByteSpace, batch: list[tuple[Touched, Stored | None]]) -> list[Fetched]:
-        wanted: list[tuple[int, SpaceRange, int, int]] = []
-        for i, (item, stored) in enumerate(batch):
-            if isinstance(stored, SpaceRange) and CHUNKS.get(stored.key, self.chain) is None:
-                first, last = self.chain.cover(item.inner) or (0, stored.nbytes)
-                # Rows that lie far apart are asked for one by one, and a wrong size is the chain's to say.
-                need = math.prod(box_shape(item.inner)) * self.chain.serializer.dtype.itemsize
-                if last <= stored.nbytes and (self.chain.decoder is not None or stored.covers(need, last - first, 1)):
-                    wanted.append((i, stored, first, last))
-        ranges = [(stored.offset + first, last - first) for _, stored, first, last in wanted]
-        for (i, stored, first, _), data in zip(wanted, space.read_ranges(ranges), strict=True):
-            found = np.frombuffer(data, np.uint8)
-            memory = MemoryBytes(found, stored.key, stored.mask, fresh=True, base=first, nbytes=stored.nbytes)
-            batch[i] = (batch[i][0], memory)
-        return [(item, stored, True) for item, stored in batch]
 
     def _run_into(self, run: list[Touched], out: Array) -> bool:
         """Decode neighbouring chunks side by side and put them into `out` at once, if that is possible.
