@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
@@ -76,6 +77,8 @@ def test_children_read(places: list[str], method: str) -> None:
     for array, _ in arrays:
         # A module that another thread is importing stays half imported in a child.
         array[3:5]
+    # What other tests have left of h5py would be collected in a thread, and wait for the lock that forking takes.
+    gc.collect()
     stop = threading.Event()
 
     def read() -> None:
@@ -200,3 +203,26 @@ def test_a_child_of_a_child(tmp_path: Path) -> None:
             ok = ok and os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]) == 0
         os._exit(0 if ok else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == 0
+
+
+def test_nothing_of_h5py_is_left_to_the_garbage_collector(tmp_path: Path) -> None:
+    """It runs in any thread, and takes h5py's lock there: a fork at that moment never ends."""
+    import h5py
+
+    for name in "a.h5", "b.h5":
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("g/x", data=np.arange(100), chunks=(10,), compression="gzip")
+    np.testing.assert_array_equal(packstore.open_array(tmp_path / "a.h5", "g/x")[...], np.arange(100))
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        np.testing.assert_array_equal(packstore.open_array(tmp_path / "b.h5", "g/x")[...], np.arange(100))
+        packstore.open_group(tmp_path / "b.h5")
+        gc.collect()
+        left = [type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("h5py")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left

@@ -180,9 +180,15 @@ class Session:
             ) from None
 
     def close(self) -> None:
-        """Close the file; the identifiers of its objects become invalid."""
+        """Close the file; the identifiers of its objects become invalid.
+
+        What h5py has of the file goes at once. Left to the garbage collector, which may run in any thread, it would
+        wait there for h5py's lock, which a thread that forks holds while it waits for the locks of others.
+        """
+        file = self.__dict__.pop("file", None)
         try:
-            self.file.close()
+            if file is not None:
+                file.close()
         finally:
             self._bytes.close()
 
