@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import traceback
 import warnings
@@ -69,16 +72,24 @@ def check(places: list[str], arrays: list[tuple[Any, Any]], answers: Any) -> Non
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_read(places: list[str], method: str) -> None:
+    """In a process of its own: threads and event loops that other tests have left are not forked along."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip("not on this system")
+    code = "import json, sys; from tests.source.test_processes import children_read as f; f(*json.loads(sys.argv[1]))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, json.dumps([places, method])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def children_read(places: list[str], method: str) -> None:
+    """Start processes that read what this one has opened, while its threads read."""
     context: Any = multiprocessing.get_context(method)
     answers = context.Queue()
     arrays = opened(places)
     for array, _ in arrays:
         # A module that another thread is importing stays half imported in a child.
         array[3:5]
-    # What other tests have left of h5py would be collected in a thread, and wait for the lock that forking takes.
-    gc.collect()
     stop = threading.Event()
 
     def read() -> None:
