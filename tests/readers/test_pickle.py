@@ -343,6 +343,21 @@ def test_any_damage_is_an_error_of_ours_or_other_values(data: st.DataObject) -> 
             return
 
 
+@pytest.mark.parametrize("escape", [rb"\d", rb"\400", rb"\\\u"])
+def test_an_escape_that_python_never_writes(tmp_path: Path, escape: bytes) -> None:
+    """Neither a value nor a warning, in names (where nothing is an escape) and in the elements of protocol 0."""
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"cnumpy" + escape + b"\narray\n(S'a'\ntR.")
+    with pytest.raises(UnsupportedError) as error:
+        packstore.open_array(path, format="pickle")
+    assert f"got numpy{escape.decode()}.array" in str(error.value)
+    plain = pickle.dumps(np.zeros(4, np.uint8), 0)
+    start, end = plain.index(b"g3\n(V\\u0000"), plain.index(b"tp20\n")
+    path.write_bytes(plain[:start] + b"S'" + escape + b"'\n" + plain[end:])
+    with pytest.raises(CorruptDataError, match="the escape"):
+        packstore.open_array(path)[...]
+
+
 def test_foreign_bytes_are_not_taken_for_pickles(tmp_path: Path) -> None:
     for name, raw in (("x.bin", b"\x80\x04\xff\x00\x01\x02"), ("y.dat", b"(dp0\n."), ("z.pkl", b"\x00\x01\x02\x03")):
         (tmp_path / name).write_bytes(raw)

@@ -106,6 +106,10 @@ def plain_text(value: Any, source: ByteSpace) -> str | None:
         return None
 
 
+# What Python writes no string with, keeps as it is when it reads one, and warns of.
+_UNKNOWN_ESCAPE = re.compile(rb"(?s)(?<!\\)(?:\\\\)*(\\[^\\'\"abfnrtvx0-7\n]|\\[4-7][0-7][0-7])")
+
+
 def _decode(raw: bytes, coding: str) -> bytes:
     if coding == "raw":
         return raw
@@ -113,6 +117,8 @@ def _decode(raw: bytes, coding: str) -> bytes:
         text = raw.strip()
         if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
             raise ValueError("no quoted string")
+        if unknown := _UNKNOWN_ESCAPE.search(text):
+            raise ValueError(f"the escape {unknown[1]!r}")
         return codecs.escape_decode(text[1:-1])[0]
     return raw.decode(coding, "surrogatepass" if coding == "utf-8" else "strict").encode("latin-1")
 

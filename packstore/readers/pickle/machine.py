@@ -119,6 +119,9 @@ class _Machine:
             if self.opcode in ("UNICODE", "STRING"):
                 self.line_argument()
                 continue
+            if self.opcode in ("GLOBAL", "INST", "PERSID"):
+                self.names_argument()
+                continue
             # The readers of pickletools only call read and readline.
             argument = info.arg.reader(cast(IO[bytes], self.cursor)) if info.arg is not None else None
             handler = self.HANDLERS.get(self.opcode)
@@ -170,6 +173,16 @@ class _Machine:
             self.stack.append(ShortText(text, self.cursor, nbytes, start, "raw-unicode-escape"))
         else:
             self.stack.append(Blob(start, nbytes, "raw-unicode-escape"))
+
+    def names_argument(self) -> None:
+        # Not by pickletools, which undoes escapes in names, unlike pickle, and warns of those it does not know.
+        lines = [self.cursor.readline()[:-1].decode("utf-8") for _ in range(1 if self.opcode == "PERSID" else 2)]
+        if self.opcode == "GLOBAL":
+            self.push(Global(*lines))
+        elif self.opcode == "INST":
+            self.call(Global(*lines), tuple(self.pop_mark()))
+        else:
+            self.push(Opaque("a persistent id, which another file holds"))
 
     # -- opcodes ----------------------------------------------------------------------------------------------------
 
@@ -239,15 +252,6 @@ class _Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("no name")
         self.push(Global(str(module), str(name)))
-
-    def old_global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self.push(Global(module, name))
-
-    def instance(self, argument: str) -> None:
-        items = self.pop_mark()
-        self.old_global(argument)
-        self.call(self.pop()[0], tuple(items))
 
     def marked_object(self) -> None:
         items = self.pop_mark()
@@ -324,15 +328,12 @@ class _Machine:
         "BINPUT": lambda m, a: m.put(a),
         "LONG_BINPUT": lambda m, a: m.put(a),
         "MEMOIZE": lambda m, a: m.put(None),
-        "GLOBAL": lambda m, a: m.old_global(a),
         "STACK_GLOBAL": lambda m, a: m.stack_global(),
         "REDUCE": lambda m, a: m.two(),
         "NEWOBJ": lambda m, a: m.two(),
         "NEWOBJ_EX": lambda m, a: m.keyword_new(),
         "BUILD": lambda m, a: m.build(),
-        "INST": lambda m, a: m.instance(a),
         "OBJ": lambda m, a: m.marked_object(),
-        "PERSID": lambda m, a: m.push(Opaque("a persistent id, which another file holds")),
         "BINPERSID": lambda m, a: m.persistent(),
         "EXT1": lambda m, a: m.push(Opaque(f"extension code {a}")),
         "EXT2": lambda m, a: m.push(Opaque(f"extension code {a}")),
