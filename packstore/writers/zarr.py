@@ -270,6 +270,18 @@ def _is_auto(option: Any) -> bool:
     return isinstance(option, str) and option == "auto"
 
 
+def _divisor(shard: int, wanted: int) -> int:
+    """Give the length nearest to `wanted`, by ratio, that divides the length of a shard.
+
+    Examples
+    --------
+    >>> _divisor(512, 700), _divisor(300, 128), _divisor(257, 100)
+    (512, 150, 257)
+    """
+    small = [n for n in range(1, math.isqrt(shard) + 1) if shard % n == 0]
+    return min({*small, *(shard // n for n in small)}, key=lambda n: (max(n, wanted) / max(min(n, wanted), 1), n))
+
+
 def _grid(
     path: str, item: Item, chunks: Any, shards: Any, zarr_format: int, *, packs: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
@@ -286,8 +298,7 @@ def _grid(
         if chosen and packs:
             shard = default_shards(item, chunk)
         elif shard is not None:
-            # Inner chunks have to divide the shard.
-            chunk = tuple(math.gcd(c, s) for c, s in zip(chunk, shard, strict=True))
+            chunk = tuple(_divisor(s, c) for c, s in zip(chunk, shard, strict=True))
     elif shard is not None and any(s % c for c, s in zip(chunk, shard, strict=True)):
         raise OptionError(
             message("writing", path, item.name or None, expected=f"shards of whole chunks {chunk}", got=shard)

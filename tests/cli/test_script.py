@@ -142,6 +142,7 @@ def test_interrupted_convert_leaves_nothing(tmp_path: Path, suffix: str, number:
     assert os.listdir(tmp_path) == ["a.h5"]
 
 
+@pytest.mark.long
 def test_restarted_convert_clears_what_a_killed_one_left(tmp_path: Path) -> None:
     source = slow_source(tmp_path)
     process = start("convert", source, tmp_path / "b.zarr")
@@ -158,7 +159,7 @@ def test_restarted_convert_clears_what_a_killed_one_left(tmp_path: Path) -> None
     assert sorted(os.listdir(tmp_path)) == ["a.h5", "b.zarr"]
 
 
-@pytest.mark.parametrize("columns", [60, 120])
+@pytest.mark.parametrize("columns", [pytest.param(60, marks=pytest.mark.long), 120])
 def test_progress_goes_to_a_terminal_on_stderr_only(tmp_path: Path, columns: int) -> None:
     pty = pytest.importorskip("pty")
     source = slow_source(tmp_path)

@@ -70,7 +70,7 @@ def check(places: list[str], arrays: list[tuple[Any, Any]], answers: Any) -> Non
         answers.put(traceback.format_exc())
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.long)])
 def test_children_read(places: list[str], method: str) -> None:
     """In a process of its own: threads and event loops that other tests have left are not forked along."""
     if method not in multiprocessing.get_all_start_methods():

@@ -58,7 +58,7 @@ def photo() -> np.ndarray:
 KINDS = [masks, smooth, counts, labels, noise, photo]
 
 
-@pytest.mark.parametrize("level", [1, 6, 9])
+@pytest.mark.parametrize("level", [1, 6, pytest.param(9, marks=pytest.mark.long)])
 @pytest.mark.parametrize("make", KINDS)
 def test_at_most_5_percent_larger_than_numpy(tmp_path: Path, make: Any, level: int) -> None:
     array = make()
@@ -219,6 +219,7 @@ def test_zip64_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert_same(packstore.from_file(path, name).compute(scheduler="synchronous"), array)
 
 
+@pytest.mark.long
 def test_more_members_than_16_bits_count(tmp_path: Path) -> None:
     arrays = {f"{i}": np.uint8(i % 200) for i in range(66_000)}
     packstore.save(tmp_path / "x.npz", arrays, compressed=False)

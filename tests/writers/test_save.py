@@ -345,6 +345,7 @@ def test_map_ordered_holds_few_results() -> None:
     assert len(made) < 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_memory_is_a_few_blocks(tmp_path: Path, suffix: str) -> None:
     peak = """

@@ -240,6 +240,7 @@ def test_declared_shapes_take_no_memory(tmp_path: Path) -> None:
     assert peak < 4 << 20
 
 
+@pytest.mark.long
 def test_a_million_chunks_fit_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     n = 200_000
