@@ -39,7 +39,9 @@ def test_all_are_here() -> None:
     assert {p.name for p in EXAMPLES.glob("*.py")} == set(SMALL)
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * name.startswith("cluster")) for name in sorted(SMALL)]
+)
 def test_runs_small(name: str, tmp_path: Path) -> None:
     options = ["--out", str(tmp_path)] if name == "which_format.py" else []
     out = run(name, *SMALL[name], *options)
