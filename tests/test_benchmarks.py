@@ -75,7 +75,7 @@ def test_few_requests_read_what_lies_in_a_bucket(tmp_path: Path, capsys: pytest.
     requests = [row.requests for row in rows]
     # HDF5: open, scan, crop, both by dask; npy; npz: open, one, one of many, all of many; many HDF5 datasets; packed
     # zarr: open, crop, scan; files: open, compute.
-    limits = [3, 4, 1, 4, 3, 3, 3, 4, 4, 3, 3, 1, 64, 3, 2 * 10 + 1]
+    limits = [1, 1, 1, 2, 2, 1, 2, 3, 2, 3, 1, 1, 64, 2, 2 * 10 + 1]
     assert len(requests) == len(limits)
     assert all(found <= limit for found, limit in zip(requests, limits, strict=True)), requests
     assert json.loads((tmp_path / "remote.json").read_text())[0]["side"] == "packstore"

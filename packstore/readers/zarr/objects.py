@@ -12,7 +12,15 @@ import numpy as np
 from packstore.core.typing import Array, Bytes
 from packstore.errors import PackstoreError, StaleFileError, UnsupportedError, message
 from packstore.readers.zarr.documents import bad_group, spelled_out
-from packstore.readers.zarr.nodes import MAX_JSON_NBYTES, MAX_NODES, V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3
+from packstore.readers.zarr.nodes import (
+    MAX_JSON_NBYTES,
+    MAX_NODES,
+    V2_ARRAY,
+    V2_ATTRIBUTES,
+    V2_CONSOLIDATED,
+    V2_GROUP,
+    V3,
+)
 from packstore.source.cache import SHARDS
 from packstore.source.remote.by_fsspec import is_strong
 from packstore.source.remote.client import Answer, Client, State
@@ -109,18 +117,28 @@ def _is_group(found: Documents) -> bool:
 
 def _consolidated(root: Documents) -> list[tuple[str, Documents]] | None:
     """The nodes below a root whose document holds those of all others."""
-    v3 = root.get(V3)
-    inline = v3[0].get("consolidated_metadata") if isinstance(v3, tuple) else None
-    metadata = inline.get("metadata") if isinstance(inline, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(v3, tuple):
+    is_v3 = V3 in root
+    whole = root.get(V3 if is_v3 else V2_CONSOLIDATED)
+    if not isinstance(whole, tuple):
         return None
-    return [(path, {V3: (document, v3[1])}) for path, document in metadata.items() if isinstance(document, dict)]
+    inline = whole[0].get("consolidated_metadata") if is_v3 else whole[0]
+    metadata = inline.get("metadata") if isinstance(inline, dict) else None
+    if not isinstance(metadata, dict):
+        return None
+    nodes: dict[str, Documents] = {}
+    for key, document in metadata.items():
+        # Of v3, the path of a node; of v2, that of a document.
+        path, _, name = (key, "", V3) if is_v3 else key.rpartition("/")
+        if path and isinstance(document, dict) and (is_v3 or name in V2):
+            nodes.setdefault(path, {})[name] = (document, whole[1])
+    return list(nodes.items())
 
 
 def _documents(folder: RemoteFolder, path: str) -> Documents:
     """The metadata documents of a node; empty where there is none."""
     prefix = f"{path}/" if path else ""
-    found = folder.read_all([prefix + V3]) or folder.read_all([prefix + name for name in V2])
+    old = V2 if path else (*V2, V2_CONSOLIDATED)
+    found = folder.read_all([prefix + V3]) or folder.read_all([prefix + name for name in old])
     if not path and found:
         first = next((name for name in RemoteFolder.MARKERS if name in found), None)
         if first is not None:
@@ -145,8 +163,9 @@ def _describe(folder: RemoteFolder, path: str, found: Documents) -> ManifestArra
     bad = next((document for document in found.values() if isinstance(document, str)), None)
     if bad is not None:
         return bad
-    documents: dict[str, Json] = {name: each[0] for name, each in found.items() if isinstance(each, tuple)}
-    version = tuple(each[1] for each in found.values() if isinstance(each, tuple))
+    of_node = {name: each for name, each in found.items() if isinstance(each, tuple) and name != V2_CONSOLIDATED}
+    documents: dict[str, Json] = {name: each[0] for name, each in of_node.items()}
+    version = tuple(each[1] for each in of_node.values())
     attributes = documents.get(V2_ATTRIBUTES, {})
     if V3 in documents:
         document = spelled_out(documents[V3])

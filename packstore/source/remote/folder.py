@@ -14,6 +14,10 @@ from packstore.source.remote.urls import masked
 
 __all__ = ["RemoteFolder"]
 
+# The documents of folders that were opened and not read yet: whoever opens the same state again has them, once.
+_OPENED: dict[Fingerprint, dict[str, Answer | None]] = {}
+MAX_OPENED = 16
+
 
 class RemoteFolder(RangeReads):
     """The objects below a URL; its fingerprint is the state of its zarr metadata object.
@@ -36,6 +40,8 @@ class RemoteFolder(RangeReads):
     __slots__ = ("_client", "_first", "fingerprint", "name", "storage_options", "url")
 
     MARKERS = ("zarr.json", ".zarray", ".zgroup")
+    # The documents that tell what the folder is: of zarr v3, or of v2.
+    DOCUMENTS = (("zarr.json",), (".zarray", ".zgroup", ".zattrs", ".zmetadata"))
 
     def __init__(
         self, url: str, storage_options: Mapping[str, Any] | None = None, fingerprint: Fingerprint | None = None
@@ -45,20 +51,29 @@ class RemoteFolder(RangeReads):
         self.storage_options = dict(storage_options or {})
         self._client: tuple[int, Client, str] | None = None
         # What opening has read already.
-        self._first: dict[str, Answer] = {}
+        self._first: dict[str, Answer | None] = {}
         if fingerprint is None:
-            for names in (self.MARKERS[:1], self.MARKERS[1:]):
-                found = self.read_all(names)
-                if found:
-                    break
-            else:
-                raise MissingFileError(
-                    message("opening", self.name, expected="a file, or a folder with zarr metadata", got="neither")
-                )
-            name, answer = next(iter(found.items()))
-            self._first = {name: answer}
-            fingerprint = Fingerprint(self.url, answer.state.nbytes, 0, 0, answer.state.etag)
+            fingerprint, first = self._look()
+            if len(_OPENED) >= MAX_OPENED:
+                _OPENED.pop(next(iter(_OPENED), fingerprint), None)
+            _OPENED[fingerprint] = first
+        else:
+            self._first = _OPENED.pop(fingerprint, {})
         self.fingerprint = fingerprint
+
+    def _look(self) -> tuple[Fingerprint, dict[str, Answer | None]]:
+        """The state of the folder, and the documents that tell it."""
+        found: dict[str, Answer | None] = {}
+        for names in self.DOCUMENTS:
+            there = self.read_all(names)
+            found |= {name: there.get(name) for name in names}
+            for name in self.MARKERS:
+                if name in there:
+                    state = there[name].state
+                    return Fingerprint(self.url, state.nbytes, 0, 0, state.etag), found
+        raise MissingFileError(
+            message("opening", self.name, expected="a file, or a folder with zarr metadata", got="neither")
+        )
 
     @property
     def path(self) -> str:
@@ -82,9 +97,8 @@ class RemoteFolder(RangeReads):
 
     def read(self, name: str) -> Answer | None:
         """All bytes of the object `name` below the folder; None where there is none."""
-        found = self._first.pop(name, None)
-        if found is not None:
-            return found
+        if name in self._first:
+            return self._first.pop(name)
         client, key = self.client()
         try:
             return client.get(key + name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -58,6 +59,12 @@ class Remote:
             for each in path.rglob("*"):
                 if each.is_file():
                     yield f"m.zarr/{each.relative_to(path).as_posix()}", each.read_bytes()
+            with contextlib.suppress(ImportError):
+                import blosc2
+
+                path = Path(folder) / "m.b2nd"
+                blosc2.asarray(self.mask, chunks=chunk, urlpath=str(path))
+                yield "m.b2nd", path.read_bytes()
         yield "a.npy", _npy(self.frames)
         yield "a.npz", _npz({f"m{i}": self.frames[i] for i in range(8)})
         yield "many.npz", _npz({f"m{i}": np.arange(100) + i for i in range(self.many)})
@@ -88,7 +95,12 @@ def jobs(remote: Remote, prefix: str) -> Iterator[tuple[str, Callable[[], Case]]
     frames, mask, many = remote.frames, remote.mask, remote.many
     url, options = sides.url, remote.bucket.options
     box = np.s_[3, 10:20, 10:20]
-    hdf5 = {"s3fs + h5py": sides.h5py, "VirtualiZarr + obstore": sides.virtualizarr, "kerchunk": sides.kerchunk}
+    hdf5 = {
+        "s3fs + h5py": sides.h5py,
+        "VirtualiZarr + obstore": sides.virtualizarr,
+        "kerchunk": sides.kerchunk,
+        "blosc2": lambda: sides.blosc2("a.h5", path="x"),
+    }
 
     def shape_of(opener: Callable[[], Any]) -> Callable[[], Run]:
         return lambda: lambda: np.array(opener().shape)
@@ -154,7 +166,11 @@ def jobs(remote: Remote, prefix: str) -> Iterator[tuple[str, Callable[[], Case]]
         f"HDF5 of {many} datasets: open the group",
         case(10, lambda: lambda: len(list(group("many.h5").group_keys()))),
     )
-    zarr_sides = {"zarr + obstore": sides.zarr_obstore, "zarr + s3fs": sides.zarr_s3fs}
+    zarr_sides = {
+        "zarr + obstore": sides.zarr_obstore,
+        "zarr + s3fs": sides.zarr_s3fs,
+        "blosc2 (b2nd)": lambda: sides.blosc2("m.b2nd"),
+    }
     corner = np.s_[30:40, 30:40]
     yield (
         "packed zarr, 64 chunks: open",
@@ -219,6 +235,14 @@ class _Sides:
             "reference", fo=found, asynchronous=True, remote_protocol="s3", remote_options=options
         )
         return zarr.open_group(zarr.storage.FsspecStore(files, read_only=True, path=""), mode="r", zarr_format=2)["x"]
+
+    def blosc2(self, name: str, **options: Any) -> Any:
+        """What ``blosc2.open(url, lazy=True)`` gives."""
+        try:
+            import blosc2
+        except ImportError as error:
+            raise Missing("blosc2") from error
+        return blosc2.open(f"{self.url}/{name}", lazy=True, storage_options=self.bucket.options, **options)
 
     def load(self, name: str, member: str | None = None) -> Any:
         """What ``np.load`` gives of a file object."""
