@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from packstore.source.remote.uploads import Uploads
 from packstore.source.remote.urls import is_url
 from packstore.views.lazy import LazyArray
 from packstore.writers.atomic import addition_beside, atomic_target, check_target
+from packstore.writers.dask_blocks import distributed_client
 from packstore.writers.holds import lost_parts
 from packstore.writers.progress import shown_progress
 from packstore.writers.remote import check_url, uploaded
@@ -139,13 +141,15 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
 
     A URL gets one object, which is made in a local temporary file and uploaded when all is written; in the end it is
     there, or what was there before. In zarr chunks are objects that are uploaded while they are made (by the workers of
-    a distributed scheduler, each its own), the metadata come last, and a failure removes what was uploaded. Replacing a
-    zarr hierarchy behind a URL removes the old one first. ``mode="a"`` works on local targets.
+    a distributed scheduler, each its own), the metadata come last, and a failure removes what was uploaded. Workers may
+    still upload a chunk after it: then a mark stays, by which the next save with `overwrite` knows that it may clear the
+    place. Replacing a zarr hierarchy behind a URL removes the old one first. ``mode="a"`` works on local targets.
 
     Memory: a few blocks of 16 MB a core (64 MB for masks in shards), or a few dask chunks; for a compressed npz from
-    dask at most 256 MB of rows besides. Each dask chunk is computed once, on the scheduler that dask would use; the
-    workers of a distributed one write themselves, so they must see the same folder (except for hdf5 and compressed npz,
-    which the caller writes, and zarr behind a URL). ``mode="a"`` copies an npz or HDF5 file before it adds to the copy.
+    dask at most 256 MB of rows besides. Each dask chunk is computed once, on the scheduler that dask would use. The
+    workers of a distributed one write themselves, so they must see the same folder; hdf5, compressed npz and files
+    behind URLs are written by the caller, who is sent the blocks. ``mode="a"`` copies an npz or HDF5 file before it adds
+    to the copy.
 
     Examples
     --------
@@ -196,7 +200,10 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
                 module.write(target, tree, shown, **options)
                 merge_stores(target, existing)
         elif uploads is not None:
-            with uploaded(uploads, overwrite=replaces, folder=folder) as target:
+            # A file is made in a temporary folder of this machine.
+            tree.items = [replace(item, stays_here=not folder) for item in tree.items]
+            late = any(item.is_dask and distributed_client(item.data) is not None for item in tree.items)
+            with uploaded(uploads, overwrite=replaces, folder=folder, late=late) as target:
                 module.write(target, tree, shown, **options, **({"uploads": uploads} if folder else {}))
         else:
             with atomic_target(text, overwrite=replaces, folder=folder) as target:

@@ -18,7 +18,7 @@ from packstore.core.typing import Array
 from packstore.writers.items import Item, Put, as_declared
 from packstore.writers.progress import Progress
 
-__all__ = ["rows", "streams_by_rows", "write_dask"]
+__all__ = ["distributed_client", "rows", "streams_by_rows", "write_dask"]
 
 Collect = Callable[[Any], None]
 
@@ -38,14 +38,30 @@ def write_dask(
     Notes
     -----
     Runs on the scheduler that dask would use. With ``dask.distributed`` the workers call `put`, so they must see the
-    same folder. With `collect`, local schedulers other than threads are replaced by threads.
+    same folder; not for an item that `stays_here`. With `collect`, local schedulers other than threads are replaced by
+    threads.
     """
     array = item.data if block is None else align(item.data, block)
-    client = _client(array)
-    if client is not None:
+    client = distributed_client(array)
+    if client is not None and item.stays_here and collect is None:
+        _distributed(client, array, item, _sent, progress, lambda sent: put(*sent))
+    elif client is not None:
         _distributed(client, array, item, put, progress, collect)
     else:
         _local(array, item, put, progress, collect)
+
+
+def distributed_client(array: Any) -> Any:
+    """The distributed client that dask would compute with, or None."""
+    import dask.base
+
+    owner = getattr(dask.base.get_scheduler(collections=[array]), "__self__", None)
+    return owner if type(owner).__module__.startswith("distributed") else None
+
+
+def _sent(box: Box, values: Array) -> tuple[Box, Array]:
+    """What a worker sends of a block that it must not write itself."""
+    return box, values
 
 
 def _tasks(array: Any, item: Item, put: Put, *, keep: bool) -> Any:
@@ -126,14 +142,6 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _client(array: Any) -> Any:
-    """The distributed client that dask would compute with, or None."""
-    import dask.base
-
-    owner = getattr(dask.base.get_scheduler(collections=[array]), "__self__", None)
-    return owner if type(owner).__module__.startswith("distributed") else None
 
 
 def _distributed(client: Any, array: Any, item: Item, put: Put, progress: Progress, collect: Collect | None) -> None:

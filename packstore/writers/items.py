@@ -49,6 +49,9 @@ class Item:
         none.
     path
         The target, for errors.
+    stays_here
+        The target lies where other machines do not see it: the workers of a distributed scheduler send their blocks to
+        this process, which writes them.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Item:
     max_shape: tuple[int | None, ...] | None = None
     shard_shape: tuple[int, ...] | None = None
     path: str | None = None
+    stays_here: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -43,7 +43,7 @@ def check_url(uploads: Uploads, *, overwrite: bool, folder: bool, mode: str) -> 
 
 
 @contextlib.contextmanager
-def uploaded(uploads: Uploads, *, overwrite: bool, folder: bool) -> Iterator[Path]:
+def uploaded(uploads: Uploads, *, overwrite: bool, folder: bool, late: bool = False) -> Iterator[Path]:
     """Give a temporary local path; what is written there is uploaded when the block ends well.
 
     Parameters
@@ -52,6 +52,9 @@ def uploaded(uploads: Uploads, *, overwrite: bool, folder: bool) -> Iterator[Pat
         A zarr hierarchy: the block uploads the chunks itself, and leaves the metadata at the path. What it replaces is
         removed before, and what was uploaded is removed when the block fails. Otherwise one file, which becomes one
         object: what it replaces is there until then.
+    late
+        Other machines upload, too, and may still do so when the block has failed: a mark stays, by which the next save
+        knows that their chunks may be removed.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def uploaded(uploads: Uploads, *, overwrite: bool, folder: bool) -> Iterator[Pat
         temporary = Path(place) / (os.path.basename(uploads.name.rstrip("/")) or "array")
         try:
             if folder:
-                with _replaced(uploads, overwrite):
+                with _replaced(uploads, overwrite, late):
                     yield temporary
                     publish(uploads, temporary)
             else:
@@ -84,7 +87,7 @@ def uploaded(uploads: Uploads, *, overwrite: bool, folder: bool) -> Iterator[Pat
 
 
 @contextlib.contextmanager
-def _replaced(uploads: Uploads, overwrite: bool) -> Iterator[None]:
+def _replaced(uploads: Uploads, overwrite: bool, late: bool) -> Iterator[None]:
     """Remove the objects of before, for a block that writes new ones; remove those where it fails."""
     names = check_folder(uploads, overwrite=overwrite)
     # Whoever finds this knows that the chunks beside it may be removed. It comes first and goes last.
@@ -100,5 +103,6 @@ def _replaced(uploads: Uploads, overwrite: bool) -> Iterator[None]:
         with contextlib.suppress(PackstoreError):
             left = uploads.names()
             uploads.remove([name for name in left if name != UNFINISHED])
-            uploads.remove([UNFINISHED])
+            if not late:
+                uploads.remove([UNFINISHED])
         raise

@@ -84,10 +84,10 @@ def check_folder(uploads: Uploads, *, overwrite: bool) -> list[str]:
             )
         )
     if names and not overwrite:
-        hint = "Pass overwrite=True"
-        raise TargetExistsError(
-            message("writing", uploads.name, expected="no objects there yet", got="existing ones", hint=hint)
-        )
+        got, hint = "existing ones", "Pass overwrite=True"
+        if UNFINISHED in names:
+            got, hint = "those of a save that did not end, or has not yet", "Pass overwrite=True to start again"
+        raise TargetExistsError(message("writing", uploads.name, expected="no objects there yet", got=got, hint=hint))
     # A save that was killed leaves chunks without the root's metadata, but with a name of its own.
     if names and not any(name in METADATA or name == UNFINISHED for name in names):
         got, hint = "a folder of other objects", "Remove it yourself"

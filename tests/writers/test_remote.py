@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,6 +225,71 @@ def test_workers_write_to_the_bucket(tmp_path: Path) -> None:
     found: Any = zarr.open_array(str(tmp_path / "m.zarr"), mode="r")
     assert found.shards == (35, 1024, 1024)
     assert found[..., 0].all() and not found[..., 1:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("x.npy", {}),
+        ("x.raw", {}),
+        ("x.npz", {}),
+        ("x.npz", {"compressed": False}),
+        ("x.h5", {}),
+        ("x.h5", {"compressor": None}),
+    ],
+    ids=str,
+)
+def test_workers_of_other_machines_send_their_blocks(
+    tmp_path: Path, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They see no temporary file of this one: here, because they may not open it."""
+    from packstore.writers import raw
+
+    distributed = pytest.importorskip("distributed")
+    here = threading.get_ident()
+    write = raw.RegionSink.__call__
+
+    def only_here(self: raw.RegionSink, box: Any, values: Any) -> None:
+        assert threading.get_ident() == here
+        write(self, box, values)
+
+    monkeypatch.setattr(raw.RegionSink, "__call__", only_here)
+    x = np.arange(6000.0).reshape(60, 100)
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster),
+    ):
+        packstore.save(f"memory://workers/{name}", da.from_array(x, chunks=(7, 30)), overwrite=True, **options)
+    read: dict[str, Any] = {"format": "raw", "shape": x.shape, "dtype": x.dtype} if name == "x.raw" else {}
+    np.testing.assert_array_equal(packstore.open_array(f"memory://workers/{name}", **read)[...], x)
+
+
+def test_a_failed_save_of_workers_can_be_started_again() -> None:
+    """Chunks may come after the save has failed: the mark that is left lets them be removed."""
+    distributed = pytest.importorskip("distributed")
+    url = f"memory://late/{uuid.uuid4().hex}/m.zarr"
+    x = np.ones((40, 50))
+
+    def fail(block: Any, block_info: Any = None) -> Any:
+        if block_info[0]["chunk-location"] == (1, 0):
+            raise ZeroDivisionError("in the graph")
+        return block
+
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster),
+    ):
+        with pytest.raises(ZeroDivisionError, match="in the graph"):
+            packstore.save(url, da.from_array(x, chunks=(10, 50)).map_blocks(fail, dtype=x.dtype))
+        fs = fsspec.filesystem("memory")
+        folder = url.removeprefix("memory:/")
+        assert fs.exists(f"{folder}/{UNFINISHED}") and not fs.exists(f"{folder}/zarr.json")
+        fs.pipe(f"{folder}/c/9/9", b"late")
+        with pytest.raises(TargetExistsError, match=r"that did not end, or has not yet\. Pass overwrite=True"):
+            packstore.save(url, x)
+        packstore.save(url, da.from_array(x, chunks=(10, 50)), overwrite=True)
+    assert not fs.exists(f"{folder}/{UNFINISHED}") and not fs.exists(f"{folder}/c/9/9")
+    np.testing.assert_array_equal(packstore.open_array(url)[...], x)
 
 
 # -- shards by default -------------------------------------------------------------------------------------------------
