@@ -142,14 +142,14 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     A URL gets one object, which is made in a local temporary file and uploaded when all is written; in the end it is
     there, or what was there before. In zarr chunks are objects that are uploaded while they are made (by the workers of
     a distributed scheduler, each its own), the metadata come last, and a failure removes what was uploaded. Workers may
-    still upload a chunk after it: then a mark stays, by which the next save with `overwrite` knows that it may clear the
-    place. Replacing a zarr hierarchy behind a URL removes the old one first. ``mode="a"`` works on local targets.
+    still upload a chunk after it: then a mark stays, by which the next save with `overwrite` knows that it may clear
+    the place. Replacing a zarr hierarchy behind a URL removes the old one first. ``mode="a"`` works on local targets.
 
     Memory: a few blocks of 16 MB a core (64 MB for masks in shards), or a few dask chunks; for a compressed npz from
     dask at most 256 MB of rows besides. Each dask chunk is computed once, on the scheduler that dask would use. The
     workers of a distributed one write themselves, so they must see the same folder; hdf5, compressed npz and files
-    behind URLs are written by the caller, who is sent the blocks. ``mode="a"`` copies an npz or HDF5 file before it adds
-    to the copy.
+    behind URLs are written by the caller, who is sent the blocks. ``mode="a"`` copies an npz or HDF5 file before it
+    adds to the copy.
 
     Examples
     --------
