@@ -20,6 +20,7 @@ from packstore.core.typing import Array
 from packstore.errors import ChecksumError, CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.byte_codecs import BYTE_CODECS
 from packstore.source.cache import SHARDS
+from packstore.storage.plan import one_chunk
 from packstore.storage.stored import MemoryBytes, Stored
 
 if TYPE_CHECKING:
@@ -80,13 +81,14 @@ class Sharded:
 
     def read(self, stored: Stored, box: Box, whole: bool, out: Array | None) -> Array:
         index = self._index(stored)
-        items = list(touched(box, self.inner.shape))
+        one = one_chunk(box, self.inner.shape) if out is None else None
+        if one is not None:
+            part = self._stored(stored, index, one[0])
+            if part is not None:
+                return self._read_inner(part, *one, None, cache=not whole)
         if out is None:
-            if len(items) == 1:
-                part = self._stored(stored, index, items[0].coords)
-                if part is not None:
-                    return self._read_inner(part, items[0].coords, items[0].inner, None, cache=not whole)
             out = np.empty(box_shape(box), self.dtype)
+        items = list(touched(box, self.inner.shape))
         parts = self._parts(stored, index, items)
         for (coords, inner, outer), part in zip(items, parts, strict=True):
             if part is None:
@@ -122,12 +124,11 @@ class Sharded:
         offset, nbytes = index[coords].tolist()
         if offset == nbytes == _EMPTY:
             return None
-        self._check_entry(stored, index, coords)
+        self._check_entry(stored, coords, offset, nbytes)
         return stored.part(offset, nbytes)
 
-    def _check_entry(self, stored: Stored, index: npt.NDArray[np.uint64], coords: tuple[int, ...]) -> None:
+    def _check_entry(self, stored: Stored, coords: tuple[int, ...], offset: int, nbytes: int) -> None:
         """Raise CorruptDataError where an entry of the index reaches beyond the shard."""
-        offset, nbytes = index[coords].tolist()
         if offset + nbytes > stored.nbytes:
             raise CorruptDataError(
                 message(
@@ -144,11 +145,11 @@ class Sharded:
         if not stored.is_far:
             return (self._stored(stored, index, item.coords) for item in items)
         found: list[Stored | None] = [None] * len(items)
-        there = [i for i, item in enumerate(items) if index[item.coords].tolist() != [_EMPTY, _EMPTY]]
-        for i in there:
-            self._check_entry(stored, index, items[i].coords)
-        ranges = [(int(index[items[i].coords][0]), int(index[items[i].coords][1])) for i in there]
-        for i, data in zip(there, stored.read_ranges(ranges), strict=True):
+        entries = {i: tuple(index[item.coords].tolist()) for i, item in enumerate(items)}
+        there = {i: entry for i, entry in entries.items() if entry != (_EMPTY, _EMPTY)}
+        for i, entry in there.items():
+            self._check_entry(stored, items[i].coords, *entry)
+        for i, data in zip(there, stored.read_ranges(list(there.values())), strict=True):
             found[i] = MemoryBytes(data, fresh=True)
         return found
 
