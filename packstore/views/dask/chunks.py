@@ -9,19 +9,26 @@ from typing import Any
 import numpy as np
 
 from packstore.errors import OptionError, message
+from packstore.source.remote.urls import is_url
 
-__all__ = ["MAX_BLOCKS", "MIN_CHUNK_NBYTES", "MIN_VIEW_NBYTES", "auto_chunks", "normal_chunks", "split_chunks"]
+__all__ = ["MAX_BLOCKS", "auto_chunks", "least_nbytes_of", "normal_chunks", "split_chunks"]
 
 # Below 32 MB malloc gives the memory of the last block again; from there on the pages of each block are made anew, and
 # that costs as much as copying the elements once more. Views of a mapped file take no memory: they save tasks instead.
+# Behind a URL a request takes 50 ms, in which a connection brings several MB.
 MIN_CHUNK_NBYTES = 16 << 20
-MIN_VIEW_NBYTES = 64 << 20
+MIN_VIEW_NBYTES = MIN_FAR_NBYTES = 64 << 20
 MAX_CHUNK_NBYTES = 128 << 20
 # So many tasks before chunks grow past the minimum, and memory with them: up to 8 GB they do not.
 WANTED_CHUNKS = 256
 # No plan has more blocks: from here on they grow without end. dask keeps a list of block lengths an axis, and takes
 # some 300 µs a block: a million blocks of 128 MB are 128 TB, and five minutes of dask alone.
 MAX_BLOCKS = 1_000_000
+
+
+def least_nbytes_of(path: str, *, is_view: bool) -> int:
+    """Bytes that a dask chunk has at least, of a file that `path` names; `is_view`: mapped as it is."""
+    return MIN_FAR_NBYTES if is_url(path) else MIN_VIEW_NBYTES if is_view else MIN_CHUNK_NBYTES
 
 
 def auto_chunks(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.readers.joined import join_files
-from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, MIN_VIEW_NBYTES, auto_chunks, normal_chunks, split_chunks
+from packstore.views.dask.chunks import auto_chunks, least_nbytes_of, normal_chunks, split_chunks
 from packstore.views.dask.from_files import from_location
 from packstore.views.dask.pinned import pinned
 from packstore.views.lazy import LazyArray, open_lazy
@@ -32,7 +32,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     array = lazy.array
     if isinstance(chunks, str) and chunks == "auto":
         storage = array.storage
-        least = MIN_VIEW_NBYTES if storage.is_view else MIN_CHUNK_NBYTES
+        least = least_nbytes_of(lazy.location.fingerprint.path, is_view=storage.is_view)
         unit = array.shard_shape or array.chunk_shape
         shape = lazy.shape
         itemsize = max(lazy.dtype.itemsize, 1)
@@ -89,8 +89,8 @@ def from_file(
     component : str, optional
         The array in the file; may be left out where there is only one.
     chunks : optional
-        As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where
-        nothing is to decode), and cuts larger ones to that where parts can be read by themselves (uncompressed zarr).
+        As ``dask.array.from_array``; "auto" merges storage chunks to 16-128 MB (from 64 where nothing is to decode, and
+        behind URLs), and cuts larger ones to that where parts can be read by themselves (uncompressed zarr).
         Chunks grow further where there would be more than a million; an array without elements is one.
     format : str, optional
         "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.

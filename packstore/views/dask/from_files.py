@@ -13,7 +13,7 @@ import numpy.typing as npt
 from packstore.core.process import read_here
 from packstore.errors import PackstoreError
 from packstore.readers.joined import FileParts, MultiLocation, join_files
-from packstore.views.dask.chunks import MIN_CHUNK_NBYTES, auto_chunks, normal_chunks
+from packstore.views.dask.chunks import auto_chunks, least_nbytes_of, normal_chunks
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -28,7 +28,8 @@ def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], 
         return normal_chunks(chunks, shape, where.dtype, where.path)
     first = where.parts[0]
     unit = first.shard_shape or first.chunk_shape
-    per_file = auto_chunks(first.shape, itemsize, unit)
+    least = least_nbytes_of(where.parts.locations[0].fingerprint.path, is_view=False)
+    per_file = auto_chunks(first.shape, itemsize, unit, least)
     if where.new_axis:
         per_file = (*per_file[:axis], 1, *per_file[axis:])
     rest = [c for i, c in enumerate(per_file) if i != axis]
@@ -41,7 +42,7 @@ def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], 
         length = b - a
         if length == 0:
             continue
-        if length * row > 2 * MIN_CHUNK_NBYTES and not where.new_axis:
+        if length * row > 2 * least and not where.new_axis:
             # A large file: chunks of its own, cut where its storage is.
             if open_length:
                 lengths.append(open_length)
@@ -50,7 +51,7 @@ def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], 
             lengths += [min(step, length - at) for at in range(0, length, step)]
             continue
         open_length += length
-        if open_length * row >= MIN_CHUNK_NBYTES:
+        if open_length * row >= least:
             lengths.append(open_length)
             open_length = 0
     if open_length or not lengths:
@@ -84,7 +85,8 @@ def from_files(
     new_axis : bool
         Stack on a new axis in that place instead; the files must then agree in shape.
     chunks : optional
-        As ``dask.array.from_array``; "auto" joins small files to chunks of at least 16 MB and cuts large ones.
+        As ``dask.array.from_array``; "auto" joins small files to chunks of at least 16 MB (64 behind URLs) and
+        cuts large ones.
     format : str, optional
         "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
     storage_options : mapping, optional

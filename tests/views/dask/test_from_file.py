@@ -9,6 +9,8 @@ from typing import Any
 
 import dask
 import dask.array as da
+import fsspec
+import h5py
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -318,3 +320,15 @@ def test_worker_processes(tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", -DATA)
         with pytest.raises(StaleFileError, match=r"x\.npy"):
             client.compute(stale).result()
+
+
+def test_chunks_behind_a_url_are_larger(tmp_path: Path) -> None:
+    """A task of one request waits as long as one of many."""
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        # No element is written, so the file is small.
+        f.create_dataset("x", (8192, 16384), "u1", chunks=(256, 16384), compression="gzip")
+    fsspec.filesystem("memory").put_file(str(tmp_path / "x.h5"), "/far/x.h5")
+    assert packstore.from_file(tmp_path / "x.h5").chunksize == (1024, 16384)
+    assert packstore.from_file("memory://far/x.h5").chunksize == (4096, 16384)
+    assert packstore.from_files([tmp_path / "x.h5"] * 2).chunksize == (1024, 16384)
+    assert packstore.from_files(["memory://far/x.h5"] * 2).chunksize == (8192, 16384)
