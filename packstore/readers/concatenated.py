@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from packstore.core.boxes import Box, box_shape
+from packstore.errors import PackstoreError
 from packstore.source.remote.ranges import side_by_side
 from packstore.storage import BoxReader, Facts, ManifestArray
 from packstore.storage.read import read_box
@@ -79,6 +80,8 @@ class Concatenated(BoxReader):
         The parts lack `axis`: each is one index of it.
     is_far
         Each part is a request away: several are read at the same time.
+    compare
+        Called with the index of a part and the box that was read of it: raises StaleFileError where it changed.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Concatenated(BoxReader):
         *,
         new_axis: bool = False,
         is_far: bool = False,
+        compare: Callable[[int, Box], None] | None = None,
     ) -> None:
         self.is_far = is_far
+        self.compare = compare
         self.parts = parts
         self.starts = starts
         self.axis = axis
@@ -135,6 +140,14 @@ class Concatenated(BoxReader):
 
     def _piece(self, i: int, selection: Box, inner: slice) -> npt.NDArray[Any]:
         before, after = selection[: self.axis], selection[self.axis + 1 :]
-        if self.new_axis:
-            return np.expand_dims(read_box(self.parts[i], before + after), self.axis)
-        return read_box(self.parts[i], (*before, inner, *after))
+        box = before + after if self.new_axis else (*before, inner, *after)
+        try:
+            found = read_box(self.parts[i], box)
+        except PackstoreError:
+            # A chunk that was written again is not damaged.
+            if self.compare is not None:
+                self.compare(i, box)
+            raise
+        if self.compare is not None:
+            self.compare(i, box)
+        return np.expand_dims(found, self.axis) if self.new_axis else found

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from packstore.core.boxes import Box
 from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeError, message
 from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, find_same, locate
@@ -90,6 +92,8 @@ class FileParts(Sequence[ManifestArray]):
     shapes: tuple[tuple[int, ...], ...]
     versions: tuple[tuple[Any, ...] | None, ...]
     dtype: np.dtype[Any]
+    # Of each file, or None where no file has chunks that change by themselves.
+    stamps: tuple[npt.NDArray[np.uint32] | None, ...] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.locations)
@@ -109,24 +113,33 @@ class FileParts(Sequence[ManifestArray]):
     def span(self, first: int, last: int) -> FileParts:
         """The files from `first` to before `last`."""
         part = slice(first, last)
-        return FileParts(self.locations[part], self.component, self.shapes[part], self.versions[part], self.dtype)
+        stamps = None if self.stamps is None else self.stamps[part]
+        return FileParts(
+            self.locations[part], self.component, self.shapes[part], self.versions[part], self.dtype, stamps
+        )
+
+    def compare(self, i: int, box: Box) -> None:
+        """Raise StaleFileError where a chunk file that `box` of a part touches was written again."""
+        stamps = None if self.stamps is None else self.stamps[i]
+        if stamps is not None:
+            self[i].storage.compare(stamps, box)
 
     def __reduce__(self) -> tuple[Any, ...]:
         rows = [
             (x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options) for x in self.locations
         ]
-        columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes, self.versions, self.dtype)
+        columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes, self.versions, self.dtype, self.stamps)
         return (_unpack_parts, (zlib.compress(pickle.dumps(columns, protocol=5), 1),))
 
 
 def _unpack_parts(data: bytes) -> FileParts:
     # Only ever a pickle of our own making, inside a pickle that the caller already trusts.
-    columns, component, shapes, versions, dtype = pickle.loads(zlib.decompress(data))
+    columns, component, shapes, versions, dtype, stamps = pickle.loads(zlib.decompress(data))
     locations = tuple(
         Location(path, format, Fingerprint(*fingerprint), chunks, storage_options, options)
         for path, format, fingerprint, chunks, storage_options, options in zip(*columns, strict=True)
     )
-    return FileParts(locations, component, shapes, versions, dtype)
+    return FileParts(locations, component, shapes, versions, dtype, stamps)
 
 
 @dataclass(frozen=True)
@@ -155,7 +168,8 @@ class MultiLocation:
 
     def __post_init__(self) -> None:
         states = [(*x.fingerprint, v) for x, v in zip(self.parts.locations, self.parts.versions, strict=True)]
-        digest = hashlib.sha256(repr(states).encode()).hexdigest()
+        chunks = [None if each is None else each.tobytes() for each in self.parts.stamps or ()]
+        digest = hashlib.sha256(repr((states, chunks)).encode()).hexdigest()
         first = self.parts.locations[0].fingerprint
         total = sum(x.fingerprint.nbytes for x in self.parts.locations)
         name = f"{masked(first.path)}+{len(self.parts.locations) - 1}"
@@ -191,7 +205,10 @@ class MultiLocation:
     def reader(self) -> Concatenated:
         """Reads boxes of the joined array."""
         is_far = is_url(self.parts.locations[0].fingerprint.path)
-        return Concatenated(self.parts, self.starts, self.axis, self.dtype, new_axis=self.new_axis, is_far=is_far)
+        compare = None if self.parts.stamps is None else self.parts.compare
+        return Concatenated(
+            self.parts, self.starts, self.axis, self.dtype, new_axis=self.new_axis, is_far=is_far, compare=compare
+        )
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """One array that gathers its boxes from the files; the grid follows the first file's own chunks."""
@@ -246,7 +263,9 @@ def join_files(
     locations, arrays = zip(*found, strict=True)
     assert component is not None
     shapes, versions = tuple(a.shape for a in arrays), tuple(a.version for a in arrays)
-    parts = FileParts(locations, component, shapes, versions, array.dtype)
+    stamps = tuple(a.storage.stamps() for a in arrays)
+    known = stamps if any(each is not None for each in stamps) else None
+    parts = FileParts(locations, component, shapes, versions, array.dtype, known)
     return MultiLocation(parts, arrays[0].dtype, axis, new_axis)
 
 

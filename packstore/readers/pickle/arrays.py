@@ -36,7 +36,7 @@ _ARRAY_TYPES = {
     ("numpy._core.memmap", "memmap"),
 }
 _JOBLIB = ("joblib.numpy_pickle", "NumpyArrayWrapper")
-_CODE = re.compile(r"[?bhilqpuBHILQPefdgFDGSaUVOMmcs][0-9]{0,9}\Z")
+_CODE = re.compile(r"[?bhilqpuBHILQPefdgFDGSUVOMmcs][0-9]{0,9}\Z")
 _LATIN1 = ("latin1", "latin-1")
 
 

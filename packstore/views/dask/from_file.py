@@ -29,6 +29,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
 
     from packstore.views.dask.slice_dep import RunLengthSliceDep
 
+    lazy = pinned(lazy)
     array = lazy.array
     if isinstance(chunks, str) and chunks == "auto":
         storage = array.storage
@@ -47,7 +48,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
     getitem = None if lazy.ndim else _read_0d
     out = da.from_array(
-        pinned(lazy),
+        lazy,
         chunks=chunks,
         name=name,
         meta=meta,
@@ -194,9 +195,10 @@ def count_nonzero(
     lazy = getattr(array, "lazy", array)
     if not isinstance(lazy, LazyArray):
         lazy = open_lazy(array, **open_options)
+    lazy = pinned(lazy)
     axes = reduced_axes(axis, lazy.ndim)
     blocks = from_lazy(lazy, chunks).chunks
-    counts = BlockCounts(pinned(lazy), blocks, axes)
+    counts = BlockCounts(lazy, blocks, axes)
     parts = da.from_array(
         counts,
         chunks=tuple((1,) * len(c) if i in axes else c for i, c in enumerate(blocks)),

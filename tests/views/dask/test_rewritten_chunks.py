@@ -52,6 +52,35 @@ def test_a_graph_reads_what_it_was_made_for(array: tuple[Path, Any], scheduler: 
     np.testing.assert_array_equal(anew[:4, :4].compute(scheduler="sync"), 1 - data[:4, :4])
 
 
+@pytest.mark.parametrize("scheduler", ["sync", "pickled"])
+@pytest.mark.parametrize("new_axis", [False, True])
+def test_joined_arrays_read_what_they_were_made_for(
+    array: tuple[Path, Any], tmp_path: Path, scheduler: str, new_axis: bool
+) -> None:
+    path, data = array
+    zarr.create_array(tmp_path / "b.zarr", data=data, chunks=(4, 4))
+    paths = [tmp_path / "b.zarr", path]
+
+    def joined() -> Any:
+        return packstore.from_files(paths, new_axis=new_axis, chunks=(1 if new_axis else 4, *(4, 4, 4)[: 1 + new_axis]))
+
+    whole = np.stack([data, data]) if new_axis else np.concatenate([data, data])
+    lazy = joined()
+    assert lazy.name == joined().name
+    _write(path, 1 - data[:4, :4])
+    anew = joined()
+    assert anew.name != lazy.name
+    if scheduler == "pickled":
+        lazy = pickle.loads(pickle.dumps(lazy))
+    with pytest.raises(StaleFileError, match=r"a\.zarr chunk \(0, 0\): expected the chunk that was there"):
+        lazy.compute(scheduler="sync")
+    np.testing.assert_array_equal(lazy[..., 4:].compute(scheduler="sync"), whole[..., 4:])
+    np.testing.assert_array_equal(lazy[:1].compute(scheduler="sync"), whole[:1])
+    changed = whole.copy()
+    (changed[1] if new_axis else changed[8:])[:4, :4] = 1 - data[:4, :4]
+    np.testing.assert_array_equal(anew.compute(scheduler="sync"), changed)
+
+
 def test_counts_are_of_what_they_were_made_for(array: tuple[Path, Any]) -> None:
     path, data = array
     count = packstore.count_nonzero(path, chunks=(4, 4))
