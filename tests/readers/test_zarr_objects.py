@@ -14,7 +14,7 @@ from zarr.codecs import ZstdCodec
 
 import packstore
 from packstore.errors import AccessError, ComponentNotFoundError, MissingFileError, PackstoreError, StaleFileError
-from packstore.readers.zarr import objects
+from packstore.readers.zarr import object_places
 from tests.servers import HttpServer, s3_server
 
 pytest.importorskip("aiohttp")
@@ -179,7 +179,7 @@ def test_the_index_of_a_shard_is_asked_for_once(
 ) -> None:
     zarr.create_array(tmp_path / "a.zarr", data=X, chunks=(50, 60), shards=(200, 300), compressors=None)
     url = upload(server, tmp_path / "a.zarr")
-    monkeypatch.setattr(objects, "TAIL_NBYTES", 1000)
+    monkeypatch.setattr(object_places, "TAIL_NBYTES", 1000)
     array = packstore.open_array(url)
     for expected in 2, 1, 1:
         with server.counting() as requests:
@@ -198,18 +198,26 @@ def test_a_shard_that_is_replaced_between_its_requests(
 ) -> None:
     zarr.create_array(tmp_path / "a.zarr", data=X, chunks=(50, 60), shards=(200, 300), compressors=None)
     url = upload(server, tmp_path / "a.zarr")
-    monkeypatch.setattr(objects, "TAIL_NBYTES", 1000)
+    monkeypatch.setattr(object_places, "TAIL_NBYTES", 1000)
     array = packstore.open_array(url)
     np.testing.assert_array_equal(array[:100], X[:100])
-    real = objects.ObjectBytes.read_ranges
+    real = object_places.ObjectBytes.read_ranges
 
     def late(self: Any, ranges: Any) -> Any:
         server.put("a.zarr/c/0/0", server.files["/a.zarr/c/0/0"][0], mtime=1.0)
         return real(self, ranges)
 
-    monkeypatch.setattr(objects.ObjectBytes, "read_ranges", late)
+    monkeypatch.setattr(object_places.ObjectBytes, "read_ranges", late)
     with pytest.raises(StaleFileError):
         array[:100]
+
+
+def test_chunks_that_no_listing_shows_have_no_lasting_name(tmp_path: Path, server: HttpServer) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=X, chunks=(50, 60))
+    url = upload(server, tmp_path / "a.zarr")
+    first, second = packstore.from_file(url), packstore.from_file(url)
+    assert first.name != second.name
+    np.testing.assert_array_equal(second.compute(), X)
 
 
 def test_errors(tmp_path: Path, server: HttpServer) -> None:

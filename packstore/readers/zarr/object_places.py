@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from packstore.core.typing import Array, Bytes
 from packstore.errors import PackstoreError, StaleFileError, message
+from packstore.readers.zarr.nodes import DOCUMENTS, V2_ARRAY, V3
 from packstore.source.cache import SHARDS
 from packstore.source.remote.by_fsspec import is_strong
 from packstore.source.remote.client import Client, State
@@ -118,7 +119,7 @@ class ObjectPlaces(Places):
         return np.random.default_rng().bytes(16).hex() if found is None else sorted(found.items(), key=repr)
 
     def _listed(self, most: int) -> dict[str, State | None] | None:
-        """The states of the objects by their names; None where they are more, or cannot be listed."""
+        """The states of the objects by their names; None where they are more than `most`, or cannot be listed."""
         found: dict[str, State | None] = {}
         try:
             for entry in self.folder.list(self.prefix, deep=True):
@@ -127,14 +128,15 @@ class ObjectPlaces(Places):
                     return None
         except PackstoreError:  # a web server that lists nothing
             return None
-        return found
+        # Or lists something else: the array's own document is always there.
+        return found if V3 in found or V2_ARRAY in found else None
 
     def stamps(self) -> npt.NDArray[np.uint32] | None:
         # docstring inherited
         if not 0 < math.prod(self._grid) <= MAX_STAMPS:
             return None
-        # Metadata lie beside the chunks, for arrays below it, too, where it is no array by itself.
-        found = self._listed(2 * MAX_STAMPS)
+        # With the metadata, which lie beside the chunks.
+        found = self._listed(MAX_STAMPS + len(DOCUMENTS))
         if found is None or not all(state is None or is_strong(state.etag) for state in found.values()):
             return None
         states = (found.get(self.layout.chunk_key(c)) for c in np.ndindex(*self._grid))

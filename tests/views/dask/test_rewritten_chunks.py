@@ -12,6 +12,8 @@ import zarr
 
 import packstore
 from packstore.errors import StaleFileError
+from packstore.source.remote import by_obstore
+from tests.servers import s3_server
 
 X = np.arange(64, dtype="i4").reshape(8, 8)
 
@@ -109,3 +111,52 @@ def test_graphs_stay_small(tmp_path: Path) -> None:
     )
     lazy = packstore.from_file(tmp_path / "a.zarr")
     assert len(pickle.dumps(lazy)) < 4 * 64 * 64 + 3000
+
+
+@pytest.mark.parametrize("library", ["obstore", "fsspec"])
+def test_objects_that_are_written_again(array: tuple[Path, Any], library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a read is told of the state of a chunk is compared with the listing from which the graph was made."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    if library == "obstore":
+        pytest.importorskip("obstore")
+    else:
+        monkeypatch.setattr(by_obstore, "obstore_client", lambda *_: None)
+    path, data = array
+    # All servers of a process have one memory.
+    prefix = f"{library}-{path.parent.name}"
+
+    def upload(client: Any) -> None:
+        for each in path.rglob("*"):
+            if each.is_file():
+                key = f"{prefix}/a.zarr/{each.relative_to(path).as_posix()}"
+                client.put_object(Bucket="bucket", Key=key, Body=each.read_bytes())
+
+    with s3_server() as (options, client):
+        upload(client)
+
+        def made() -> Any:
+            return packstore.from_file(f"s3://bucket/{prefix}/a.zarr", chunks=(4, 4), storage_options=options)
+
+        lazy = made()
+        assert made().name == lazy.name
+        np.testing.assert_array_equal(lazy.compute(), data)
+        pickled = pickle.dumps(lazy)
+        # As far as it goes, what is the same is no change.
+        upload(client)
+        np.testing.assert_array_equal(lazy.compute(), data)
+        _write(path, 1 - data[:4, :4])
+        upload(client)
+        for old in lazy, pickle.loads(pickled):
+            with pytest.raises(
+                StaleFileError, match=r"a\.zarr/? chunk \(0, 0\): expected the chunk that was there|shard"
+            ):
+                old.compute()
+            np.testing.assert_array_equal(old[4:, 4:].compute(), data[4:, 4:])
+        anew = made()
+        assert anew.name != lazy.name
+        np.testing.assert_array_equal(anew[:4, :4].compute(), 1 - data[:4, :4])
+        chunk = next(each for each in (path / "c/1/1", path / "1.1") if each.exists())
+        client.delete_object(Bucket="bucket", Key=f"{prefix}/a.zarr/{chunk.relative_to(path).as_posix()}")
+        with pytest.raises(StaleFileError):
+            anew.compute()
