@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
@@ -57,6 +58,8 @@ def run_remote(
         Whether other libraries run, too.
     """
     rows: dict[tuple[int, str], Row] = {}
+    # Sessions of peers are collected outside of the event loops that they belong to, which asyncio complains of.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with bucket_server(latency_s, nbytes_per_s) as bucket, warnings.catch_warnings():
         # Of codecs without a specification, which is not ours to mend.
         warnings.simplefilter("ignore")
