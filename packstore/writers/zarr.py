@@ -14,6 +14,7 @@ import numpy as np
 from packstore.core.boxes import Box
 from packstore.core.typing import Array
 from packstore.errors import DtypeError, OptionError, message
+from packstore.readers.zarr.xarray_v2 import DIMENSIONS
 from packstore.source.remote.uploads import Uploads
 from packstore.views.zarr.dtypes import names
 from packstore.views.zarr.fill_values import FILL_VALUE, encode_fill_value
@@ -29,7 +30,6 @@ from packstore.writers.chunk_shapes import (
 from packstore.writers.items import Item
 from packstore.writers.json_attributes import json_attributes
 from packstore.writers.progress import Progress
-from packstore.writers.sources.zarr_v2 import DIMENSIONS
 from packstore.writers.tree import Tree
 from packstore.writers.zarr_objects import ObjectSink, metadata_of
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from packstore.errors import OptionError, message
 from packstore.source.remote.urls import is_url
+from packstore.storage import ManifestArray
 
-__all__ = ["MAX_BLOCKS", "auto_chunks", "least_nbytes_of", "normal_chunks", "split_chunks"]
+__all__ = ["MAX_BLOCKS", "auto_chunks", "chunks_of", "least_nbytes_of", "normal_chunks", "split_chunks"]
 
 # Below 32 MB malloc gives the memory of the last block again; from there on the pages of each block are made anew, and
 # that costs as much as copying the elements once more. Views of a mapped file take no memory: they save tasks instead.
@@ -29,6 +30,18 @@ MAX_BLOCKS = 1_000_000
 def least_nbytes_of(path: str, *, is_view: bool) -> int:
     """Bytes that a dask chunk has at least, of a file that `path` names; `is_view`: mapped as it is."""
     return MIN_FAR_NBYTES if is_url(path) else MIN_VIEW_NBYTES if is_view else MIN_CHUNK_NBYTES
+
+
+def chunks_of(array: ManifestArray, path: str) -> tuple[int, ...]:
+    """The shape of the dask chunks of an array, of a file that `path` names, where the caller has no wish."""
+    storage = array.storage
+    least = least_nbytes_of(path, is_view=storage.is_view)
+    unit = array.shard_shape or array.chunk_shape
+    shape = array.shape
+    itemsize = max(array.dtype.itemsize, 1)
+    turn = slice(None, None, -1 if storage.order == "F" else 1)
+    parts = split_chunks(shape, itemsize, unit, least) if storage.reads_parts else None
+    return parts or auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
 
 
 def auto_chunks(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.readers.joined import join_files
-from packstore.views.dask.chunks import auto_chunks, least_nbytes_of, normal_chunks, split_chunks
+from packstore.views.dask.chunks import chunks_of, normal_chunks
 from packstore.views.dask.from_files import from_location
 from packstore.views.dask.pinned import pinned
 from packstore.views.lazy import LazyArray, open_lazy
@@ -32,15 +32,7 @@ def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None,
     lazy = pinned(lazy)
     array = lazy.array
     if isinstance(chunks, str) and chunks == "auto":
-        storage = array.storage
-        least = least_nbytes_of(lazy.location.fingerprint.path, is_view=storage.is_view)
-        unit = array.shard_shape or array.chunk_shape
-        shape = lazy.shape
-        itemsize = max(lazy.dtype.itemsize, 1)
-        turn = slice(None, None, -1 if storage.order == "F" else 1)
-        chunks = split_chunks(shape, itemsize, unit, least) if storage.reads_parts else None
-        if chunks is None:
-            chunks = auto_chunks(shape[turn], itemsize, unit[turn], least)[turn]
+        chunks = chunks_of(array, lazy.location.fingerprint.path)
     if name is None:
         name = "packstore-" + tokenize(lazy, chunks)
     chunks = normal_chunks(chunks, lazy.shape, lazy.dtype, lazy.location.path, lazy.component, lazy.chunks)

@@ -9,10 +9,10 @@ from packstore.core.keys import parent_paths
 from packstore.errors import ComponentNotFoundError, UnsupportedError, message
 from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
+from packstore.readers.zarr.xarray_v2 import DIMENSIONS, stored_fill, unfolded
 from packstore.storage import ManifestArray, ManifestGroup, typed_attributes
 from packstore.views.lazy import LazyArray
 from packstore.writers.items import TEXT, Item, portable_attributes
-from packstore.writers.sources.zarr_v2 import DIMENSIONS, stored_fill, unfolded
 from packstore.writers.tree import Tree
 
 __all__ = ["item_of_array", "tree_of_location"]

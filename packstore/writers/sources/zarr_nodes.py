@@ -11,9 +11,9 @@ from zarr.storage import LocalStore
 
 from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers.find import locate
+from packstore.readers.zarr.xarray_v2 import unfolded
 from packstore.writers.items import TEXT, Item, portable_attributes
 from packstore.writers.sources.location import tree_of_location
-from packstore.writers.sources.zarr_v2 import unfolded
 from packstore.writers.tree import Tree
 
 __all__ = ["grow"]
