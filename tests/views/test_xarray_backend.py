@@ -249,3 +249,17 @@ def test_what_xarray_knows_of_it() -> None:
     engine = xr.backends.list_engines()["packstore"]
     assert engine.supports_groups and "group" in engine.open_dataset_parameters
     assert [engine.guess_can_open(n) for n in ("a.NPZ", "a.npy", "a.h5", "a.zarr", "a", 3)] == [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize("zarr_bits", [{}, {"first_bit": 0, "last_bit": 0}])
+def test_masks_in_zarr_take_one_bit(tmp_path: Path, zarr_bits: dict[str, int]) -> None:
+    """Releases of xarray before 2025.8 or so store bool as int8, of which the lowest bit is all that counts."""
+    encoding = {"mask": {"serializer": packstore.PackBitsCodec(**zarr_bits), "compressors": ()}}
+    data = xr.Dataset({"mask": (("y", "x"), MASK, {"source": "threshold"})})
+    data.to_zarr(tmp_path / "x.zarr", encoding=encoding, consolidated=False)
+    (chunk,) = (path for path in (tmp_path / "x.zarr" / "mask" / "c").rglob("*") if path.is_file())
+    as_bool = "bool" in (tmp_path / "x.zarr" / "mask" / "zarr.json").read_text().split("attributes")[0]
+    assert chunk.stat().st_size == (MASK.size // 8 if as_bool or zarr_bits else MASK.size)
+    for found in xr.open_zarr(tmp_path / "x.zarr", consolidated=False), opened(tmp_path / "x.zarr"):
+        assert found["mask"].dtype == bool
+        xr.testing.assert_identical(found.load(), data)
