@@ -50,6 +50,7 @@ class Reader:
 # Sniffed in this order: the sure signs (magic bytes) before the weak ones.
 READERS: dict[str, Reader] = {
     "npy": Reader("packstore.readers.npy"),
+    "zarr_zip": Reader("packstore.readers.zarr.zipped"),
     "npz": Reader("packstore.readers.npz"),
     "hdf5": Reader("packstore.readers.hdf5", options=("allow_external", "missing_sources", "encoding", "errors")),
     "netcdf3": Reader("packstore.readers.netcdf3"),

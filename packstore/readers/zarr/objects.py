@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from packstore.errors import UnsupportedError, message
-from packstore.readers.zarr.documents import bad_group, spelled_out
+from packstore.readers.zarr.described import Documents, described_node, parsed
 from packstore.readers.zarr.nodes import (
-    MAX_JSON_NBYTES,
     MAX_NODES,
     V2_ARRAY,
     V2_ATTRIBUTES,
@@ -18,10 +17,9 @@ from packstore.readers.zarr.nodes import (
     V3,
 )
 from packstore.readers.zarr.object_places import ObjectPlaces
-from packstore.source.remote.client import Answer
 from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.ranges import side_by_side
-from packstore.storage import GridStorage, ManifestArray, ManifestGroup
+from packstore.storage import ManifestArray, ManifestGroup
 
 __all__ = ["read_objects"]
 
@@ -46,7 +44,7 @@ def read_objects(folder: RemoteFolder, component: str | None) -> ManifestGroup:
     groups: dict[str, Json] = {}
     unsupported: dict[str, str] = {}
     for path, found in _walk(folder, component):
-        described = _describe(folder, path, found)
+        described = described_node(found, partial(ObjectPlaces, folder, path))
         if isinstance(described, str):
             unsupported[path] = described
         elif isinstance(described, ManifestArray):
@@ -54,10 +52,6 @@ def read_objects(folder: RemoteFolder, component: str | None) -> ManifestGroup:
         else:
             groups[path] = described
     return ManifestGroup(arrays, groups, unsupported)
-
-
-# By name of the document: its JSON object and its version, or the reason why it cannot be read.
-Documents = dict[str, tuple[Json, str] | str]
 
 
 def _walk(folder: RemoteFolder, component: str | None) -> Iterator[tuple[str, Documents]]:
@@ -132,63 +126,7 @@ def _documents(folder: RemoteFolder, path: str) -> Documents:
         first = next((name for name in RemoteFolder.MARKERS if name in found), None)
         if first is not None:
             folder.check_root(found[first])
-    return {name.rpartition("/")[2]: _parsed(folder, name, answer) for name, answer in found.items()}
-
-
-def _parsed(folder: RemoteFolder, name: str, answer: Answer) -> tuple[Json, str] | str:
-    try:
-        if answer.state.nbytes > MAX_JSON_NBYTES:
-            raise ValueError(f"{answer.state.nbytes} bytes")
-        found = json.loads(bytes(answer.data))
-        if not isinstance(found, dict):
-            raise TypeError(type(found).__name__)
-    except (ValueError, TypeError, RecursionError) as error:
-        return message("reading", folder.name + name, expected="a JSON object", got=error)
-    return found, answer.state.etag
-
-
-def _describe(folder: RemoteFolder, path: str, found: Documents) -> ManifestArray | Json | str:
-    """An array, the attributes of a group, or the reason why neither can be had."""
-    bad = next((document for document in found.values() if isinstance(document, str)), None)
-    if bad is not None:
-        return bad
-    of_node = {name: each for name, each in found.items() if isinstance(each, tuple) and name != V2_CONSOLIDATED}
-    documents: dict[str, Json] = {name: each[0] for name, each in of_node.items()}
-    version = tuple(each[1] for each in of_node.values())
-    attributes = documents.get(V2_ATTRIBUTES, {})
-    if V3 in documents:
-        document = spelled_out(documents[V3])
-        if document.get("node_type") == "group":
-            attributes = document.get("attributes") or {}
-            return bad_group(document, attributes, 3) or attributes
-    elif V2_ARRAY in documents:
-        document = documents[V2_ARRAY]
-    elif V2_GROUP in documents:
-        return bad_group(documents[V2_GROUP], attributes, 2) or attributes
-    else:
-        return "it has attributes, and no other metadata"
-    try:
-        return _array(folder, path, document, attributes, version)
-    except Exception as error:  # whatever zarr raises for metadata it cannot read: the siblings are still served
-        return f"the direct path does not read it ({type(error).__name__}: {error}); zarr.open may"
-
-
-def _array(
-    folder: RemoteFolder, path: str, document: Json, attributes: Json, version: tuple[Any, ...]
-) -> ManifestArray:
-    # Function-level, for import time: it imports zarr.
-    from packstore.readers.zarr.metadata import parse_v2, parse_v3
-
-    layout = parse_v3(document) if document.get("node_type") == "array" else parse_v2(document, attributes)
-    sharded = layout.chunk_shape != layout.grid_chunk_shape
-    return ManifestArray(
-        layout.shape,
-        layout.dtype,
-        layout.chunk_shape,
-        GridStorage(layout.grid_chunk_shape, ObjectPlaces(folder, path, layout), layout.chain),
-        fill_value=layout.fill_value,
-        attributes=layout.attributes,
-        dimension_names=layout.dimension_names,
-        shard_shape=layout.grid_chunk_shape if sharded else None,
-        version=version,
-    )
+    return {
+        name.rpartition("/")[2]: parsed(answer.data, answer.state.nbytes, answer.state.etag, folder.name + name)
+        for name, answer in found.items()
+    }

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from packstore.readers.location import AnyLocation
+from packstore.readers.location import AnyLocation, Location
+from packstore.readers.zarr.described import parsed
 from packstore.readers.zarr.nodes import V2_ARRAY, find_node
+from packstore.source import RemoteFolder
+from packstore.source.remote.urls import is_url
 from packstore.storage import ManifestArray, missing_value
 
 __all__ = ["DIMENSIONS", "stored_fill", "unfolded"]
@@ -46,7 +49,25 @@ def unfolded(
 
 def stored_fill(location: AnyLocation, name: str, array: ManifestArray) -> Any:
     """The fill value that a zarr v2 array of a file states; None where it states none, and for any other array."""
-    node = find_node(location.fingerprint.path, name) if location.format == "zarr" else None
-    if node is None or node.document != V2_ARRAY or node.load()[0].get("fill_value") is None:
+    if location.format == "zarr" and not is_url(location.fingerprint.path):
+        node = find_node(location.fingerprint.path, name)
+        document = node.load()[0] if node is not None and node.document == V2_ARRAY else None
+    else:
+        document = _document(location, name)
+    return None if document is None or document.get("fill_value") is None else missing_value(array)
+
+
+def _document(location: AnyLocation, name: str) -> Mapping[str, Any] | None:
+    """The v2 document of an array in an archive or behind a URL, where that is a hierarchy of zarr."""
+    if not isinstance(location, Location) or location.format not in ("zarr", "zarr_zip"):
         return None
-    return missing_value(array)
+    source = location.source()
+    if isinstance(source, RemoteFolder):
+        answer = source.read(f"{name}/{V2_ARRAY}" if name else V2_ARRAY)
+        found = None if answer is None else parsed(answer.data, answer.state.nbytes, "", name)
+        return found[0] if isinstance(found, tuple) else None
+    # Function-level, for import time: archives are rare.
+    from packstore.readers.zarr.zipped import document_of
+
+    document: Mapping[str, Any] | None = document_of(source, name, V2_ARRAY)
+    return document

@@ -34,6 +34,8 @@ __all__ = ["LazyVariable", "OpenedFile", "PackstoreDataStore"]
 
 # What the variable of a file is called that is one array without a name.
 NAMELESS = "data"
+# Formats whose attributes follow xarray's conventions for zarr.
+ZARR = ("zarr", "zarr_zip")
 
 Dims = Sequence[str] | Mapping[str, Sequence[str]] | None
 
@@ -80,7 +82,7 @@ class OpenedFile:
 
     def _unfolded(self) -> dict[str, tuple[dict[str, Any], tuple[str, ...] | None]]:
         """Attributes and names of axes of arrays for which xarray keeps both in attributes: those of zarr v2."""
-        if self.location.format != "zarr":
+        if self.location.format not in ZARR:
             return {}
         return {
             path: unfolded(array.attributes, len(array.shape), array.dtype, stored_fill(self.location, path, array))
@@ -223,7 +225,7 @@ class PackstoreDataStore(AbstractDataStore):  # type: ignore[misc]  # mypy does 
         data = LazyVariable(lazy)
         attributes, _ = opened.unfolded.get(path, (array.attributes, None))
         attributes, dims = _values(attributes), self.axes[path]
-        if FILL_VALUE in attributes and opened.location.format == "zarr":
+        if FILL_VALUE in attributes and opened.location.format in ZARR:
             attributes[FILL_VALUE] = decode_fill_value(attributes[FILL_VALUE], array.dtype)
         encoding: dict[str, Any] = {"source": opened.location.path, "original_shape": array.shape}
         if array.shape:
