@@ -101,7 +101,7 @@ def convert(
     component: Annotated[
         list[str] | None, typer.Option("--component", "-c", help="An array or group in SRC; may be given again.")
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="zarr, npy, npz, hdf5 or raw; else by suffix.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="zarr, zarr_zip, npy, npz, hdf5, raw; else by suffix.")] = None,
     pack: Annotated[
         bool | None,
         typer.Option(

@@ -28,7 +28,7 @@ from packstore.writers.tree import Tree
 __all__ = ["How", "convert", "copy_name", "render"]
 
 # Formats of one array without a name, and those that cut arrays into chunks.
-SINGLE, CHUNKED = ("npy", "raw"), ("zarr", "hdf5")
+SINGLE, CHUNKED = ("npy", "raw"), ("zarr", "zarr_zip", "hdf5")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def convert(
     for name, source in (stems(sources) if by_stem else dict.fromkeys(("",), sources[0])).items():
         trees[name] = tree_of_location(locate(source, **options), components, skip=how.skip)
     tree = joined(trees) if by_stem else trees[""]
-    whole = len(tree.items) == 1 and (format in SINGLE or (format == "zarr" and len(components) == 1 and not by_stem))
+    may_be_whole = format.startswith("zarr") and len(components) == 1 and not by_stem
+    whole = len(tree.items) == 1 and (format in SINGLE or may_be_whole)
     if format in SINGLE and not whole:
         hint = "Name one with --component, write an .npz, .h5 or .zarr, or copies into a folder: DST/"
         expected = f"one array for {format}"
@@ -178,7 +179,7 @@ def _writer_options(target: str, format: str, items: Sequence[Item], how: How) -
     pack = how.pack
     if how.append:
         extra["mode"] = "a"
-    if format in ("zarr", "hdf5"):
+    if format in CHUNKED:
         if pack is not None:
             extra["pack"] = pack
     elif format == "raw" and (pack or (pack is None and target.lower().endswith(".bits"))):

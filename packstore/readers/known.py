@@ -190,8 +190,7 @@ def archive_kind(names: Sequence[str]) -> Kind:
     """What a zip archive is that holds members of these names, and no ``.npy`` among them."""
     last = {name.rpartition("/")[2] for name in names}
     if last & {"zarr.json", ".zarray", ".zgroup"}:
-        hint = "Unzip it and open the folder, or open it with zarr.storage.ZipStore"
-        return Kind("a zarr store in a zip archive", hint)
+        return Kind("a zarr store below folders of a zip archive", "Unzip it and open the folder of the store")
     if any(name.startswith("xl/") for name in names):
         return Kind("an Excel workbook", "pandas.read_excel reads it")
     if "[Content_Types].xml" in names or "mimetype" in names:

@@ -30,6 +30,7 @@ __all__ = ["WRITERS", "SaveReport", "save"]
 # Format → module with ``write(target, tree, progress, **options)``, and the suffixes that mean it.
 WRITERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "zarr": ("packstore.writers.zarr", (".zarr",)),
+    "zarr_zip": ("packstore.writers.zarr_zip", (".zarr.zip", ".ozx")),
     "npy": ("packstore.writers.npy", (".npy",)),
     "npz": ("packstore.writers.npz", (".npz",)),
     "hdf5": ("packstore.writers.hdf5", (".h5", ".hdf5", ".hdf", ".nc")),
@@ -57,10 +58,10 @@ def format_of(path: str, format: str | None) -> str:
                 message("writing", path, expected=f"format one of {', '.join(WRITERS)}", got=repr(format))
             )
         return format
-    suffix = os.path.splitext(path)[1].lower()
     for name, (_, suffixes) in WRITERS.items():
-        if suffix in suffixes:
+        if path.lower().endswith(suffixes):
             return name
+    suffix = os.path.splitext(path)[1].lower()
     known = ", ".join(s for _, suffixes in WRITERS.values() for s in suffixes)
     raise OptionError(message("writing", path, expected=f"a suffix of {known}", got=repr(suffix), hint="Pass format="))
 
@@ -93,7 +94,7 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
         values, chunks and links, as far as the target has them. Anything with shape, dtype and slicing is read block
         by block; a dask array is computed while it is written.
     format : str, optional
-        Where the suffix does not tell: "zarr", "npy", "npz", "hdf5", "raw".
+        Where the suffix does not tell: "zarr", "zarr_zip", "npy", "npz", "hdf5", "raw".
     mode : {"w-", "w", "a"}
         "w-": the target must not exist. "w": as ``overwrite=True``. "a": add to a zarr group, HDF5 file or npz that
         exists; names that it has already are an error, unless `overwrite` replaces those arrays.
@@ -215,7 +216,7 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
 
 def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None:
     """Take out of the tree, or refuse, what the format cannot hold."""
-    expected = "a zarr data type" if format == "zarr" else "elements of a fixed size"
+    expected = "a zarr data type" if format in ("zarr", "zarr_zip") else "elements of a fixed size"
     for item in tree.items:
         reason: str | None = module.refusal(item)
         if reason is None:
@@ -231,7 +232,7 @@ def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None
 
 def _addition(name: str, existing: Path, tree: Tree, overwrite: bool, options: dict[str, Any]) -> dict[str, Any]:
     """What a writer is told that adds to a target."""
-    if name in SINGLE:
+    if name in (*SINGLE, "zarr_zip"):
         raise OptionError(
             message("adding to", existing, expected="a format that can be added to (zarr, hdf5, npz)", got=name)
         )

@@ -17,6 +17,7 @@ PARTS = frozenset({"attributes", "dimension names", "fill values", "groups", "li
 HOLDS: Mapping[str, frozenset[str]] = {
     "hdf5": PARTS,
     "zarr": PARTS - {"links"},
+    "zarr_zip": PARTS - {"links"},
     "netcdf3": frozenset({"attributes", "dimension names"}),
     "npz": frozenset(),
     "npy": frozenset(),
