@@ -20,6 +20,7 @@ from packstore.errors import DtypeError, MissingFileError, OptionError, ShapeErr
 from packstore.readers.concatenated import Concatenated
 from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
+from packstore.readers.pipelines import parse_pipeline
 from packstore.source import Fingerprint, masked, path_text
 from packstore.source.refusals import is_upath, options_of
 from packstore.source.remote.client import State
@@ -306,7 +307,7 @@ def locate_all(path: Any, component: str | None, /, **options: Any) -> tuple[Any
     Parameters
     ----------
     path
-        A path; or a list of paths, which the options `axis` and `new_axis` of `join_files` join.
+        A path, or a URL pipeline; or a list of paths, which the options `axis` and `new_axis` of `join_files` join.
     component
         The array that is wanted; of a list, in each file.
     **options
@@ -314,4 +315,13 @@ def locate_all(path: Any, component: str | None, /, **options: Any) -> tuple[Any
     """
     if isinstance(path, (list, tuple)):
         return join_files(path, **{"component": component, **options}), None
+    pipeline = parse_pipeline(path, options.get("storage_options"))
+    if pipeline is not None:
+        asked = options.get("format")
+        if asked is not None and pipeline.format not in (None, asked):
+            expected = f"format={pipeline.format!r}, as the pipeline says"
+            raise OptionError(message("opening", masked(path), expected=expected, got=repr(asked)))
+        path = pipeline.path
+        options |= {"format": pipeline.format or asked, "storage_options": pipeline.storage_options}
+        component = "/".join(filter(None, (pipeline.component, component))) or component
     return locate(path, **options), component

@@ -86,9 +86,13 @@ def open_store(
     [3, 4, 5]
     """
     _check_mode(path, mode)
-    location, _ = locate_all(
+    location, component = locate_all(
         path, None, format=format, chunks=chunks, storage_options=storage_options, **reader_options
     )
+    if component:
+        hint = "Leave it out of the URL pipeline, and name it where the store is opened"
+        expected = "all of a file"
+        raise OptionError(message("opening a store over", location.path, expected=expected, got=component, hint=hint))
     return store_of(location)
 
 
