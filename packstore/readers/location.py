@@ -88,6 +88,11 @@ class Location:
             return found
         return self._read_once((self, component), found)
 
+    def known_manifest(self) -> ManifestGroup | None:
+        """The manifest of the whole file, if this process has it at hand: nothing is read."""
+        with _lock:
+            return _manifests.get((self, None))
+
     def _read_once(self, key: tuple[Location, str | None], outdated: ManifestGroup | None) -> ManifestGroup:
         """Read the index; threads that ask for the same one at the same time wait for the first of them."""
         with _lock:

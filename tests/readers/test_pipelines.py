@@ -22,7 +22,8 @@ X = np.arange(12).reshape(3, 4)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    np.savez(tmp_path / "x.npz", **{"a": X, "b/c d": X + 1})
+    members: dict[str, Any] = {"a": X, "b/c d": X + 1}
+    np.savez(tmp_path / "x.npz", **members)
     np.save(tmp_path / "x.npy", X)
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f["entry/a"], f["entry/b"] = X, X + 1

@@ -219,6 +219,16 @@ class Array(Closing, zarr.Array[Any]):
     def __repr__(self) -> str:
         return "<Array, closed>" if self.closed else super().__repr__()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: shape, chunks, sizes. Nothing is read for it."""
+        # Function-level, for import time: only notebooks need it.
+        from packstore.views.zarr.html import array_html
+
+        if self.closed:
+            return "<p>Array, closed</p>"
+        location, component = self._where
+        return array_html(location, component or self.path, self, None if self._lazy is None else self._lazy.array)
+
     def with_config(self, config: Any) -> Self:
         """As `zarr.Array.with_config`; in F order all is read through zarr, which lays out its results like that."""
         new = super().with_config(config)

@@ -243,6 +243,13 @@ class Group(Closing, zarr.Group):
     def __repr__(self) -> str:
         return "<Group, closed>" if self.closed else super().__repr__()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tree of members, and what is not served. Nothing is read for it."""
+        # Function-level, for import time: only notebooks need it.
+        from packstore.views.zarr.html import group_html
+
+        return "<p>Group, closed</p>" if self.closed else group_html(self._location, self.path, dict(self.attrs))
+
     def __reduce__(self) -> Any:
         self._check_open()
         if self._location is None:
