@@ -47,11 +47,12 @@ def test_files(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert "packstore/py.typed" in names
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
-    # Every module, and nothing but modules: no tests, examples or caches.
+    # Every module, and nothing but modules and a manifest: no tests, examples or caches.
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "packstore").rglob("*.py")}
     assert {n for n in names if n.endswith(".py")} == modules
     assert {n.partition("/")[0] for n in names if ".dist-info/" not in n} == {"packstore"}
-    assert all(n.endswith((".py", "/py.typed")) for n in names if ".dist-info/" not in n)
+    assert "packstore/napari.yaml" in names
+    assert all(n.endswith((".py", "/py.typed", "/napari.yaml")) for n in names if ".dist-info/" not in n)
 
 
 def test_entry_points(wheel: zipfile.ZipFile) -> None:
@@ -60,6 +61,8 @@ def test_entry_points(wheel: zipfile.ZipFile) -> None:
     assert dict(found["console_scripts"]) == {"packstore": "packstore.cli:main"}
     assert found["zarr.codecs"]["packbits"] == "packstore.codecs.packbits:PackBitsCodec"
     assert found["numcodecs.codecs"]["bitpack"] == "packstore.codecs.bitpack:BitPack"
+    assert found["xarray.backends"]["packstore"] == "packstore.views.xarray:PackstoreBackend"
+    assert found["napari.manifest"]["packstore"] == "packstore:napari.yaml"
 
 
 def test_metadata(wheel: zipfile.ZipFile) -> None:
