@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from packstore.views.zarr.open import open, open_array, open_group, open_store
     from packstore.views.zarr.store import ManifestStore
     from packstore.writers import save
+    from packstore.writers.references import to_references
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "open_memmap",
     "open_store",
     "save",
+    "to_references",
 ]
 
 _HOMES = {
@@ -64,6 +66,7 @@ _HOMES = {
     "open_memmap": "views.bitmemmap",
     "open_store": "views.zarr.open",
     "save": "writers",
+    "to_references": "writers.references",
 }
 
 

@@ -11,7 +11,7 @@ import packstore
 ROOT = Path(packstore.__file__).parent
 # A module imports only from its own folder and from those that stand before it.
 ORDER = ["errors", "config", "core", "source", "codecs", "storage", "readers", "views", "writers", "cli", "testing"]
-TOP = {"__init__.py", "__main__.py", "py.typed", *ORDER, "errors.py", "config.py"}
+TOP = {"napari.yaml", "__init__.py", "__main__.py", "py.typed", *ORDER, "errors.py", "config.py"}
 
 
 def name_of(path: Path) -> str:

@@ -97,8 +97,25 @@ def _netcdf(names: dict[str, Any]) -> None:
             xr.testing.assert_identical(got, want)
 
 
+def _xarray(names: dict[str, Any]) -> None:
+    _netcdf(names)
+    cells = names["cells"]
+    with np.load("cells.npz") as saved:
+        np.testing.assert_array_equal(cells["mask"], saved["mask"])
+        np.testing.assert_array_equal(zarr.open_group("cells.zarr", mode="r")["mask"][...].astype(bool), saved["mask"])  # type: ignore[index, union-attr]
+    assert cells["mask"].dims == ("y", "x")
+
+
+def _references(names: dict[str, Any]) -> None:
+    store = zarr.storage.FsspecStore(names["files"], read_only=True, path="")
+    root = zarr.open_group(store, mode="r")
+    with np.load("run.npz") as saved:
+        for name, values in saved.items():
+            np.testing.assert_array_equal(root[name][...], values)  # type: ignore[index]
+
+
 # What each Python block of the README did, in order.
-CHECKS: list[Callable[[dict[str, Any]], None]] = [_any_file, _masks, _raw, _whole_files, _folder, _netcdf]
+CHECKS: list[Callable[[dict[str, Any]], None]] = [_any_file, _masks, _raw, _whole_files, _folder, _xarray, _references]
 
 
 def test_each_block_has_its_check() -> None:

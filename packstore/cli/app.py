@@ -264,6 +264,26 @@ def bench(
     emit(result, as_json, bench_report.render)
 
 
+@app.command()
+@given.with_reader_options
+def refs(
+    file: given.File,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The .json to write.", show_default=False)],
+    component: given.Component = None,
+    skip: Annotated[
+        bool, typer.Option("--skip-unsupported", help="Leave out, and list, arrays that cannot be referred to.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    *,
+    options: given.ReaderOptions,
+    as_json: given.Json = False,
+) -> None:
+    """References to the chunks of FILE, as kerchunk has them: fsspec and zarr read it by them, without packstore."""
+    from packstore.cli import refs as command
+
+    emit(command.refer(file, out, component, options, skip=skip, overwrite=overwrite), as_json, command.render)
+
+
 def _at_least_two(files: list[str], last: str) -> list[str]:
     """The files; the usage error of a missing argument where there is one alone."""
     if len(files) < 2:
