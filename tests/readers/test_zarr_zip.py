@@ -23,6 +23,7 @@ from packstore.errors import (
     StaleFileError,
     UnsupportedError,
 )
+from packstore.testing.readers import ReaderTests
 from packstore.views.lazy import open_lazy
 from tests.servers import HttpServer
 
@@ -40,6 +41,18 @@ ARRAYS: dict[str, dict[str, Any]] = {
     "shards zstd": {"data": X, "shards": (100, 120)},
 }
 KEYS = np.s_[...], np.s_[60:70, 61:90], np.s_[45:155:3, ::-7], np.s_[199, 298], np.s_[0:0]
+
+
+class TestZarrZip(ReaderTests):
+    format = "zarr_zip"
+    suffix = ".zarr.zip"
+    # Those that zarr has a data type for; byte order is no part of it.
+    dtypes = ("bool", "u1", "<i2", "<u4", "<f4", "<f8", "<c8", "S3", "<U4", "<M8[s]")
+    property_dtypes = ("bool", "<i2", "<u4", "<f8", "<c8")
+
+    def write(self, path: Path, array: np.ndarray) -> None:
+        with ZipStore(path, mode="w") as store:
+            zarr.create_array(store, data=array)
 
 
 def packed_up(folder: Path, path: Path, top: str = "", method: int = zipfile.ZIP_STORED, last: str = "") -> Path:
