@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from packstore.core.typing import Bytes
 from packstore.errors import message
 from packstore.readers.zarr.documents import bad_group, spelled_out
 from packstore.readers.zarr.nodes import MAX_JSON_NBYTES, V2_ARRAY, V2_ATTRIBUTES, V2_CONSOLIDATED, V2_GROUP, V3
-from packstore.storage import GridStorage, ManifestArray
+from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 from packstore.storage.places import Places
 
-__all__ = ["Documents", "described_node", "parsed"]
+__all__ = ["Documents", "described_node", "gathered", "parsed"]
 
 Json = Mapping[str, Any]
 # By name of the document: its JSON object and its version, or the reason why it cannot be read.
@@ -31,6 +31,22 @@ def parsed(data: bytes | Bytes, nbytes: int, version: str, name: str) -> tuple[J
     except (ValueError, TypeError, RecursionError) as error:
         return message("reading", name, expected="a JSON object", got=error)
     return found, version
+
+
+def gathered(nodes: Iterable[tuple[str, Documents, Callable[[Any], Places]]]) -> ManifestGroup:
+    """The arrays and groups of nodes: the path of each, its documents, and what gives the places of an array."""
+    arrays: dict[str, ManifestArray] = {}
+    groups: dict[str, Json] = {}
+    unsupported: dict[str, str] = {}
+    for path, found, places_of in nodes:
+        described = described_node(found, places_of)
+        if isinstance(described, str):
+            unsupported[path] = described
+        elif isinstance(described, ManifestArray):
+            arrays[path] = described
+        else:
+            groups[path] = described
+    return ManifestGroup(arrays, groups, unsupported)
 
 
 def described_node(found: Documents, places_of: Callable[[Any], Places]) -> ManifestArray | Json | str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from packstore.errors import UnsupportedError, message
-from packstore.readers.zarr.described import Documents, described_node, parsed
+from packstore.readers.zarr.described import Documents, gathered, parsed
 from packstore.readers.zarr.nodes import (
     MAX_NODES,
     V2_ARRAY,
@@ -19,7 +19,7 @@ from packstore.readers.zarr.nodes import (
 from packstore.readers.zarr.object_places import ObjectPlaces
 from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.ranges import side_by_side
-from packstore.storage import ManifestArray, ManifestGroup
+from packstore.storage import ManifestGroup
 
 __all__ = ["read_objects"]
 
@@ -40,18 +40,7 @@ def read_objects(folder: RemoteFolder, component: str | None) -> ManifestGroup:
     One request for a v3 array, three side by side for one of v2. A hierarchy takes one request and one listing for each
     group, or one request in all where its metadata are consolidated.
     """
-    arrays: dict[str, ManifestArray] = {}
-    groups: dict[str, Json] = {}
-    unsupported: dict[str, str] = {}
-    for path, found in _walk(folder, component):
-        described = described_node(found, partial(ObjectPlaces, folder, path))
-        if isinstance(described, str):
-            unsupported[path] = described
-        elif isinstance(described, ManifestArray):
-            arrays[path] = described
-        else:
-            groups[path] = described
-    return ManifestGroup(arrays, groups, unsupported)
+    return gathered((path, found, partial(ObjectPlaces, folder, path)) for path, found in _walk(folder, component))
 
 
 def _walk(folder: RemoteFolder, component: str | None) -> Iterator[tuple[str, Documents]]:

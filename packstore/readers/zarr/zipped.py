@@ -13,11 +13,11 @@ from typing import Any
 from packstore.core.keys import path_reason
 from packstore.errors import FormatError, PackstoreError, message
 from packstore.readers.npz.directory import ZipMember, read_directory
-from packstore.readers.zarr.described import described_node, parsed
+from packstore.readers.zarr.described import Documents, gathered, parsed
 from packstore.readers.zarr.nodes import DOCUMENTS, MAX_JSON_NBYTES, V2_ARRAY, V2_GROUP, V3
 from packstore.readers.zarr.zip_places import MemberPlaces, Members
 from packstore.source import Source
-from packstore.storage import ManifestArray, ManifestGroup
+from packstore.storage import ManifestGroup
 
 __all__ = ["document_of", "read", "sniff"]
 
@@ -81,27 +81,22 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     documents = [members[_join(top, path, name)] for path, names in wanted.items() for name in names]
     source.prefetch([(m.header_offset, min(m.end - m.header_offset, MAX_JSON_NBYTES)) for m in documents])
     shared = Members(source, members)
-    arrays: dict[str, ManifestArray] = {}
-    groups: dict[str, Any] = {}
-    unsupported: dict[str, str] = {}
-    for path, names in sorted(wanted.items()):
-        if path_reason(path) is not None and path:
-            unsupported[path] = str(path_reason(path))
-            continue
-        found = {name: _document(shared, _join(top, path, name)) for name in names}
-        if not any(name in found for name in _NODES):
-            continue
-        if V3 in found:
-            # Where a node has documents of both formats, zarr takes those of the newer one.
-            found = {V3: found[V3]}
-        described = described_node(found, partial(MemberPlaces, shared, _join(top, path, "")))
-        if isinstance(described, str):
-            unsupported[path] = described
-        elif isinstance(described, ManifestArray):
-            arrays[path] = described
-        else:
-            groups[path] = described
-    return ManifestGroup(arrays, groups, unsupported)
+    nodes = {
+        path: {name: _document(shared, _join(top, path, name)) for name in names} for path, names in wanted.items()
+    }
+    return gathered(
+        (path, _of_one_format(path, nodes[path]), partial(MemberPlaces, shared, _join(top, path, "")))
+        for path in sorted(nodes)
+        if any(name in nodes[path] for name in _NODES)
+    )
+
+
+def _of_one_format(path: str, found: Documents) -> Documents:
+    """The documents that count: of both formats those of the newer one, as for zarr; none of a path that is no path."""
+    reason = path_reason(path) if path else None
+    if reason is not None:
+        return {V3: reason}
+    return {V3: found[V3]} if V3 in found else found
 
 
 def document_of(source: Source, component: str, name: str) -> Any:
