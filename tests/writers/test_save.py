@@ -298,9 +298,9 @@ def test_zarr_in_place_of_a_file_and_back(tmp_path: Path) -> None:
 
 
 def test_unknown_names(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"a suffix of \.zarr, \.npy"):
+    with pytest.raises(OptionError, match=r"a suffix of \.zarr, \.zarr\.zip, \.ozx, \.npy"):
         packstore.save(tmp_path / "x.what", np.arange(3))
-    with pytest.raises(OptionError, match="format one of zarr, npy, npz, hdf5, raw, got 'what'"):
+    with pytest.raises(OptionError, match="format one of zarr, zarr_zip, npy, npz, hdf5, raw, got 'what'"):
         packstore.save(tmp_path / "x.npy", np.arange(3), format="what")
     with pytest.raises(OptionError, match=r"options of this format \(compressed, level\), got 'chunks'"):
         packstore.save(tmp_path / "x.npz", np.arange(3), chunks=(1,))
