@@ -20,6 +20,7 @@ import numpy as np
 from packstore.codecs.hdf5.base import FilterSpec
 from packstore.errors import OptionError, UnsupportedError, message
 from packstore.readers.find import find_array
+from packstore.readers.hdf5.types.convert import NamedBool
 from packstore.readers.joined import locate_all
 from packstore.readers.location import Location
 from packstore.source import masked
@@ -246,7 +247,7 @@ def _layout(array: ManifestArray) -> tuple[Json, Iterator[tuple[tuple[int, ...],
         raise _NotExpressedError("it is put together when it is read")
     chain, places = storage.chain, storage.places
     order = _order(chain, array)
-    if (isinstance(places, OneRange) and not places.has_sum) or type(places).__name__ == "StoredMember":
+    if isinstance(places, OneRange):
         return _one_piece(array, chain, places, order)
     if not isinstance(places, TablePlaces):
         raise _NotExpressedError(f"chunks in {type(places).__name__}")
@@ -302,7 +303,8 @@ def _codecs(chain: Chain) -> tuple[Json | None, list[Json]]:
     """The compressor and the filters, in the order of writing, as numcodecs names them."""
     if chain.convert is not None:
         same = isinstance(chain.serializer, PlainBytes) and chain.serializer.dtype.itemsize == 1
-        if not same or type(chain.convert).__name__ != "NamedBool":
+        # Bools that HDF5 has as an enumeration of bytes are zarr's bools.
+        if not same or not isinstance(chain.convert, NamedBool):
             raise _NotExpressedError(f"elements that are converted ({type(chain.convert).__name__})")
     serializer = chain.serializer
     filters: list[Json] = []
