@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+# `.ci/run` runs all of each example besides.
+pytestmark = pytest.mark.long
+
 SMALL = {
     "batch_folder.py": ["--files", "3", "--frames", "3", "--size", "64"],
     "cluster_batch.py": ["--files", "60", "--size", "64"],
@@ -39,9 +42,7 @@ def test_all_are_here() -> None:
     assert {p.name for p in EXAMPLES.glob("*.py")} == set(SMALL)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] * name.startswith("cluster")) for name in sorted(SMALL)]
-)
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_runs_small(name: str, tmp_path: Path) -> None:
     options = ["--out", str(tmp_path)] if name == "which_format.py" else []
     out = run(name, *SMALL[name], *options)
