@@ -25,7 +25,7 @@ from packstore.readers.joined import locate_all
 from packstore.readers.location import Location
 from packstore.source import masked
 from packstore.source.remote.urls import is_url
-from packstore.storage import Attributes, GridStorage, ManifestArray
+from packstore.storage import Attributes, GridStorage, ManifestArray, missing_value
 from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain
 from packstore.storage.filters import FilterDecoder
@@ -117,7 +117,7 @@ def to_references(  # noqa: PLR0913  # Each is a word of its own that users type
     Notes
     -----
     Reads headers and indexes, and small arrays. Fill values follow xarray: what `_FillValue` says, else none where none
-    is needed.
+    is needed. Where chunks were never written it is what they hold, if that is not zero; xarray masks it.
 
     Examples
     --------
@@ -205,8 +205,8 @@ def _array(where: str, name: str, array: ManifestArray, inline_nbytes: int) -> J
         for coords, offset, nbytes in pieces:
             chunks[prefix + _key(coords)] = [where, int(offset), int(nbytes)]
         grid = math.prod(-(-n // c) for n, c in zip(array.shape, document["chunks"], strict=True))
-        if len(chunks) < grid and given is None and array.fill_value is not None and np.any(array.fill_value):
-            document["fill_value"] = _fill(array, array.fill_value)
+        if len(chunks) < grid:
+            document["fill_value"] = _missing(array, document["fill_value"])
     return _documents(name, ".zarray", document, attributes) | chunks
 
 
@@ -238,6 +238,21 @@ def _fill(array: ManifestArray, value: Any) -> Any:
     if array.dtype.kind == "f" and not np.isfinite(plain):
         return "NaN" if np.isnan(plain) else "Infinity" if plain > 0 else "-Infinity"
     return plain.item() if isinstance(plain, np.generic) and array.dtype.kind in "biuf" else None
+
+
+def _missing(array: ManifestArray, masked_value: Any) -> Any:
+    """The fill value of an array of which chunks were never written; `masked_value` is what `_FillValue` says."""
+    kind = array.dtype.kind
+    held = np.asarray(missing_value(array)).astype(array.dtype)
+    if masked_value is not None:
+        if _fill(array, held) != masked_value:
+            raise _NotExpressedError("chunks that were never written, and a _FillValue other than what they hold")
+        return masked_value
+    if not any(held.tobytes()) and kind not in "mM":
+        return None
+    if kind not in "biuf":
+        raise _NotExpressedError(f"chunks that were never written, of {array.dtype}")
+    return _fill(array, held)
 
 
 def _layout(array: ManifestArray) -> tuple[Json, Iterator[tuple[tuple[int, ...], int, int]]]:

@@ -99,7 +99,7 @@ def _replaced(uploads: Uploads, overwrite: bool, late: bool) -> Iterator[None]:
         uploads.remove([name for name in names if "/" in name])
     try:
         yield
-    except BaseException:
+    except BaseException:  # an interrupt included: half a hierarchy must not stay
         with contextlib.suppress(PackstoreError):
             left = uploads.names()
             uploads.remove([name for name in left if name != UNFINISHED])

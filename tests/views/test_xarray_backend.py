@@ -253,7 +253,7 @@ def test_what_xarray_knows_of_it() -> None:
 
 @pytest.mark.parametrize("zarr_bits", [{}, {"first_bit": 0, "last_bit": 0}])
 def test_masks_in_zarr_take_one_bit(tmp_path: Path, zarr_bits: dict[str, Any]) -> None:
-    """Releases of xarray before 2025.8 or so store bool as int8, of which the lowest bit is all that counts."""
+    """xarray 2025.6 stores bool as int8, of which the lowest bit is all that counts; 2026.9 as bool."""
     encoding = {"mask": {"serializer": packstore.PackBitsCodec(**zarr_bits), "compressors": ()}}
     data = xr.Dataset({"mask": (("y", "x"), MASK, {"source": "threshold"})})
     data.to_zarr(tmp_path / "x.zarr", encoding=encoding, consolidated=False)

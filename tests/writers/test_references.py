@@ -110,6 +110,30 @@ def test_hdf5(tmp_path: Path, kind: str) -> None:
         np.testing.assert_array_equal(root[name][...], want[...])
 
 
+def test_chunks_that_were_never_written(tmp_path: Path) -> None:
+    """They read as what they hold, or are refused: never as another fill value."""
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        for name, dtype, fill, attribute in (
+            ("zero", "i4", None, None),
+            ("seven", "i4", 7, None),
+            ("nan", "f4", np.nan, None),
+            ("same", "i4", -9, -9),
+            ("other", "i4", 0, -9),
+            ("complex", "c16", 1 + 2j, None),
+            ("bytes", "S3", b"abc", None),
+            ("no bytes", "S3", None, None),
+        ):
+            d = f.create_dataset(name, (200, 300), dtype, chunks=(50, 60), fillvalue=fill)
+            d[:50, :60] = 1 if dtype != "S3" else b"x"
+            if attribute is not None:
+                d.attrs["_FillValue"] = np.int32(attribute)
+    found = packstore.to_references(tmp_path / "x.h5", skip_unsupported=True)
+    assert sorted(found.unsupported) == ["bytes", "complex", "other"]
+    assert "a _FillValue other than what they hold" in found.unsupported["other"]
+    for name in "zero", "seven", "nan", "same", "no bytes":
+        np.testing.assert_array_equal(read_back(found, name)[...], packstore.open_array(tmp_path / "x.h5", name)[...])
+
+
 def test_what_hdf5_has_and_zarr_has_not(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as f:
         f.create_dataset("lzf", data=X, chunks=(50, 60), compression="lzf")

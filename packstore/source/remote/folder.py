@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from packstore.core.threads import ForkSafeLock
 from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
 from packstore.source.base import Fingerprint, RangeReads
 from packstore.source.remote.client import Answer, Client, Entry
@@ -17,6 +18,7 @@ __all__ = ["RemoteFolder"]
 # The documents of folders that were opened and not read yet: whoever opens the same state again has them, once.
 _OPENED: dict[Fingerprint, dict[str, Answer | None]] = {}
 MAX_OPENED = 16
+_lock = ForkSafeLock()
 
 
 class RemoteFolder(RangeReads):
@@ -54,11 +56,13 @@ class RemoteFolder(RangeReads):
         self._first: dict[str, Answer | None] = {}
         if fingerprint is None:
             fingerprint, first = self._look()
-            if len(_OPENED) >= MAX_OPENED:
-                _OPENED.pop(next(iter(_OPENED), fingerprint), None)
-            _OPENED[fingerprint] = first
+            with _lock:
+                if len(_OPENED) >= MAX_OPENED:
+                    del _OPENED[next(iter(_OPENED))]
+                _OPENED[fingerprint] = first
         else:
-            self._first = _OPENED.pop(fingerprint, {})
+            with _lock:
+                self._first = _OPENED.pop(fingerprint, {})
         self.fingerprint = fingerprint
 
     def _look(self) -> tuple[Fingerprint, dict[str, Answer | None]]:

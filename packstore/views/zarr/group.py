@@ -164,7 +164,7 @@ class Group(Closing, zarr.Group):
         return iter(super().keys())
 
     # Views of a mapping, as h5py's groups and dicts have them: zarr's groups have a generator of names only.
-    def keys(self) -> KeysView[str]:  # type: ignore[override]
+    def keys(self) -> KeysView[str]:  # type: ignore[override]  # zarr gives a generator, a mapping a view
         """The names of the members directly below."""
         return KeysView(cast("Mapping[str, Any]", self))
 
