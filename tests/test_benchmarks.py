@@ -67,6 +67,7 @@ def test_missed_floors() -> None:
     assert missed({"limit": 3, "value": 3.0}) and not missed({"limit": 3, "value": 2.9})
 
 
+@pytest.mark.long
 def test_few_requests_read_what_lies_in_a_bucket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for package in "moto", "boto3", "s3fs":
         pytest.importorskip(package)

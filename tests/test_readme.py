@@ -131,6 +131,7 @@ def test_python_block(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     CHECKS[number](names)
 
 
+@pytest.mark.long
 def test_shell_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with h5py.File("scan.h5", "w") as file:

@@ -43,6 +43,7 @@ def metadata(wheel: zipfile.ZipFile, name: str) -> str:
     return wheel.read(path).decode()
 
 
+@pytest.mark.long
 def test_files(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert "packstore/py.typed" in names
@@ -55,6 +56,7 @@ def test_files(wheel: zipfile.ZipFile) -> None:
     assert all(n.endswith((".py", "/py.typed", "/napari.yaml")) for n in names if ".dist-info/" not in n)
 
 
+@pytest.mark.long
 def test_entry_points(wheel: zipfile.ZipFile) -> None:
     found = configparser.ConfigParser()
     found.read_string(metadata(wheel, "entry_points.txt"))
@@ -65,6 +67,7 @@ def test_entry_points(wheel: zipfile.ZipFile) -> None:
     assert found["napari.manifest"]["packstore"] == "packstore:napari.yaml"
 
 
+@pytest.mark.long
 def test_metadata(wheel: zipfile.ZipFile) -> None:
     found = email.message_from_string(metadata(wheel, "METADATA"))
     assert found["Name"] == "packstore" and found["Version"] == packstore.__version__

@@ -18,6 +18,7 @@ from packstore.cli.files import stem, stems
 from packstore.cli.show import human, plain
 from packstore.errors import OptionError, message
 from packstore.readers.find import locate
+from packstore.readers.joined import piped
 from packstore.source.remote.urls import is_url
 from packstore.source.sizes import size_on_disk
 from packstore.writers import WRITERS, format_of, save
@@ -98,9 +99,11 @@ def convert(
     start = time.perf_counter()
     trees = {}
     for name, source in (stems(sources) if by_stem else dict.fromkeys(("",), sources[0])).items():
-        trees[name] = tree_of_location(locate(source, **options), components, skip=how.skip)
+        path, below, how_to_open = piped(source, None, options)
+        wanted = ["/".join(filter(None, (below, each))) for each in components] or [each for each in (below,) if each]
+        trees[name] = tree_of_location(locate(path, **how_to_open), wanted, skip=how.skip)
     tree = joined(trees) if by_stem else trees[""]
-    may_be_whole = format.startswith("zarr") and len(components) == 1 and not by_stem
+    may_be_whole = format.startswith("zarr") and len(wanted) == 1 and not by_stem
     whole = len(tree.items) == 1 and (format in SINGLE or may_be_whole)
     if format in SINGLE and not whole:
         hint = "Name one with --component, write an .npz, .h5 or .zarr, or copies into a folder: DST/"

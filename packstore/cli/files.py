@@ -13,6 +13,7 @@ from packstore.cli.show import Result, emit, error_line
 from packstore.errors import FormatError, MissingFileError, OptionError, PackstoreError, message
 from packstore.readers.find import sniff
 from packstore.readers.joined import expand_paths
+from packstore.readers.pipelines import parse_pipeline
 from packstore.source import open_source
 
 __all__ = ["each", "expanded", "is_folder", "is_pattern", "same_stem", "stem", "stems"]
@@ -106,9 +107,11 @@ def stem(path: str) -> str:
 
     Examples
     --------
-    >>> stem("data/a.b.npy"), stem("s3://bucket/x.zarr/"), stem(".hidden")
-    ('a.b', 'x', '.hidden')
+    >>> stem("data/a.b.npy"), stem("s3://bucket/x.zarr/"), stem(".hidden"), stem("a.npz|npz:run/mask")
+    ('a.b', 'x', '.hidden', 'mask')
     """
+    if parse_pipeline(path) is not None:
+        path = path.rpartition("|")[2].partition(":")[2] or path.partition("|")[0]
     parts = path.replace("\\", "/") if os.sep == "\\" else path
     return os.path.splitext(parts.rstrip("/").rpartition("/")[2])[0]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from packstore.readers.find import find_array, locate
+from packstore.readers.joined import piped
 from packstore.readers.location import Location
 from packstore.source import DirectorySource
 from packstore.source.sizes import size_on_disk
@@ -77,6 +78,8 @@ def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[
     ComponentNotFoundError
         Nothing of that name.
     """
+    shown = path
+    path, component, options = piped(path, component, options)
     location = locate(path, **options)
     found = _below(location, component)
     directory = isinstance(location.source(), DirectorySource)
@@ -90,7 +93,7 @@ def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[
         # The file is the array.
         arrays[""].update(stored_nbytes=nbytes, ratio=_ratio(found.arrays[""], nbytes))
     return {
-        "path": path,
+        "path": shown,
         "format": location.format,
         "nbytes": nbytes,
         "arrays": arrays,

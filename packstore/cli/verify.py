@@ -15,6 +15,7 @@ from packstore.cli.parts import Difference, Side, compare_arrays, compare_trees,
 from packstore.cli.show import plain, shortened
 from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers.find import find_array, locate
+from packstore.readers.joined import piped
 from packstore.readers.location import Location
 from packstore.storage import ManifestGroup
 from packstore.views.dask.chunks import auto_chunks
@@ -62,9 +63,12 @@ def compare(
     UnsupportedError
         All that can be read is equal, but something cannot be read.
     """
+    result: dict[str, Any] = {"a": path_a, "b": path_b, "equal": True, "compared": 0, "notes": [], "difference": None}
+    path_a, component_a, options_a = piped(path_a, components[0], options_a)
+    path_b, component_b, options_b = piped(path_b, components[1], options_b)
+    components = component_a, component_b
     at = locate(path_a, **options_a)
     bt = _locate_b(path_a, path_b, options_a, options_b)
-    result: dict[str, Any] = {"a": path_a, "b": path_b, "equal": True, "compared": 0, "notes": [], "difference": None}
     a, b = Side.of(at), Side.of(bt)
     whole = components == (None, None) and not (_is_one(a.manifest) or _is_one(b.manifest))
     unread: list[tuple[str, str, str]] = []

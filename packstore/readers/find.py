@@ -18,7 +18,8 @@ from packstore.errors import (
 )
 from packstore.readers import READERS, all_readers
 from packstore.readers.location import AnyLocation, Location
-from packstore.source import DirectorySource, RemoteFolder, Source, masked, open_source, path_text, refusal
+from packstore.source import DirectorySource, HeldSource, RemoteFolder, Source, masked, open_source, path_text, refusal
+from packstore.source.given import given_place
 from packstore.source.refusals import options_of
 from packstore.storage import ManifestArray, ManifestGroup
 
@@ -40,7 +41,7 @@ def locate(
     Parameters
     ----------
     path
-        Local path or fsspec URL.
+        Local path or fsspec URL; a binary file object, or a zarr store.
     format
         A name in `READERS`; None: recognised by content.
     chunks
@@ -57,9 +58,11 @@ def locate(
     OptionError
         An unknown format, or an option the format does not take.
     """
+    path, storage_options = given_place(path, storage_options)
     storage_options = options_of(path, storage_options)
     source = open_source(path, storage_options)
-    path = masked(path_text(path))
+    held = source if isinstance(source, HeldSource) else None
+    path = held.name if held else masked(path_text(path))
     _check_chunks(path, chunks)
     readers = all_readers()
     if format is None:
@@ -82,6 +85,7 @@ def locate(
         chunks=_hashable(chunks),
         storage_options=tuple(sorted((storage_options or {}).items())),
         options=tuple((k, _hashable(v)) for k, v in sorted(options.items())),
+        held=held,
     )
 
 

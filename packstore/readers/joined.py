@@ -22,6 +22,7 @@ from packstore.readers.find import find_array, find_same, locate
 from packstore.readers.location import AnyLocation, Location
 from packstore.readers.pipelines import parse_pipeline
 from packstore.source import Fingerprint, masked, path_text
+from packstore.source.given import is_given_object
 from packstore.source.refusals import is_upath, options_of
 from packstore.source.remote.client import State
 from packstore.source.remote.listing import list_urls
@@ -29,7 +30,7 @@ from packstore.source.remote.ranges import side_by_side
 from packstore.source.remote.urls import is_url
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage
 
-__all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all"]
+__all__ = ["FileParts", "MultiLocation", "expand_paths", "join_files", "locate_all", "piped"]
 
 _STACK_HINT = "Use new_axis=True to stack on an axis of its own"
 
@@ -68,7 +69,7 @@ def expand_paths(
         got = f"{type(paths).__name__}"
         raise OptionError(message("opening files", expected="a glob or a list of paths, in their order", got=got))
     # Paths that bring options along keep them.
-    listed: list[Any] = [p if is_upath(p) else path_text(p) for p in paths]
+    listed: list[Any] = [p if is_upath(p) or is_given_object(p) else path_text(p) for p in paths]
     if not listed:
         raise MissingFileError(message("opening a list of files", expected="at least one file", got="an empty list"))
     return listed
@@ -127,7 +128,8 @@ class FileParts(Sequence[ManifestArray]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         rows = [
-            (x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options) for x in self.locations
+            (x.path, x.format, tuple(x.fingerprint), x.chunks, x.storage_options, x.options, x.held)
+            for x in self.locations
         ]
         columns = (tuple(zip(*rows, strict=True)), self.component, self.shapes, self.versions, self.dtype, self.stamps)
         return (_unpack_parts, (zlib.compress(pickle.dumps(columns, protocol=5), 1),))
@@ -137,8 +139,8 @@ def _unpack_parts(data: bytes) -> FileParts:
     # Only ever a pickle of our own making, inside a pickle that the caller already trusts.
     columns, component, shapes, versions, dtype, stamps = pickle.loads(zlib.decompress(data))
     locations = tuple(
-        Location(path, format, Fingerprint(*fingerprint), chunks, storage_options, options)
-        for path, format, fingerprint, chunks, storage_options, options in zip(*columns, strict=True)
+        Location(path, format, Fingerprint(*fingerprint), chunks, storage_options, options, held)
+        for path, format, fingerprint, chunks, storage_options, options, held in zip(*columns, strict=True)
     )
     return FileParts(locations, component, shapes, versions, dtype, stamps)
 
@@ -301,13 +303,40 @@ def _check_fit(
         raise ShapeError(message("joining", path, name, expected=expected, got=array.shape))
 
 
+def piped(path: Any, component: str | None, options: dict[str, Any]) -> tuple[Any, str | None, dict[str, Any]]:
+    """A path, a component and options with what a URL pipeline says in their place; as they are where it is none.
+
+    Raises
+    ------
+    OptionError
+        A pipeline that cannot be, or a ``format=`` that contradicts it.
+
+    Examples
+    --------
+    >>> piped("r.npz|npz:run/mask", None, {})[:2]
+    ('r.npz', 'run/mask')
+    """
+    pipeline = parse_pipeline(path, options.get("storage_options"))
+    if pipeline is None:
+        return path, component, options
+    asked = options.get("format")
+    if asked is not None and pipeline.format not in (None, asked):
+        expected = f"format {pipeline.format!r}, as the pipeline says"
+        raise OptionError(message("opening", masked(path), expected=expected, got=repr(asked)))
+    told = {"format": pipeline.format or asked, "storage_options": pipeline.storage_options}
+    kept = {name: value for name, value in options.items() if name not in told}
+    component = "/".join(filter(None, (pipeline.component, component))) or component
+    return pipeline.path, component, kept | {name: value for name, value in told.items() if value is not None}
+
+
 def locate_all(path: Any, component: str | None, /, **options: Any) -> tuple[AnyLocation, str | None]:
     """The location of a file, or of the one array that a list of files is, and the component that is left to find.
 
     Parameters
     ----------
     path
-        A path, or a URL pipeline; or a list of paths, which the options `axis` and `new_axis` of `join_files` join.
+        A path, a URL pipeline, a binary file object or a zarr store; or a list of such, which the options `axis` and
+        `new_axis` of `join_files` join.
     component
         The array that is wanted; of a list, in each file.
     **options
@@ -315,13 +344,13 @@ def locate_all(path: Any, component: str | None, /, **options: Any) -> tuple[Any
     """
     if isinstance(path, (list, tuple)):
         return join_files(path, **{"component": component, **options}), None
-    pipeline = parse_pipeline(path, options.get("storage_options"))
-    if pipeline is not None:
-        asked = options.get("format")
-        if asked is not None and pipeline.format not in (None, asked):
-            expected = f"format={pipeline.format!r}, as the pipeline says"
-            raise OptionError(message("opening", masked(path), expected=expected, got=repr(asked)))
-        path = pipeline.path
-        options |= {"format": pipeline.format or asked, "storage_options": pipeline.storage_options}
-        component = "/".join(filter(None, (pipeline.component, component))) or component
+    # A store of packstore's own: what it was opened with counts.
+    opened = getattr(path, "location", None)
+    if isinstance(opened, (Location, MultiLocation)):
+        given = ", ".join(name for name, value in options.items() if value is not None)
+        if given:
+            expected = "no options for a store, which was opened with its own"
+            raise OptionError(message("opening", opened.path, expected=expected, got=given))
+        return opened, component
+    path, component, options = piped(path, component, options)
     return locate(path, **options), component

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from packstore.core.threads import ForkSafeLock
 from packstore.errors import OptionError, PackstoreError, message
 from packstore.readers import all_readers
-from packstore.source import Fingerprint, Source, refusal, reopen_source
+from packstore.source import Fingerprint, HeldSource, Source, refusal, reopen_source
 from packstore.source.cache import forget
 from packstore.source.local import close_files
 from packstore.storage import ManifestGroup
@@ -63,6 +63,8 @@ class Location:
     # Not shown: they may hold secrets.
     storage_options: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
     options: tuple[tuple[str, Any], ...] = ()
+    # A file that is in memory; the fingerprint says what is in it.
+    held: HeldSource | None = field(default=None, compare=False, repr=False)
 
     def __hash__(self) -> int:
         # Options may be unhashable (nested storage options); equality still compares them.
@@ -73,7 +75,7 @@ class Location:
 
     def source(self) -> Source:
         """The source in the state it had: anything else raises StaleFileError, here or on the first read."""
-        return reopen_source(self.fingerprint, dict(self.storage_options))
+        return self.held or reopen_source(self.fingerprint, dict(self.storage_options))
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """The manifest of the file, or of the one array `component`; a process keeps the last 64."""

@@ -13,19 +13,21 @@ from typing import Any
 from packstore.errors import MissingFileError, OptionError, message
 from packstore.source.base import ByteSpace, Fingerprint, RangeReads
 from packstore.source.directory import DirectorySource
+from packstore.source.held import HeldSource
 from packstore.source.local import FileSource
 from packstore.source.memory import InlineBytes, Segments
 from packstore.source.refusals import options_of, path_text, refusal
 from packstore.source.remote.by_fsspec import file_system
 from packstore.source.remote.folder import RemoteFolder
 from packstore.source.remote.source import RemoteSource
-from packstore.source.remote.urls import is_url, masked
+from packstore.source.remote.urls import STORE_SCHEME, is_url, masked
 
 __all__ = [
     "ByteSpace",
     "DirectorySource",
     "FileSource",
     "Fingerprint",
+    "HeldSource",
     "InlineBytes",
     "RangeReads",
     "RemoteFolder",
@@ -40,7 +42,7 @@ __all__ = [
     "reopen_source",
 ]
 
-Source = FileSource | RemoteSource | DirectorySource | RemoteFolder
+Source = FileSource | RemoteSource | DirectorySource | RemoteFolder | HeldSource
 
 
 def reopen_source(fingerprint: Fingerprint, storage_options: Mapping[str, Any] | None = None) -> Source:
@@ -55,8 +57,8 @@ def reopen_source(fingerprint: Fingerprint, storage_options: Mapping[str, Any] |
     return FileSource(fingerprint.path, fingerprint)
 
 
-def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Source:
-    """Open a local file, a directory or an fsspec URL for reading.
+def open_source(path: str | os.PathLike[str] | HeldSource, storage_options: Mapping[str, Any] | None = None) -> Source:
+    """Open a local file, a directory or an fsspec URL for reading; a file in memory is its source already.
 
     Parameters
     ----------
@@ -84,6 +86,11 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
     >>> open_source("memory://doc.bin").pread(1, 2)
     b'bc'
     """
+    if isinstance(path, HeldSource):
+        if storage_options:
+            expected = "no storage_options for a file in memory"
+            raise OptionError(message("opening", path.name, expected=expected, got=", ".join(sorted(storage_options))))
+        return path
     text, storage_options = path_text(path), options_of(path, storage_options)
     if storage_options is not None and (
         not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options)
@@ -106,6 +113,8 @@ def open_source(path: str | os.PathLike[str], storage_options: Mapping[str, Any]
 
 def _open_url(url: str, storage_options: Mapping[str, Any] | None) -> RemoteSource | RemoteFolder:
     """The object at a URL; or the zarr hierarchy there, which is looked for first where the URL ends like one."""
+    if url.startswith(STORE_SCHEME):
+        return RemoteFolder(url, storage_options)
     folder_first = url.endswith(("/", ".zarr"))
     first, second = (RemoteFolder, RemoteSource) if folder_first else (RemoteSource, RemoteFolder)
     try:

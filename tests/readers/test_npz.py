@@ -196,6 +196,7 @@ def test_zip64_directory(tmp_path: Path, comment: bytes) -> None:
         assert_same(values(manifest(path), "x"), ARRAY)
 
 
+@pytest.mark.long
 def test_many_members(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as z:
         for i in range(70_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import zarr
 
 import packstore
+from packstore.cli.app import run
 from packstore.errors import ComponentNotFoundError, FormatError, MissingFileError, OptionError
 from packstore.readers.pipelines import parse_pipeline
 from tests.servers import s3_server
@@ -109,7 +111,7 @@ def test_a_bar_in_a_name_is_no_pipeline(tmp_path: Path) -> None:
         ("x.npz|icechunk:a", {}, OptionError, "expected one of hdf5, .*zip, got icechunk:"),
         ("x.npz|npz:a|hdf5:b", {}, OptionError, "expected no step behind that of a format, got hdf5:b"),
         ("all.zip|zip:a.zip|zip:b", {}, OptionError, "expected one archive, got one in another"),
-        ("x.npz|npz:a", {"format": "hdf5"}, OptionError, "expected format='npz', as the pipeline says, got 'hdf5'"),
+        ("x.npz|npz:a", {"format": "hdf5"}, OptionError, "expected format 'npz', as the pipeline says, got 'hdf5'"),
         ("x.npz|hdf5:a", {}, FormatError, r"x\.npz"),
         ("absent.npz|npz:a", {}, MissingFileError, r"absent\.npz"),
     ],
@@ -117,3 +119,20 @@ def test_a_bar_in_a_name_is_no_pipeline(tmp_path: Path) -> None:
 def test_errors(folder: Path, pipeline: str, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         packstore.open_array(f"{folder}/{pipeline}", **options)
+
+
+def test_commands_take_pipelines(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    npz, archive = f"{folder}/x.npz|npz:a", f"{folder}/all.zip|zip:run/x.h5|hdf5:entry/a"
+    assert run(["info", npz, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["path"], list(told["arrays"])) == (npz, ["a"])
+    assert run(["convert", "-q", npz, f"{tmp_path}/a.npy"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), X)
+    assert run(["convert", "-q", npz, archive, f"{tmp_path}/both.npz"]) != 0  # two of one name
+    assert run(["convert", "-q", archive, f"{tmp_path}/a.zarr"]) == 0
+    np.testing.assert_array_equal(packstore.open_array(tmp_path / "a.zarr")[...], X)
+    assert run(["verify", npz, f"{tmp_path}/a.npy"]) == run(["verify", f"{tmp_path}/a.zarr", archive]) == 0
+    assert run(["verify", archive, npz, "--values-only"]) == 0
+    capsys.readouterr()
+    assert run(["info", f"{folder}/x.npz|npz:a", "--format", "hdf5"]) == 2
+    assert "as the pipeline says" in capsys.readouterr().err

@@ -70,7 +70,8 @@ def check(places: list[str], arrays: list[tuple[Any, Any]], answers: Any) -> Non
         answers.put(traceback.format_exc())
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_read(places: list[str], method: str) -> None:
     """In a process of its own: threads and event loops that other tests have left are not forked along."""
     if method not in multiprocessing.get_all_start_methods():
@@ -140,6 +141,7 @@ def load(rows: Rows, wanted: Any, answers: Any) -> None:
             answers.put((i, repr(error)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_of_a_loader(places: list[str], method: str) -> None:
     """The dataset goes to the workers once, then they are asked for items."""

@@ -211,7 +211,8 @@ print("right")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the limit is one of POSIX")
-@pytest.mark.parametrize("kind", ["npy", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("h5", "zarr"))])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["npy", "h5", "zarr"])
 def test_few_descriptors_are_enough_for_many_files(tmp_path: Path, kind: str) -> None:
     paths = []
     for i in range(300):

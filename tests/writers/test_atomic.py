@@ -90,7 +90,8 @@ def test_interrupt_cleans_up(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(read(path), OLD)
 
 
-@pytest.mark.parametrize("lazy", [pytest.param(False, marks=pytest.mark.long), True])
+@pytest.mark.long
+@pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize(
     ("suffix", "options"),
     [(s, "") for s in SUFFIXES]
@@ -125,7 +126,8 @@ def can_mount() -> bool:
     return subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("data", [pytest.param("noise", marks=pytest.mark.long), "lazy"])
+@pytest.mark.long
+@pytest.mark.parametrize("data", ["noise", "lazy"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_full_disk(tmp_path: Path, suffix: str, data: str) -> None:
     if not sys.platform.startswith("linux") or not can_mount():

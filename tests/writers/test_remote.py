@@ -213,6 +213,7 @@ def _row(block: Any) -> Any:
     return out
 
 
+@pytest.mark.long
 def test_workers_write_to_the_bucket(tmp_path: Path) -> None:
     """Each its own chunks; fsspec's local files stand for a bucket that all of them reach."""
     distributed = pytest.importorskip("distributed")

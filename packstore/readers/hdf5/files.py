@@ -21,7 +21,7 @@ from packstore.readers.hdf5.format.collection import SIGNATURE
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.format.place import Place
 from packstore.readers.hdf5.guard import check_heap
-from packstore.source import FileSource, RemoteSource, Source
+from packstore.source import FileSource, Source
 from packstore.source.local import open_file
 
 __all__ = ["H5_ERRORS", "Session"]
@@ -208,5 +208,5 @@ class Session:
 
     @property
     def directory(self) -> str | None:
-        """The folder where relative names of other files start; None for a remote file."""
-        return None if isinstance(self.source, RemoteSource) else os.path.dirname(self.source.path)
+        """The folder where relative names of other files start; None for a file that is remote or in memory."""
+        return os.path.dirname(self.source.path) if isinstance(self.source, FileSource) else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from packstore.core.threads import ForkSafeLock
 from packstore.source.remote.client import Client
+from packstore.source.remote.urls import STORE_SCHEME
 
 __all__ = ["client_of", "generation"]
 
@@ -55,6 +56,10 @@ def client_of(url: str, storage_options: Mapping[str, Any], *, anew: bool = Fals
 
 def _make(url: str, storage_options: Mapping[str, Any]) -> tuple[Client, str]:
     # Function-level, for import time.
+    if url.startswith(STORE_SCHEME):
+        from packstore.source.remote.by_store import StoreClient
+
+        return StoreClient(storage_options["store"]), ""
     from packstore.source.remote.by_fsspec import fsspec_client
     from packstore.source.remote.by_obstore import obstore_client
 

@@ -7,7 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["is_url", "masked", "without_secrets"]
+__all__ = ["STORE_SCHEME", "is_url", "masked", "without_secrets"]
+
+# Stands for a zarr store that a caller gave, which lies nowhere that a URL could say.
+STORE_SCHEME = "zarr-store://"
 
 HIDDEN = "***"
 # Between "//" and "@": a user and a password. Behind "?": a signature, a token or a key, whatever its name is.

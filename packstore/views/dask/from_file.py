@@ -77,8 +77,8 @@ def from_file(
     Parameters
     ----------
     path : path-like, str or list of them
-        A local file, a zarr directory, or an fsspec URL. A list of files is one array: it takes `axis` and `new_axis`
-        as `from_files` does.
+        A local file, a zarr directory (v2 or v3), a URL or URL pipeline, a binary file object, or a zarr store. A list
+        of files is one array: it takes `axis` and `new_axis` as `from_files` does.
     component : str, optional
         The array in the file; may be left out where there is only one.
     chunks : optional

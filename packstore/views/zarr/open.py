@@ -39,8 +39,8 @@ def open_store(
     Parameters
     ----------
     path : path-like, str or list of them
-        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes
-        `component`, `axis` and `new_axis` as `from_files` does.
+        A local file, a zarr directory (v2 or v3), a URL or URL pipeline, a binary file object, or a zarr store. A list
+        of files is one array: it takes `component`, `axis` and `new_axis` as `from_files` does.
     format : str, optional
         "npy", "npz", "hdf5", "zarr", "raw", …; recognised by content where None. Raw bytes have no signs: name them.
     chunks : int or tuple of int, optional
@@ -112,8 +112,8 @@ def open_array(
     Parameters
     ----------
     path : path-like, str or list of them
-        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes `axis` and
-        `new_axis` as `from_files` does.
+        A local file, a zarr directory (v2 or v3), a URL or URL pipeline, a binary file object, or a zarr store. A list
+        of files is one array: it takes `axis` and `new_axis` as `from_files` does.
     component : str, optional
         The array in the file; may be left out where there is only one.
     format : str, optional
@@ -190,8 +190,8 @@ def open(
     Parameters
     ----------
     path : path-like, str or list of them
-        A local file, a zarr directory (v2 or v3), or an fsspec URL. A list of files is one array: it takes `axis` and
-        `new_axis` as `from_files` does.
+        A local file, a zarr directory (v2 or v3), a URL or URL pipeline, a binary file object, or a zarr store. A list
+        of files is one array: it takes `axis` and `new_axis` as `from_files` does.
     component : str, optional
         The array or group in the file; the root where left out.
     format : str, optional
@@ -261,7 +261,7 @@ def open_group(
     Parameters
     ----------
     path : path-like or str
-        A local file, a zarr directory (v2 or v3), or an fsspec URL.
+        A local file, a zarr directory (v2 or v3), a URL or URL pipeline, a binary file object, or a zarr store.
     component : str, optional
         The group in the file; the root where left out.
     format : str, optional

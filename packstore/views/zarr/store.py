@@ -27,6 +27,7 @@ from packstore.readers.find import find_array
 from packstore.readers.location import AnyLocation
 from packstore.readers.zarr.byte_requests import check_request, extent
 from packstore.source import masked
+from packstore.source.held import HELD
 from packstore.storage import ManifestArray
 from packstore.storage.read import read_chunk
 from packstore.views.zarr import metadata
@@ -172,7 +173,8 @@ class ManifestStore(Store):
         return _version_of(self._nodes, self.component)
 
     def __str__(self) -> str:
-        return f"packstore://{masked(self.location.fingerprint.path)}"
+        held = self.location.fingerprint.path.startswith(HELD)
+        return f"packstore://{self.location.path if held else masked(self.location.fingerprint.path)}"
 
     def __repr__(self) -> str:
         return f"ManifestStore('{self}', format={self.location.format!r})"

@@ -182,6 +182,7 @@ def test_store_a_dask_array_in_a_map(tmp_path: Path) -> None:
         check_same(m, model)
 
 
+@pytest.mark.long
 def test_distributed_processes(tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 

@@ -271,6 +271,7 @@ def test_fresh_process_with_only_the_store(mixed: Path) -> None:
     assert done.stdout.strip() == f"('a', 'g') {np.zeros(1, [('a', 'f4', (2,)), ('g', 'g')]).tolist()}"
 
 
+@pytest.mark.long
 def test_distributed_worker(mixed: Path) -> None:
     from distributed import Client, LocalCluster
 
