@@ -268,8 +268,11 @@ def bench(
 @given.with_reader_options
 def refs(
     file: given.File,
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The .json to write.", show_default=False)],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="The .json, folder or repository to write.", show_default=False)
+    ],
     component: given.Component = None,
+    to: Annotated[str, typer.Option("--to", help="kerchunk, parquet or icechunk.")] = "kerchunk",
     skip: Annotated[
         bool, typer.Option("--skip-unsupported", help="Leave out, and list, arrays that cannot be referred to.")
     ] = False,
@@ -278,10 +281,11 @@ def refs(
     options: given.ReaderOptions,
     as_json: given.Json = False,
 ) -> None:
-    """References to the chunks of FILE, as kerchunk has them: fsspec and zarr read it by them, without packstore."""
+    """References to the chunks of FILE, for kerchunk or Icechunk: they read it where it lies, without packstore."""
     from packstore.cli import refs as command
 
-    emit(command.refer(file, out, component, options, skip=skip, overwrite=overwrite), as_json, command.render)
+    result = command.refer(file, out, component, options, to=to, skip=skip, overwrite=overwrite)
+    emit(result, as_json, command.render)
 
 
 def _at_least_two(files: list[str], last: str) -> list[str]:

@@ -36,7 +36,7 @@ _STACK_HINT = "Use new_axis=True to stack on an axis of its own"
 
 
 def expand_paths(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[Any],
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Files of a glob (numbers in names in numeric order) or of a list (in its own order).
@@ -231,7 +231,7 @@ class MultiLocation:
 
 
 def join_files(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[Any],
     component: str | None = None,
     axis: int = 0,
     new_axis: bool = False,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from packstore.core.typing import Bytes
-from packstore.source.base import Fingerprint
+from packstore.source.base import Fingerprint, RangeReads
 from packstore.source.memory import InlineBytes
 
 __all__ = ["HELD", "HeldSource"]
@@ -15,7 +16,7 @@ __all__ = ["HELD", "HeldSource"]
 HELD = "sha256:"
 
 
-class HeldSource(InlineBytes):
+class HeldSource(RangeReads):
     """A file in memory; its fingerprint is a digest of the content, so equal content is the same file.
 
     Parameters
@@ -29,20 +30,29 @@ class HeldSource(InlineBytes):
 
     Notes
     -----
-    Thread safe. Reading is a view. Pickles with its bytes: whatever is made of it carries them to other processes.
+    Thread safe. `pread`, for headers and indexes, copies; other reads are views. Pickles with its bytes: whatever is
+    made of it carries them to other processes.
 
     Examples
     --------
-    >>> HeldSource(b"abcdef", "<BytesIO>").pread(2, 3).tobytes()
+    >>> HeldSource(b"abcdef", "<BytesIO>").pread(2, 3)
     b'cde'
     """
 
-    __slots__ = ("fingerprint",)
+    __slots__ = ("_bytes", "fingerprint")
 
     def __init__(self, data: bytes | Bytes, name: str, fingerprint: Fingerprint | None = None) -> None:
-        super().__init__(data, name)
-        digest = hashlib.sha256(self.array).hexdigest() if fingerprint is None else ""
+        self._bytes = InlineBytes(data, name)
+        digest = hashlib.sha256(self._bytes.array).hexdigest() if fingerprint is None else ""
         self.fingerprint = fingerprint or Fingerprint(HELD + digest, self.nbytes, 0, 0)
+
+    @property
+    def name(self) -> str:
+        return self._bytes.name
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes.nbytes
 
     @property
     def path(self) -> str:
@@ -52,6 +62,18 @@ class HeldSource(InlineBytes):
     def check(self) -> None:
         """Nothing to check: nobody else changes it."""
 
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        # As `packstore.source.base.ByteSpace.pread`.
+        return self._bytes.pread(offset, nbytes).tobytes()
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | Bytes]:
+        # As `packstore.source.base.ByteSpace.read_ranges`.
+        return self._bytes.read_ranges(ranges)
+
+    def view(self) -> Bytes:
+        # As `packstore.source.base.ByteSpace.view`.
+        return self._bytes.view()
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HeldSource) and self.fingerprint == other.fingerprint
 
@@ -59,7 +81,7 @@ class HeldSource(InlineBytes):
         return hash(self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (HeldSource, (self.array.tobytes(), self.name, self.fingerprint))
+        return (HeldSource, (self.view().tobytes(), self.name, self.fingerprint))
 
     def __repr__(self) -> str:
         return f"HeldSource({self.name!r}, nbytes={self.nbytes})"

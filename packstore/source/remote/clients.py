@@ -60,6 +60,12 @@ def _make(url: str, storage_options: Mapping[str, Any]) -> tuple[Client, str]:
         from packstore.source.remote.by_store import StoreClient
 
         return StoreClient(storage_options["store"]), ""
+    if "store" in storage_options:
+        # A store of obstore that the caller made; its keys may begin below the bucket's.
+        from packstore.source.remote.by_obstore import ObstoreClient
+
+        key = storage_options.get("key", url.partition("://")[2].partition("/")[2])
+        return ObstoreClient(storage_options["store"], url, {}), key
     from packstore.source.remote.by_fsspec import fsspec_client
     from packstore.source.remote.by_obstore import obstore_client
 

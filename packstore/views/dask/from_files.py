@@ -62,7 +62,7 @@ def _joined_chunks(where: MultiLocation, chunks: Any) -> tuple[tuple[int, ...], 
 
 
 def from_files(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Sequence[Any],
     component: str | None = None,
     axis: int = 0,
     new_axis: bool = False,
