@@ -64,6 +64,8 @@ def _main(
 def info(
     files: given.Files,
     component: given.Component = None,
+    html: Annotated[str | None, typer.Option("--html", help="Write a page with pictures of the chunks there.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
     *,
     options: given.ReaderOptions,
     as_json: given.Json = False,
@@ -74,6 +76,15 @@ def info(
     """
     from packstore.cli import info as command
     from packstore.cli import info_report
+
+    if html is not None:
+        from packstore.cli import page
+
+        named = expanded(files)
+        page.write_page(html, page.page_of(named, component, options), overwrite=overwrite)
+        told = {"path": html, "files": named}
+        emit(told, as_json, lambda console, result: console.print(f"{result['path']}: a page", soft_wrap=True))
+        return
 
     def describe(file: str) -> dict[str, Any]:
         return command.describe(file, component, options)
@@ -286,6 +297,28 @@ def refs(
 
     result = command.refer(file, out, component, options, to=to, skip=skip, overwrite=overwrite)
     emit(result, as_json, command.render)
+
+
+@app.command()
+@given.with_reader_options
+def serve(
+    file: given.File,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Of the address; 0: any free one.", min=0, max=65535)] = 8000,
+    origins: Annotated[
+        str | None,
+        typer.Option("--cors", help="Web pages that may read: an origin, * (any), or none."),
+    ] = "*",
+    browse: Annotated[bool, typer.Option("--browse", help="Open what is in it in a browser.")] = False,
+    *,
+    options: given.ReaderOptions,
+) -> None:
+    """FILE as a zarr store over HTTP, until interrupted: zarrita.js, viewers and zarr read it, with plain codecs."""
+    from packstore.cli import serve as command
+
+    allowed = None if origins == "none" else origins
+    server = command.server_of(file, options, host=host, port=port, origins=allowed)
+    command.serve(server, lambda text: print(text, flush=True), browse=browse)
 
 
 def _at_least_two(files: list[str], last: str) -> list[str]:

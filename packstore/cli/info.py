@@ -81,7 +81,7 @@ def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[
     shown = path
     path, component, options = piped(path, component, options)
     location = locate(path, **options)
-    found = _below(location, component)
+    found = below(location, component)
     directory = isinstance(location.source(), DirectorySource)
     nbytes = size_on_disk(location.fingerprint.path) if directory else location.fingerprint.nbytes
     everywhere = location.manifest().arrays
@@ -106,7 +106,7 @@ def describe(path: str, component: str | None, options: dict[str, Any]) -> dict[
     }
 
 
-def _below(location: Location, component: str | None) -> ManifestGroup:
+def below(location: Location, component: str | None) -> ManifestGroup:
     """The part of the tree that is asked for."""
     wanted = (component or "").strip("/")
     whole = location.manifest()

@@ -11,7 +11,7 @@ from packstore.readers.location import AnyLocation, Location
 from packstore.source.remote.urls import is_url
 from packstore.storage import ManifestArray, ManifestGroup
 
-__all__ = ["array_html", "group_html"]
+__all__ = ["array_html", "file_html", "group_html"]
 
 # The picture has at most so many blocks an axis, and a group shows so many members.
 MAX_LINES, MAX_MEMBERS = 40, 200
@@ -59,7 +59,10 @@ def _members(manifest: ManifestGroup, path: str) -> str:
         for name, array in manifest.arrays.items()
         if name.startswith(prefix)
     ]
-    lines += [(name, "group") for name in manifest.groups if name.startswith(prefix) and name not in ("", path)]
+    # Groups may be there only in the names of what is in them.
+    above = {name[:i] for name in manifest.arrays for i, letter in enumerate(name) if letter == "/"}
+    groups = {*manifest.groups, *above} - {"", path}
+    lines += [(name, "group") for name in groups if name.startswith(prefix)]
     lines.sort()
     items = "".join(
         f'<li style="margin-left:{(name.count("/") - prefix.count("/")) * 1.5}em">'
@@ -84,7 +87,8 @@ def _sizes(location: AnyLocation | None, shown: Any, array: ManifestArray | None
         return rows
     how = array.storage.facts(array)
     if how.nbytes and not array.dtype.hasobject:
-        rows["Stored"] = f"{format_bytes(how.nbytes)}, {array.nbytes / how.nbytes:.1f} times smaller"
+        ratio = array.nbytes / how.nbytes
+        rows["Stored"] = format_bytes(how.nbytes) + (f", {ratio:.1f} times smaller" if ratio >= 1.05 else "")
     rows["Layout"] = ", ".join((how.layout, *how.filters))
     return rows
 
@@ -115,3 +119,27 @@ def _picture(shape: tuple[int, ...], chunk: tuple[int, ...]) -> str:
         step = c * math.ceil(math.ceil(n / c) / MAX_LINES)
         blocks.append(tuple(min(step, n - at) for at in range(0, n, step)))
     return str(svg(tuple(blocks), size=150))
+
+
+def file_html(location: AnyLocation, manifest: ManifestGroup) -> str:
+    """All of a file for a page: the tree of its members, then each array with its chunks and attributes.
+
+    Examples
+    --------
+    >>> import numpy as np, pathlib, tempfile
+    >>> from packstore.readers.find import locate
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, mask=np.eye(3, dtype=bool))
+    >>> where = locate(path)
+    >>> "<h2>mask</h2>" in file_html(where, where.manifest())
+    True
+    """
+    root = {name: str(value)[:200] for name, value in manifest.groups.get("", {}).items()}
+    parts = [_table({"Path": location.path, "Format": location.format, **root})]
+    if list(manifest.arrays) != [""]:
+        parts.append(_members(manifest, ""))
+    for name, array in list(manifest.arrays.items())[:MAX_MEMBERS]:
+        attributes = {key: str(value)[:200] for key, value in array.attributes.items()}
+        parts.append(f"<h2>{escape(name or 'the array')}</h2>{array_html(location, name, array, array)}")
+        parts.append(_table(attributes) if attributes else "")
+    return "".join(parts)
