@@ -301,6 +301,31 @@ def refs(
 
 @app.command()
 @given.with_reader_options
+def plot(
+    file: given.File,
+    component: Annotated[str | None, typer.Argument(metavar="COMPONENT", help="The array.", show_default=False)] = None,
+    index: Annotated[
+        str | None,
+        typer.Option("--index", help="Positions on the axes before the last two: 3,-1; else the middle."),
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", help="An image: .png, .svg, .pdf. Default: the terminal.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the image.")] = False,
+    *,
+    options: given.ReaderOptions,
+    as_json: given.Json = False,
+) -> None:
+    """A slice of an array as a picture: as many elements are read as it shows, however large the array is."""
+    from packstore.cli import plot as command
+
+    where = None if index is None else given.lengths(index)
+    result = command.plot(file, component, options, index=where, out=out, overwrite=overwrite)
+    if as_json:
+        result.pop("grey", None)
+    emit(result, as_json, command.render)
+
+
+@app.command()
+@given.with_reader_options
 def serve(
     file: given.File,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
