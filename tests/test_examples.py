@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browse
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # `.ci/run` runs all of each example besides.
 pytestmark = pytest.mark.long
@@ -86,3 +88,19 @@ def test_asks_for_matplotlib_before_it_measures(tmp_path: Path) -> None:
 def test_files_can_be_kept(name: str, tmp_path: Path) -> None:
     run(name, *SMALL[name], "--keep", str(tmp_path / "kept"))
     assert any((tmp_path / "kept").iterdir())
+
+
+def test_the_notebook(tmp_path: Path) -> None:
+    """All cells run, and a browser shows the tree, the tables and the pictures of chunks."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(EXAMPLES / "looking.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
+    nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [each["data"] for cell in notebook.cells for each in cell.get("outputs", []) if "data" in each]
+    assert shown[3]["text/plain"].startswith("(34") and shown[4]["text/plain"] == "((256, 320), (1, 1))"
+    page = "".join(each["text/html"] for each in shown[:3])
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><body>{page}")
+    text = browse(f"file://{tmp_path}/page.html", tmp_path / "profile")
+    assert text.count("<svg") == 2 and "<b>frames</b> (6, 256, 320) float32" in text and "<th>Shards</th>" in text
+    assert text.count("<table") >= 5

@@ -27,6 +27,7 @@ from packstore.cli.app import run
 from packstore.cli.serve import server_of
 from packstore.errors import OptionError
 from packstore.views.http import StoreServer
+from tests.browser import browse
 
 MASK = np.random.default_rng(0).random((30, 44)) < 0.3
 FRAMES = np.arange(600, dtype="i4").reshape(6, 10, 10)
@@ -213,19 +214,6 @@ def pages(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
-def browse(url: str, profile: Path, *more: str) -> str:
-    """What a page without a window holds once it is done."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs Chromium")
-    options = (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}",
-        "--virtual-time-budget=20000", "--dump-dom",
-    )  # fmt: skip
-    return subprocess.run([browser, *options, *more, url], capture_output=True, text=True, timeout=120).stdout
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["npz", "h5"])
 def test_zarrita_in_a_browser(kind: str, zarrita: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -245,7 +233,6 @@ def test_zarrita_in_a_browser(kind: str, zarrita: Path, request: pytest.FixtureR
 def test_a_page_in_a_browser(h5: Path, tmp_path: Path) -> None:
     server = server_of(str(h5), {}, host="127.0.0.1", port=0, origins=None)
     with server:
-        shot = tmp_path / "page.png"
-        text = browse(server.url, tmp_path / "profile", f"--screenshot={shot}", "--window-size=1000,900")
+        text = browse(server.url, tmp_path / "profile")
     for element in ("<h2>run/frames</h2>", "<svg", "<h2>mask</h2>", "deflate"):
         assert element in text
