@@ -102,5 +102,5 @@ def test_the_notebook(tmp_path: Path) -> None:
     page = "".join(each["text/html"] for each in shown[:3])
     (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8><body>{page}")
     text = browse(f"file://{tmp_path}/page.html", tmp_path / "profile")
-    assert text.count("<svg") == 2 and "<b>frames</b> (6, 256, 320) float32" in text and "<th>Shards</th>" in text
+    assert text.count("<svg") == 2 and "<b>frames</b> (6, 256, 320) float32" in text and "480.00 kiB" in text
     assert text.count("<table") >= 5
