@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+import packstore
 from packstore.codecs.packbits import PackBitsCodec, decode_array, decode_box, encode_array, encoded_nbytes
 from packstore.errors import CorruptDataError
 from packstore.testing.codecs import assert_same_bits, pipelines, using_pipeline
@@ -17,6 +18,38 @@ from tests.codecs.packbits_reference import read_back
 
 ZARRS = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "codec_pipeline.strict": True}
 CASES = json.loads((Path(__file__).parent / "golden" / "packbits.json").read_text())["cases"]
+
+
+SAMPLES = Path(__file__).parent / "golden" / "sample_data"
+VALUES: dict[str, Any] = json.loads((SAMPLES / "values.json").read_text())
+
+
+def _chunks(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "zarr.json")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_sample_data(name: str, tmp_path: Path) -> None:
+    """Plain zarr, and the direct path, read the public samples; what zarr and the codec write has the same bytes."""
+    plain: Any = zarr.open_array(SAMPLES / f"{name}.zarr", mode="r")
+    values = np.asarray(plain[...])
+    assert values.astype(int).tolist() == VALUES[name]
+    assert_same_bits(np.asarray(packstore.open_array(SAMPLES / f"{name}.zarr")[...]), values)
+    written = zarr.create_array(
+        tmp_path / "again.zarr", shape=values.shape, chunks=plain.chunks, dtype=values.dtype, fill_value=0,
+        serializer=plain.metadata.codecs[0], compressors=None, filters=None,
+    )  # fmt: skip
+    written[...] = values
+    found = _chunks(SAMPLES / f"{name}.zarr")
+    assert found and _chunks(tmp_path / "again.zarr") == found
+    page = (SAMPLES / "README.md").read_text()
+    assert all(f"`{data.hex(' ')}`" in page for data in found.values())
+
+
+def test_the_samples_are_all_here() -> None:
+    assert {f"{name}.zarr" for name in VALUES} | {"README.md", "values.json"} == {p.name for p in SAMPLES.iterdir()}
+    assert len(VALUES) == 12
 
 
 def _case(case: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any], bytes]:
