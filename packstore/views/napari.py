@@ -12,7 +12,7 @@ import numpy as np
 
 from packstore.errors import FormatError, PackstoreError, message
 from packstore.readers.find import locate
-from packstore.views.dask.from_file import from_lazy
+from packstore.views.dask.from_lazy import from_lazy
 from packstore.views.lazy import LazyArray
 
 __all__ = ["get_reader"]

@@ -69,9 +69,10 @@ def _tasks(array: Any, item: Item, put: Put, *, keep: bool) -> Any:
 
     With `keep` its blocks are what `put` returned: for who asks for them one by one.
     """
-    import dask.array as da
+    # The module itself: with "array.query-planning" the package has other functions, for expressions.
+    from dask.array.core import map_blocks
 
-    return da.map_blocks(
+    return map_blocks(
         _put_block,
         array,
         put=put,
@@ -165,8 +166,11 @@ def _distributed(client: Any, array: Any, item: Item, put: Put, progress: Progre
 def _tasks_of(array: Any) -> int:
     """Tasks that computing `array` takes."""
     from dask.core import flatten
+    from dask.optimization import cull
 
-    return len(array.dask.cull(set(flatten(array.__dask_keys__()))))
+    graph, keys = array.dask, set(flatten(array.__dask_keys__()))
+    # With "array.query-planning" it is a plain dict.
+    return len(graph.cull(keys) if hasattr(graph, "cull") else cull(graph, keys)[0])
 
 
 def streams_by_rows(item: Item, most_nbytes: int) -> bool:

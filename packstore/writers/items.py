@@ -240,6 +240,24 @@ def _texts(values: Any, shape: tuple[int, ...], name: str, path: str | None) -> 
     return array
 
 
+def as_graph(array: Any) -> Any:
+    """An array that is an expression ("array.query-planning", dask-array) as one of dask's that is a graph.
+
+    Only those have blocks that can be taken one by one.
+    """
+    # Function-level, for import time.
+    from dask.array.core import Array
+    from dask.highlevelgraph import HighLevelGraph
+
+    found = array.optimize() if hasattr(array, "optimize") else array
+    keys = found.__dask_keys__()
+    while isinstance(keys[0], list):
+        keys = keys[0]
+    name = keys[0][0]
+    graph = HighLevelGraph.from_collections(name, dict(found.__dask_graph__()))
+    return Array(graph, name, array.chunks, meta=array._meta)
+
+
 def _array_like(name: str, value: Any, path: str | None) -> Any:
     """`value`, or the array it wraps or converts to."""
     if hasattr(value, "__dask_graph__"):
@@ -249,7 +267,7 @@ def _array_like(name: str, value: Any, path: str | None) -> Any:
             raise _masked(name, path)
         if not isinstance(value._meta, np.ndarray):
             raise _no_array(name, value._meta, path)
-        return value
+        return as_graph(value) if hasattr(value, "expr") else value
     if isinstance(value, np.ma.MaskedArray):
         raise _masked(name, path)
     if hasattr(value, "todense") or hasattr(value, "toarray"):

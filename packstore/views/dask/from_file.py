@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from packstore.readers.joined import join_files
-from packstore.views.dask.chunks import chunks_of, normal_chunks
 from packstore.views.dask.from_files import from_location
+from packstore.views.dask.from_lazy import from_lazy
 from packstore.views.dask.pinned import pinned
 from packstore.views.lazy import LazyArray, open_lazy
 
@@ -17,49 +17,6 @@ if TYPE_CHECKING:
     import dask.array as da
 
 __all__ = ["count_nonzero", "from_file", "from_lazy"]
-
-
-def from_lazy(lazy: LazyArray, chunks: Any = "auto", *, name: str | None = None, inline_array: bool = True) -> da.Array:
-    """A dask array over a `LazyArray`; parameters as `from_file`."""
-    # Function-level, for import time: dask takes longer to import than most files take to read.
-    import dask.array as da
-    from dask.base import tokenize
-    from dask.blockwise import Blockwise
-    from dask.layers import ArraySliceDep
-
-    from packstore.views.dask.slice_dep import RunLengthSliceDep
-
-    lazy = pinned(lazy)
-    array = lazy.array
-    if isinstance(chunks, str) and chunks == "auto":
-        chunks = chunks_of(array, lazy.location.fingerprint.path)
-    if name is None:
-        name = "packstore-" + tokenize(lazy, chunks)
-    chunks = normal_chunks(chunks, lazy.shape, lazy.dtype, lazy.location.path, lazy.component, lazy.chunks)
-    meta = np.empty((0,) * lazy.ndim, lazy.dtype)
-    # dask would index a 0-d array with (), and numpy's scalars lose the byte order.
-    getitem = None if lazy.ndim else _read_0d
-    out = da.from_array(
-        lazy,
-        chunks=chunks,
-        name=name,
-        meta=meta,
-        asarray=True,
-        fancy=False,
-        inline_array=inline_array,
-        getitem=getitem,
-    )
-    layer = out.dask.layers.get(name)
-    if isinstance(layer, Blockwise):
-        # dask's own block slices pickle to 7 bytes a block; all else of the layer is a few hundred bytes.
-        for key, dep in layer.io_deps.items():
-            if type(dep) is ArraySliceDep:
-                layer.io_deps[key] = RunLengthSliceDep(dep.chunks)
-    return out
-
-
-def _read_0d(array: LazyArray, key: Any, asarray: bool = True, lock: Any = False) -> Any:
-    return array[...]
 
 
 def from_file(

@@ -14,6 +14,8 @@ from packstore.core.process import read_here
 from packstore.errors import PackstoreError
 from packstore.readers.joined import FileParts, MultiLocation, join_files
 from packstore.views.dask.chunks import auto_chunks, least_nbytes_of, normal_chunks
+from packstore.views.dask.from_lazy import from_lazy
+from packstore.views.lazy import LazyArray
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -153,6 +155,9 @@ def from_location(where: MultiLocation, chunks: Any = "auto") -> da.Array:
     from packstore.views.dask.file_dep import FilePartDep
 
     blocks = _joined_chunks(where, chunks)
+    if da.Array.__module__ != "dask.array.core":
+        # An expression ("array.query-planning") has no layer: each task has all of the files.
+        return from_lazy(LazyArray(where, ""), blocks)
     name = "packstore-files-" + tokenize(where.fingerprint, where.parts.component, where.axis, where.new_axis, blocks)
     index = tuple(range(len(blocks)))
     # Releases of dask before 2025 do not ask which tasks make data.

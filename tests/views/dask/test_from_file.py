@@ -23,7 +23,7 @@ from packstore import PackBitsCodec
 from packstore.errors import CorruptDataError, StaleFileError
 from packstore.source import FileSource
 from packstore.views.dask.chunks import MAX_BLOCKS, MAX_CHUNK_NBYTES, MIN_CHUNK_NBYTES, auto_chunks, split_chunks
-from packstore.views.dask.from_file import from_lazy
+from packstore.views.dask.from_lazy import from_lazy
 from packstore.views.lazy import open_lazy
 
 DATA = np.arange(600, dtype=">i4").reshape(30, 20)
