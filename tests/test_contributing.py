@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import packstore
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DIFFS = re.findall(r"^```diff\n\+\+\+ (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -37,3 +39,8 @@ def test_diffs_are_real(path: str, diff: str) -> None:
     # Without the comments at the ends of lines.
     lines = {line.partition("  # ")[0] for line in (ROOT / path).read_text(encoding="utf-8").splitlines()}
     assert [line for line in diff.splitlines() if line[1:] not in lines] == []
+
+
+def test_the_citation_is_of_this_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {packstore.__version__}" in lines and "license: MIT" in lines
