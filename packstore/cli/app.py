@@ -131,7 +131,7 @@ def convert(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace DST, once all is written; with --append arrays in it.")
     ] = False,
-    append: Annotated[bool, typer.Option("--append", help="Add to an existing .zarr, .npz or .h5.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to an existing .zarr, .zarr.zip, .npz or .h5.")] = False,
     skip: Annotated[bool, typer.Option("--skip-unsupported", help="Leave out what cannot be converted.")] = False,
     quiet: given.Quiet = False,
     *,

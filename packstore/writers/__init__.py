@@ -149,7 +149,7 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
     Memory: a few blocks of 16 MB a core (64 MB for masks in shards), or a few dask chunks; for a compressed npz from
     dask at most 256 MB of rows besides. Each dask chunk is computed once, on the scheduler that dask would use. The
     workers of a distributed one write themselves, so they must see the same folder; hdf5, compressed npz and files
-    behind URLs are written by the caller, who is sent the blocks. ``mode="a"`` copies an npz or HDF5 file before it
+    behind URLs are written by the caller, who is sent the blocks. ``mode="a"`` copies a zip, npz or HDF5 file before it
     adds to the copy.
 
     Examples
@@ -232,9 +232,11 @@ def _refuse(module: Any, path: str, tree: Tree, format: str, skip: bool) -> None
 
 def _addition(name: str, existing: Path, tree: Tree, overwrite: bool, options: dict[str, Any]) -> dict[str, Any]:
     """What a writer is told that adds to a target."""
-    if name in (*SINGLE, "zarr_zip"):
+    if name in SINGLE:
         raise OptionError(
-            message("adding to", existing, expected="a format that can be added to (zarr, hdf5, npz)", got=name)
+            message(
+                "adding to", existing, expected="a format that can be added to (zarr, zarr_zip, hdf5, npz)", got=name
+            )
         )
     if tree.single:
         hint = 'Pass {"name": array}'

@@ -10,13 +10,16 @@ import functools
 import json
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+from packstore.errors import FormatError, PackstoreError, message
 from packstore.writers import zarr as directory
 from packstore.writers.atomic import spool_beside
 from packstore.writers.progress import Progress
 from packstore.writers.tree import Tree
+from packstore.writers.zarr_addition import check_addition, merge_stores
 from packstore.writers.zarr_objects import METADATA
 
 __all__ = ["refusal", "write"]
@@ -26,14 +29,39 @@ refusal = directory.refusal
 
 # The options, and what goes wrong, are those of a directory.
 @functools.wraps(directory.write)
-def write(target: Path, tree: Tree, progress: Progress, **options: Any) -> None:  # noqa: D103
-    folder = spool_beside(target)
-    shutil.rmtree(folder, ignore_errors=True)
+def write(  # noqa: D103
+    target: Path, tree: Tree, progress: Progress, *, base: Path | None = None, replace: bool = False, **options: Any
+) -> None:
+    spool = spool_beside(target)
+    shutil.rmtree(spool, ignore_errors=True)
+    spool.mkdir()
+    new = spool / "new"
     try:
-        directory.write(folder, tree, progress, **options)
-        _pack(folder, target)
+        if base is None:
+            directory.write(new, tree, progress, **options)
+            _pack(new, target)
+            return
+        old = spool / "old"
+        _unpack(base, old)
+        try:
+            options["zarr_format"] = check_addition(old, tree, replace=replace, zarr_format=options.get("zarr_format"))
+        except PackstoreError as error:
+            raise type(error)(str(error).replace(str(old), str(base))) from None
+        directory.write(new, tree, progress, **options)
+        merge_stores(new, old)
+        _pack(old, target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(spool, ignore_errors=True)
+
+
+def _unpack(base: Path, folder: Path) -> None:
+    """The members of an archive as files: the nodes that are added are merged with them as with a directory."""
+    try:
+        with zipfile.ZipFile(base) as archive:
+            # It keeps names from leaving the folder.
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error) as why:
+        raise FormatError(message("adding to", base, expected="a zip archive with a zarr group", got=why)) from None
 
 
 def _pack(folder: Path, target: Path) -> None:

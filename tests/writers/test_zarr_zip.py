@@ -17,7 +17,7 @@ from zarr.storage import ZipStore
 
 import packstore
 from packstore.cli.convert import How, convert
-from packstore.errors import OptionError, PackstoreError, TargetExistsError
+from packstore.errors import FormatError, OptionError, PackstoreError, TargetExistsError
 
 MASK = np.random.default_rng(0).random((70, 300, 400)) < 0.2
 
@@ -80,13 +80,44 @@ def test_what_is_there_survives(tmp_path: Path) -> None:
     broken = da.from_array(MASK, chunks=(20, 300, 400)).map_blocks(fail, dtype=bool)
     with pytest.raises(ZeroDivisionError):
         packstore.save(path, broken, overwrite=True)
-    with pytest.raises(OptionError, match=r"expected a format that can be added to \(zarr, hdf5, npz\), got zarr_zip"):
+    with pytest.raises(FormatError, match=r"adding to .*/a\.zarr\.zip: expected a zarr group, got an array"):
         packstore.save(path, {"b": MASK}, mode="a")
     with pytest.raises(PackstoreError):
         packstore.save(path, MASK, overwrite=True, compressor="nonsense")
     assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
     packstore.save(path, MASK, overwrite=True)
     assert packstore.open_array(path).shape == MASK.shape
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_adding(tmp_path: Path, zarr_format: int) -> None:
+    path = tmp_path / "a.zarr.zip"
+    packstore.save(path, {"run/a": np.arange(5), "b": MASK[0]}, zarr_format=zarr_format)
+    packstore.save(path, {"run/c": MASK[1], "d": np.arange(3.0)}, mode="a", attributes={"note": "later"})
+    expected = {"run/a": np.arange(5), "b": MASK[0], "run/c": MASK[1], "d": np.arange(3.0)}
+    with ZipStore(path, mode="r") as store:
+        root = zarr.open_group(store, mode="r")
+        assert root.metadata.zarr_format == zarr_format and dict(root.attrs) == {"note": "later"}
+        for name, values in expected.items():
+            np.testing.assert_array_equal(root[name][...], values)  # type: ignore[index]
+            np.testing.assert_array_equal(packstore.open_array(path, name)[...], values)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        assert len(set(names)) == len(names) and not any(i.compress_type for i in archive.infolist())
+    before = path.read_bytes()
+    with pytest.raises(TargetExistsError, match=r"a\.zarr\.zip\[b\]: expected a name that is free, got an array"):
+        packstore.save(path, {"b": np.arange(2)}, mode="a")
+    with pytest.raises(OptionError, match=f"expected zarr_format {zarr_format}, the store's"):
+        packstore.save(path, {"e": np.arange(2)}, mode="a", zarr_format=5 - zarr_format)
+    with pytest.raises(OptionError, match="expected a name for the array, got none"):
+        packstore.save(path, np.arange(2), mode="a")
+    assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]
+    packstore.save(path, {"b": np.arange(2)}, mode="a", overwrite=True)
+    assert packstore.open_array(path, "b")[...].tolist() == [0, 1]
+    path.write_bytes(before[: len(before) // 2])
+    with pytest.raises(FormatError, match=r"adding to .*/a\.zarr\.zip: expected a zip archive with a zarr group"):
+        packstore.save(path, {"e": np.arange(2)}, mode="a")
+    assert path.read_bytes() == before[: len(before) // 2]
 
 
 def test_the_command_converts(tmp_path: Path) -> None:
