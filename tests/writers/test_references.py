@@ -139,6 +139,8 @@ def test_what_hdf5_has_and_zarr_has_not(tmp_path: Path) -> None:
         f.create_dataset("lzf", data=X, chunks=(50, 60), compression="lzf")
         f.create_dataset("text", data=["a", "b"] * 6000, dtype=h5py.string_dtype())
         f.create_dataset("struct", data=np.zeros(300, np.dtype([("a", "i1"), ("b", "f8")], align=True)))
+        mixed = np.dtype({"names": ["a", "b"], "formats": ["i4", "f4"], "offsets": [4, 0]})
+        f.create_dataset("order", data=np.zeros(300, mixed))
         f.create_dataset("long", data=np.zeros(300, "g"))
         layout = h5py.VirtualLayout((200, 300), "f4")
         layout[...] = h5py.VirtualSource(f["lzf"])
@@ -149,6 +151,7 @@ def test_what_hdf5_has_and_zarr_has_not(tmp_path: Path) -> None:
         "lzf": "filter 32000",
         "text": "more than 10000 texts",
         "struct": "type",
+        "order": "type",
         "long": "type",
         "virtual": "put together",
     }

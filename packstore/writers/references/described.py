@@ -219,10 +219,13 @@ def _one_text(value: Any) -> str:
 
 def _is_plain_struct(dtype: np.dtype[Any]) -> bool:
     """Whether fields lie one behind the other, and are numbers or text."""
-    if dtype.hasobject or not all(len(each) == 2 and each[0] for each in dtype.descr):
-        return False
-    kinds = [dtype.fields[name][0] for name in dtype.names or ()] if dtype.fields else []
-    return np.dtype(dtype.descr) == dtype and all(k.names is None and k.kind in "biufcSU" for k in kinds)
+    at = 0
+    for name in dtype.names or ():
+        kind, offset = (dtype.fields or {})[name][:2]
+        if offset != at or kind.names is not None or kind.kind not in "biufcSU":
+            return False
+        at += kind.itemsize
+    return at == dtype.itemsize
 
 
 def _first_fill(array: ManifestArray, given: Any) -> Any:
