@@ -97,8 +97,6 @@ def test_hdf5(tmp_path: Path, target: str) -> None:
 
 
 def test_one_array_is_called_data(tmp_path: Path, target: str) -> None:
-    if target == "parquet":
-        pytest.skip("zarr v2 has arrays without a group around them")
     np.save(tmp_path / "x.npy", X)
     check(read_back(tmp_path / "x.npy", target), {"data": X})
 
@@ -107,10 +105,11 @@ def test_packed_bits_are_registered_packbits(tmp_path: Path, target: str) -> Non
     options: dict[str, Any] = {"source_format": "raw", "shape": MASK.shape, "packed_axis": "flat"}
     np.packbits(MASK.reshape(-1), bitorder="little").tofile(tmp_path / "little.bits")
     np.packbits(MASK.reshape(-1)).tofile(tmp_path / "big.bits")
-    if target == "parquet":
-        pytest.skip("zarr v2 has arrays without a group around them")
     group = read_back(tmp_path / "little.bits", target, bitorder="little", **options)
     check(group, {"data": MASK})
+    if target == "parquet":
+        # In v2 the numcodecs codec has both orders.
+        return
     assert group["data"].metadata.codecs[0].to_dict()["name"] == "packbits"  # type: ignore[union-attr]
     with pytest.raises(UnsupportedError, match="with the highest first"):
         packstore.to_references(tmp_path / "big.bits", format=target, out=_out(tmp_path, target), **options)

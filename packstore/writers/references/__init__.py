@@ -97,7 +97,7 @@ def to_references(  # noqa: PLR0913  # Each is a word of its own that users type
     Reads headers and indexes, small arrays and text of variable length. Fill values follow xarray: what `_FillValue`
     says, else none where none is needed. Where chunks were never written it is what they hold, if that is not zero;
     xarray masks it. Icechunk refuses chunks of a file that changed later; the other forms have no place for its state.
-    In zarr v3 (VirtualiZarr, Icechunk) a file that is one array holds "data".
+    But for "kerchunk" a file that is one array holds "data".
 
     Examples
     --------
@@ -130,10 +130,10 @@ def to_references(  # noqa: PLR0913  # Each is a word of its own that users type
 
         found = write_icechunk(out, file, skip=skip, overwrite=overwrite)
     else:
-        from packstore.writers.references.kerchunk import as_refs, refuse_holes, write_json, write_parquet
+        from packstore.writers.references.kerchunk import as_refs, fit_tables, write_json, write_parquet
 
         if format == "parquet":
-            refuse_holes(file, skip=skip)
+            fit_tables(file, skip=skip)
         found = References(as_refs(file), file.refused)
         if format == "parquet":
             write_parquet(os.fspath(out), found["refs"], overwrite=overwrite)

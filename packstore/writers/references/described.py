@@ -32,12 +32,14 @@ from packstore.views.zarr.dtypes import names
 from packstore.views.zarr.fill_values import FILL_VALUE
 from packstore.writers.json_attributes import json_attributes
 
-__all__ = ["NotExpressedError", "Pieces", "Referred", "ReferredFile", "check_none_refused", "referred_file"]
+__all__ = ["ONLY", "NotExpressedError", "Pieces", "Referred", "ReferredFile", "check_none_refused", "referred_file"]
 
 Json = dict[str, Any]
 Pieces = Iterator[tuple[tuple[int, ...], int, int]]
 # Chunks of an array in one piece have about so many bytes, where such pieces divide it evenly.
 PIECE_NBYTES = 8 << 20
+# What an array is called that has no name of its own, where each must have one.
+ONLY = "data"
 # Texts of variable length that are written into the references themselves.
 MAX_TEXTS = 10_000
 TEXT = {"id": "vlen-utf8"}

@@ -15,9 +15,9 @@ from typing import Any
 
 from packstore.errors import MissingPackageError, message
 from packstore.writers.atomic import atomic_target
-from packstore.writers.references.described import Json, Referred, ReferredFile, check_none_refused
+from packstore.writers.references.described import ONLY, Json, Referred, ReferredFile, check_none_refused
 
-__all__ = ["as_refs", "refuse_holes", "write_json", "write_parquet"]
+__all__ = ["as_refs", "fit_tables", "write_json", "write_parquet"]
 
 DIMENSIONS = "_ARRAY_DIMENSIONS"
 # Chunks in one file of the table, which is what a reader loads at a time.
@@ -34,14 +34,19 @@ def as_refs(file: ReferredFile) -> Json:
     return refs
 
 
-def refuse_holes(file: ReferredFile, *, skip: bool) -> None:
-    """Take arrays out of a file whose chunks are not all there: fsspec reads such rows of its table as errors.
+def fit_tables(file: ReferredFile, *, skip: bool) -> None:
+    """Give an array without a name one, and take out arrays whose chunks are not all there.
+
+    fsspec's tables are below arrays' names, and it reads the rows of such chunks as errors.
 
     Raises
     ------
     UnsupportedError
         There is one, unless such are to be skipped.
     """
+    if "" in file.arrays:
+        file.arrays[ONLY] = file.arrays.pop("")
+        file.groups[""] = {}
     for name in [name for name, array in file.arrays.items() if array.has_holes]:
         del file.arrays[name]
         file.refused[name] = "chunks that were never written, for which fsspec's tables have no place"

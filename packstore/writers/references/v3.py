@@ -9,12 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from packstore.source.remote.urls import is_url
-from packstore.writers.references.described import Json, NotExpressedError, Referred, ReferredFile
+from packstore.writers.references.described import ONLY, Json, NotExpressedError, Referred, ReferredFile
 
 __all__ = ["documents_of", "url_of"]
-
-# What an array is called that has no name of its own: in v3, and in a data set, a variable has one.
-ONLY = "data"
 
 
 def url_of(where: str) -> str:
