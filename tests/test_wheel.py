@@ -31,9 +31,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         else:
             shutil.copy(source, target)
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(copy)]
+    # Source distribution first, and the wheel from that.
+    command = [sys.executable, "-m", "build", "-o", str(out), str(copy)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert len(list(out.glob("*.tar.gz"))) == 1
     (built,) = out.glob("*.whl")
     return zipfile.ZipFile(built)
 
@@ -75,3 +77,29 @@ def test_metadata(wheel: zipfile.ZipFile) -> None:
     required = {r.split(";")[0].strip() for r in found.get_all("Requires-Dist", []) if "extra ==" not in r}
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert required == set(declared) and any(r.startswith("zarr>=") for r in required)
+
+
+@pytest.mark.long
+def test_it_installs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--target",
+        str(tmp_path),
+        str(wheel.filename),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    code = "import packstore; print(packstore.__file__); packstore.open_array, packstore.virtualizarr.Parser"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stdout.startswith(str(tmp_path)), done.stderr

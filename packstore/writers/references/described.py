@@ -221,9 +221,9 @@ def _one_text(value: Any) -> str:
 
 def _is_plain_struct(dtype: np.dtype[Any]) -> bool:
     """Whether fields lie one behind the other, and are numbers or text."""
-    at = 0
+    at, fields = 0, dict(dtype.fields or {})
     for name in dtype.names or ():
-        kind, offset = (dtype.fields or {})[name][:2]
+        kind, offset = fields[name][:2]
         if offset != at or kind.names is not None or kind.kind not in "biufcSU":
             return False
         at += kind.itemsize
