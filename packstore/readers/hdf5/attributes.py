@@ -37,6 +37,7 @@ from packstore.readers.hdf5.object_paths import ObjectPaths
 from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.readers.hdf5.types import describe_type
 from packstore.readers.hdf5.types.disk import disk_type
+from packstore.readers.hdf5.types.tags import check_tags
 from packstore.readers.hdf5.types.values import Values, as_h5py
 from packstore.storage import Attributes
 
@@ -143,6 +144,7 @@ def _read(stored: CheckedAttributes, name: bytes, unwrap: bool) -> tuple[Any, An
     """The JSON value of an attribute, and its value in the stored type or None."""
     attr = h5a.open(stored.oid, name)
     tid = attr.get_type()
+    check_tags(tid)
     space = attr.get_space()
     if space.get_simple_extent_type() == h5s.NULL:
         dtype = _h5py_dtype(tid)

@@ -32,8 +32,8 @@ _BRACKET = re.compile(rf"{_TEXT}|([][(){{}}])")
 _LONG = re.compile(rf"({_TEXT})|(?<=[0-9])\ ?[lL]")
 
 # A letter and a size, or a name; a unit may follow, without the divisor (``[s/2]``) that numpy resolves and never
-# writes: a divisor of 0 kills the process.
-_DTYPE = re.compile(r"[<>|=]?[?A-Za-z][A-Za-z_]*[0-9]{0,10}(?:\[[0-9]{0,10}(?:generic|[a-zA-Zμ]{1,2})\])?")
+# writes (a divisor of 0 kills the process), and without a count of 0, of which no other package knows what it means.
+_DTYPE = re.compile(r"[<>|=]?[?A-Za-z][A-Za-z_]*[0-9]{0,10}(?:\[(?:0*[1-9][0-9]{0,9})?(?:generic|[a-zA-Zμ]{1,2})\])?")
 
 
 def parse_fields(text: str) -> Any:

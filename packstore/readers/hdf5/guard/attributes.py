@@ -14,6 +14,7 @@ from packstore.readers.hdf5.format.attribute_bytes import attribute_values
 from packstore.readers.hdf5.guard.elements import check_elements
 from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.readers.hdf5.types.disk import DiskType, disk_type
+from packstore.readers.hdf5.types.tags import check_tags
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.files import Session
@@ -62,7 +63,9 @@ class CheckedAttributes:
         """
         attr = h5a.open(self.oid, name)
         try:
-            kind = disk_type(attr.get_type(), self.offset_nbytes)
+            tid = attr.get_type()
+            check_tags(tid)
+            kind = disk_type(tid, self.offset_nbytes)
             check_library(kind)
             elements = self.elements(attr, name, kind) if kind.slots else None
             if elements is not None and self.session is not None:
@@ -72,7 +75,7 @@ class CheckedAttributes:
                 message(
                     f"reading the attribute {name.decode('utf-8', 'backslashreplace')!r} of",
                     None if self.session is None else self.session.source.name,
-                    expected="variable-length data",
+                    expected="data that libhdf5 and numpy read safely",
                     got=why,
                 )
             ) from None

@@ -16,6 +16,7 @@ from packstore.errors import UnsupportedError, message
 from packstore.readers.hdf5.problems import NotServed
 from packstore.readers.hdf5.types.kinds import describe
 from packstore.readers.hdf5.types.stored import StoredType
+from packstore.readers.hdf5.types.tags import check_tags
 
 __all__ = ["StoredType", "describe_type", "fill_value"]
 
@@ -59,6 +60,7 @@ def describe_type(tid: h5t.TypeID, path: str = "", name: str | None = None) -> S
         key = tid.encode()
         found = _known.get(key)
         if found is None:
+            check_tags(tid)
             found = describe(tid, 0)
             if len(_known) >= MAX_CACHED:
                 _known.clear()
