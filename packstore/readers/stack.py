@@ -31,8 +31,12 @@ def sniff(source: Source, head: bytes) -> bool:
     if not isinstance(source, DirectorySource):
         return False
     try:
-        with open(os.path.join(source.path, "0.npy"), "rb") as f:
-            return f.read(6) == MAGIC and os.path.isfile(os.path.join(source.path, INFO))
+        first = os.path.join(source.path, "0.npy")
+        # Opening a pipe would wait for its writer.
+        if not os.path.isfile(first) or not os.path.isfile(os.path.join(source.path, INFO)):
+            return False
+        with open(first, "rb") as f:
+            return f.read(6) == MAGIC
     except OSError:
         return False
 

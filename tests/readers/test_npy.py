@@ -195,7 +195,9 @@ def test_headers_that_make_no_sense(tmp_path: Path, text: str, match: str) -> No
         packstore.open_array(path)
 
 
-@pytest.mark.parametrize("text", ["<M8[s/0]", "<M8[D/0]", "<m8[25s/0]", "|M8[s/7]", "<M8[s]/0", "<m8[0s]", "<M8[00ns]", "<M8[s/0]//1"])
+@pytest.mark.parametrize(
+    "text", ["<M8[s/0]", "<M8[D/0]", "<m8[25s/0]", "|M8[s/7]", "<M8[s]/0", "<m8[0s]", "<M8[00ns]", "<M8[s/0]//1"]
+)
 def test_dtypes_that_would_end_the_process(tmp_path: Path, text: str) -> None:
     """numpy divides by the 0; it must not see the text, wherever it stands."""
     for descr in (text, [("a", text)], [("a", [("b", text, (2,))])], (text, (2,)), ("<i8", text), [("a", "<i8", text)]):

@@ -10,6 +10,7 @@ from packstore.core.keys import path_reason
 from packstore.errors import FormatError, UnsupportedError, message
 from packstore.readers.zarr.documents import bad_group
 from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, Node, find_node, leads_out, walk
+from packstore.readers.zarr.safe_codecs import unsafe_reason
 from packstore.source import DirectorySource, RemoteFolder, Source
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 
@@ -141,6 +142,9 @@ def _describe(node: Node, document: Json, attributes: Json) -> ManifestArray | J
     if not node.is_v2 and document.get("node_type") == "group":
         attributes = document.get("attributes") or {}
         return bad_group(document, attributes, 3) or attributes
+    reason = unsafe_reason(document)
+    if reason is not None:
+        return reason
     try:
         return _describe_array(node, document, attributes)
     except Exception as error:  # whatever zarr raises for metadata it cannot read: the siblings are still served

@@ -10,6 +10,7 @@ from packstore.core.typing import Bytes
 from packstore.errors import message
 from packstore.readers.zarr.documents import bad_group, spelled_out
 from packstore.readers.zarr.nodes import MAX_JSON_NBYTES, V2_ARRAY, V2_ATTRIBUTES, V2_CONSOLIDATED, V2_GROUP, V3
+from packstore.readers.zarr.safe_codecs import unsafe_reason
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 from packstore.storage.places import Places
 
@@ -75,6 +76,9 @@ def described_node(found: Documents, places_of: Callable[[Any], Places]) -> Mani
         return bad_group(documents[V2_GROUP], attributes, 2) or attributes
     else:
         return "it has attributes, and no other metadata"
+    reason = unsafe_reason(document)
+    if reason is not None:
+        return reason
     try:
         return _array(document, attributes, version, places_of)
     except Exception as error:  # whatever zarr raises for metadata it cannot read: the siblings are still served

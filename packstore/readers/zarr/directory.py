@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore
 
-from packstore.errors import FormatError
+from packstore.errors import CorruptDataError, FormatError, message
 from packstore.readers.zarr.byte_requests import extent
 from packstore.readers.zarr.nodes import V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3, find_node
 from packstore.readers.zarr.separators import Separators
@@ -107,6 +108,7 @@ class DirectoryStore(LocalStore):
             return None
         document = self._served.document(key)
         if document is None:
+            self._check_kind(key)
             found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
             if found is None:
                 self._check_missing(key)
@@ -121,12 +123,24 @@ class DirectoryStore(LocalStore):
         if not _is_inside(key):
             return None
         if not self._served.is_document(key):
+            self._check_kind(key)
             found = await super().get(key, prototype, byte_range)
             if found is None:
                 self._check_missing(key)
             return found
         await self._ensure_open()
         return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
+
+    def _check_kind(self, key: str) -> None:
+        """Raise CorruptDataError for a pipe, for whose writer a read would wait, or a device in a chunk's place."""
+        path = f"{self.root}/{key}"
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:  # zarr says what it is
+            return
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            got = "a pipe, socket or device"
+            raise CorruptDataError(message("reading", path, expected="a regular file", got=got))
 
     def _check_missing(self, key: str) -> None:
         """Raise FormatError where a chunk is missing because all of the array lie under other keys."""
