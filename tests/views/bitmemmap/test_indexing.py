@@ -19,9 +19,35 @@ modest = settings(max_examples=200, deadline=None, suppress_health_check=list(He
 
 def outcome(array: Any, key: Any) -> Any:
     try:
-        return array[key]
+        found = array[key]
     except IndexError:
         return IndexError
+    return found if masks_fit(array.shape, key) else IndexError
+
+
+def masks_fit(shape: tuple[int, ...], key: Any) -> bool:
+    """Whether each bool array has the lengths of its axes: numpy lets masks without elements pass, here they do not."""
+    entries = [e for e in (key if isinstance(key, tuple) else (key,)) if e is not None]
+    takes = [np.ndim(e) if np.asarray(e).dtype == bool else 1 for e in entries if e is not Ellipsis]
+    axis = 0
+    for entry in entries:
+        if entry is Ellipsis:
+            axis += len(shape) - sum(takes)
+        elif not isinstance(entry, slice) and np.asarray(entry).dtype == bool:
+            mask = np.asarray(entry).shape
+            if shape[axis : axis + len(mask)] != mask:
+                return False
+            axis += len(mask)
+        else:
+            axis += 1
+    return True
+
+
+def test_masks_without_elements_must_fit() -> None:
+    empty = np.zeros(0, bool)
+    assert masks_fit((0, 60), empty) and masks_fit((60, 0), (..., empty)) and masks_fit((2, 0, 5), (1, empty))
+    assert not masks_fit((0, 60), (..., empty)) and not masks_fit((2, 60), empty)
+    assert masks_fit((2, 3), (True, [0, 1])) and masks_fit((2, 3), (slice(None), np.ones(3, bool)))
 
 
 @modest
