@@ -79,13 +79,13 @@ class Location:
 
     def manifest(self, component: str | None = None) -> ManifestGroup:
         """The manifest of the file, or of the one array `component`; a process keeps the last 64."""
-        key = (self, component)
+        key, kept = (self, component), self._kept
         with _lock:
-            if key not in _manifests:
+            if key not in kept:
                 key = (self, None)
-            found = _manifests.get(key)
+            found = kept.get(key)
             if found is not None:
-                _manifests.move_to_end(key)
+                kept.move_to_end(key)
         if found is not None and (found.fresh is None or found.fresh(component)):
             return found
         return self._read_once((self, component), found)
@@ -93,23 +93,29 @@ class Location:
     def known_manifest(self) -> ManifestGroup | None:
         """The manifest of the whole file, if this process has it at hand: nothing is read."""
         with _lock:
-            return _manifests.get((self, None))
+            return self._kept.get((self, None))
+
+    @property
+    def _kept(self) -> OrderedDict[tuple[Location, str | None], ManifestGroup]:
+        """Where manifests are kept: that of a file in memory goes with the file."""
+        return _manifests if self.held is None else self.held.kept
 
     def _read_once(self, key: tuple[Location, str | None], outdated: ManifestGroup | None) -> ManifestGroup:
         """Read the index; threads that ask for the same one at the same time wait for the first of them."""
         with _lock:
             turn = _reading.setdefault(key, ForkSafeLock())
         with turn:
+            kept = self._kept
             with _lock:
-                found = _manifests.get(key)
+                found = kept.get(key)
             if found is not None and found is not outdated:
                 return found
             try:
                 manifest = self._read(key[1])
                 with _lock:
-                    _manifests[key] = manifest
-                    while len(_manifests) > MAX_CACHED_MANIFESTS:
-                        _manifests.popitem(last=False)
+                    kept[key] = manifest
+                    while len(kept) > MAX_CACHED_MANIFESTS:
+                        kept.popitem(last=False)
                 return manifest
             finally:
                 with _lock:
@@ -121,7 +127,8 @@ class Location:
         Whoever reads it again opens it again; views of its mapping stay as they are.
         """
         with _lock:
-            found = [_manifests.pop(key) for key in [key for key in _manifests if key[0] == self]]
+            kept = self._kept
+            found = [kept.pop(key) for key in [key for key in kept if key[0] == self]]
         arrays = [array for manifest in found for array in manifest.arrays.values()]
         forget(self.fingerprint.path, [owner for array in arrays for owner in array.storage.owners()])
         close_files(self.fingerprint.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,10 +40,12 @@ class HeldSource(RangeReads):
     b'cde'
     """
 
-    __slots__ = ("_bytes", "fingerprint")
+    __slots__ = ("_bytes", "fingerprint", "kept")
 
     def __init__(self, data: bytes | Bytes, name: str, fingerprint: Fingerprint | None = None) -> None:
         self._bytes = InlineBytes(data, name)
+        # What its readers keep of it, so that it goes when the file does.
+        self.kept: OrderedDict[Any, Any] = OrderedDict()
         digest = hashlib.sha256(self._bytes.array).hexdigest() if fingerprint is None else ""
         self.fingerprint = fingerprint or Fingerprint(HELD + digest, self.nbytes, 0, 0)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import pickle
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +95,17 @@ def test_later_writes_do_not_change_what_was_opened() -> None:
     file.seek(0)
     file.write(bytes(200))
     assert np.array_equal(array[:], A)
+
+
+def test_nothing_of_a_file_in_memory_is_kept_when_it_goes() -> None:
+    file = io.BytesIO(as_npz())
+    array = packstore.open_array(file, "a")
+    source = array.lazy.location.held
+    assert source.kept
+    gone = weakref.ref(source._bytes.array)
+    del array, source, file
+    gc.collect()
+    assert gone() is None
 
 
 def test_raw_bytes_in_memory() -> None:
