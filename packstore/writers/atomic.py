@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import platform
 import re
@@ -54,9 +55,9 @@ def atomic_target(path: str | os.PathLike[str], *, overwrite: bool, folder: bool
 
     Notes
     -----
-    A symbolic link stays one: what it points to is replaced. What earlier saves to the same path left behind when
-    they were killed is removed first. A folder and what it replaces change places in one step where the system has
-    one (Linux); elsewhere a crash between two renames leaves the old one under a name that ends in ``.old``.
+    A symbolic link stays one: what it points to is replaced. What earlier saves into the same folder left
+    behind when they were killed is removed first. A folder and what it replaces change places in one step where the
+    system has one (Linux); elsewhere a crash between two renames leaves the old one under a name that ends in ``.old``.
     """
     target = check_target(path, overwrite=overwrite, folder=folder)
     _remove_debris(target)
@@ -142,26 +143,44 @@ def spool_beside(temporary: Path) -> Path:
     return temporary.with_name(temporary.name + _SPOOL)
 
 
+@functools.cache
+def _machine() -> str:
+    """Where a process id means one process: this machine, and in it this container."""
+    where = platform.node()
+    # Only Linux says it. Containers may share a machine's name, and a folder.
+    with contextlib.suppress(OSError):
+        where += os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(where.encode()):08x}"
+
+
 def _prefix(target: Path) -> str:
-    """How the temporary names of one target start: process ids mean something on one machine only."""
-    name = os.fsdecode(os.fsencode(target.name)[:_NAME_NBYTES])
-    return f".{name}.{zlib.crc32(platform.node().encode()):08x}-"
+    """How the temporary names of one target start."""
+    return f".{_shortened(target.name)}.{_machine()}-"
+
+
+def _shortened(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:_NAME_NBYTES])
 
 
 def _remove_debris(target: Path) -> None:
-    """Remove what killed processes of this machine left of the same target."""
-    pattern = re.compile(re.escape(_prefix(target)) + r"(\d+)-[0-9a-f]{8}\.tmp(\.spool|\.old)?")
+    """Remove what killed processes of this machine left in the target's folder, of this and of other targets."""
+    pattern = re.compile(rf"\.(.+)\.{_machine()}-(\d+)-[0-9a-f]{{8}}\.tmp(\.spool|\.old)?", re.DOTALL)
     # A folder that may be written but not listed has no debris that could be found.
     with contextlib.suppress(OSError):
         for name in os.listdir(target.parent):
             found = pattern.fullmatch(name)
-            if found is None or _alive(int(found[1])):
+            if found is None or _alive(int(found[2])):
                 continue
-            if found[2] == _ASIDE and not os.path.lexists(target):
-                # The only copy there is, from a crash between two renames.
-                os.rename(target.with_name(name), target)
-            else:
+            if found[3] != _ASIDE:
                 _remove(target.with_name(name))
+                continue
+            # From a crash between two renames: the only copy there is, unless the target came back.
+            owner = target if found[1] == _shortened(target.name) else target.with_name(found[1])
+            if os.path.lexists(owner):
+                _remove(target.with_name(name))
+            elif owner == target or _shortened(found[1] + "x") != found[1]:
+                # A name that was cut is that of nobody knows whom.
+                os.rename(target.with_name(name), owner)
 
 
 def _alive(pid: int) -> bool:

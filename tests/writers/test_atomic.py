@@ -69,6 +69,23 @@ def test_kill_leaves_the_old_file_and_the_next_save_cleans_up(tmp_path: Path, su
     assert np.array_equal(read(path), OLD + 1)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_next_save_of_another_name_cleans_up(tmp_path: Path, suffix: str) -> None:
+    process = start(tmp_path / f"x.{suffix}", 60)
+    living = start(tmp_path / f"y.{suffix}", 60)
+    process.kill()
+    process.communicate()
+    assert len(names(tmp_path)) == 2
+    packstore.save(tmp_path / "z.npy", OLD)
+    (kept,) = set(names(tmp_path)) - {"z.npy"}
+    assert kept.startswith(f".y.{suffix}.")
+    living.kill()
+    living.communicate()
+    packstore.save(tmp_path / "z.zarr", OLD)
+    assert set(names(tmp_path)) == {"z.npy", "z.zarr"}
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_kill_leaves_no_file_where_there_was_none(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
@@ -246,6 +263,20 @@ def test_without_an_exchange_of_names(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(RuntimeError), atomic_target(path, overwrite=True, folder=True):
         raise RuntimeError
     assert np.array_equal(read(path), OLD + 1)
+
+
+def test_the_only_copy_of_another_target_comes_back(tmp_path: Path) -> None:
+    path, long = tmp_path / "x.zarr", tmp_path / ("n" * 120 + ".zarr")
+    for each in path, long:
+        packstore.save(each, OLD)
+        each.rename(tmp_path / f"{atomic._prefix(each)}99999999-00000000.tmp.old")
+    packstore.save(tmp_path / "y.npy", OLD)
+    assert np.array_equal(read(path), OLD)
+    # Whose copy it is that has a shortened name, its target knows alone.
+    assert not long.exists() and len(names(tmp_path)) == 3
+    with pytest.raises(RuntimeError), atomic_target(long, overwrite=True, folder=True):
+        raise RuntimeError
+    assert np.array_equal(read(long), OLD)
 
 
 def test_the_exchange_is_one_step(tmp_path: Path) -> None:
