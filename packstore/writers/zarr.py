@@ -351,12 +351,13 @@ def compressor_of(path: str, compressor: Any, level: int | None, zarr_format: in
 
         if compressor == "blosc":
             return numcodecs.Blosc(clevel=level)
-        return numcodecs.Zstd(level=level) if compressor == "zstd" else numcodecs.GZip(level=level)
+        return numcodecs.Zstd(level=level, checksum=True) if compressor == "zstd" else numcodecs.GZip(level=level)
     from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
     if compressor == "blosc":
         return BloscCodec(clevel=level)
-    return ZstdCodec(level=level) if compressor == "zstd" else GzipCodec(level=level)
+    # Its frames have checksums, so that a flipped bit is an error: 4 bytes a chunk, and hardly any time.
+    return ZstdCodec(level=level, checksum=True) if compressor == "zstd" else GzipCodec(level=level)
 
 
 def _is_codec(compressor: Any, zarr_format: int) -> bool:

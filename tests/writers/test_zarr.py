@@ -125,3 +125,34 @@ def test_a_type_that_zarr_has_not(tmp_path: Path) -> None:
     with pytest.raises(DtypeError, match="a zarr data type"):
         packstore.save(tmp_path / "x.zarr", np.zeros(3, np.longdouble))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    "values", [np.arange(4000, dtype="i4").reshape(50, 80), np.eye(400, dtype=bool)], ids=["i4", "bool"]
+)
+def test_a_flipped_bit_in_a_chunk_is_an_error(tmp_path: Path, values: np.ndarray, zarr_format: int) -> None:
+    path = tmp_path / "x.zarr"
+    packstore.save(path, values, zarr_format=zarr_format)
+    documents = {"zarr.json", ".zarray", ".zattrs", ".zgroup"}
+    (chunk,) = (p for p in path.rglob("*") if p.is_file() and p.name not in documents)
+    whole = chunk.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in rng.integers(0, 8 * len(whole), 60).tolist():
+        damaged = bytearray(whole)
+        damaged[at // 8] ^= 1 << at % 8
+        chunk.write_bytes(damaged)
+        for read in (
+            lambda: packstore.open_array(path)[...],
+            lambda: zarr.open_array(path, mode="r")[...],
+            lambda: packstore.open_array(path)[3:5, 7:9],
+        ):
+            try:
+                found = np.asarray(read())
+            except Exception:  # zarr and numcodecs have no errors of their own
+                continue
+            # Bits of a frame's header may mean nothing.
+            expected = values if found.shape == values.shape else values[3:5, 7:9]
+            np.testing.assert_array_equal(found, expected)
+    chunk.write_bytes(whole)
+    np.testing.assert_array_equal(packstore.open_array(path)[...], values)
