@@ -1,4 +1,4 @@
-"""Opaque types whose tags name numpy's dtypes: those that numpy dies on, or does not write, are named and not read."""
+"""Opaque types whose tags name numpy's dtypes: those that numpy dies on are refused, all others are only tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from packstore.errors import UnsupportedError
 from packstore.views.lazy import open_lazy
 
 # A divisor of 0 kills the process that asks numpy for it.
-BAD = [b"<M8[s/0]", b"<M8[D/0]", b"<m8[0s]", b"<M8[s/2]", b"f4,f8", b"\xff\xfe", b"(2,)i4", b"O[s]"]
+BAD = [b"<M8[s/0]", b"<M8[D/0]", b"<M8[s/2]"]
+ONLY_TAGS = [b"<m8[0s]", b"f4,f8", b"\xff\xfe", b"(2,)i4", b"O[s]"]
 
 
 def opaque(tag: bytes) -> h5t.TypeID:
@@ -58,6 +59,18 @@ def test_tags_that_are_no_dtype(tmp_path: Path, kind: str, tag: bytes) -> None:
     with pytest.raises(UnsupportedError, match=words):
         open_lazy(path, "x")
     assert packstore.open_array(path, "fine")[...].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["plain", "struct", "array"])
+@pytest.mark.parametrize("tag", ONLY_TAGS)
+def test_tags_that_are_only_tags(tmp_path: Path, kind: str, tag: bytes) -> None:
+    path = tmp_path / "x.h5"
+    write(path, kind, tag)
+    assert not any(name == "x" for name in packstore.open_store(path).unsupported)
+    found = open_lazy(path, "x")
+    assert not found[...].tobytes().strip(b"\0")
+    part = found.dtype["when"] if kind == "struct" else found.dtype
+    assert part == np.dtype("V8")
 
 
 @pytest.mark.parametrize(("tag", "dtype"), [(b"<M8[s]", "<M8[s]"), (b"<m8[10ms]", "<m8[10ms]"), (b">M8[D]", ">M8[D]")])

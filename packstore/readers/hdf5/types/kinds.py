@@ -24,6 +24,7 @@ from packstore.readers.hdf5.types.convert import (
     TrimTail,
 )
 from packstore.readers.hdf5.types.stored import StoredType
+from packstore.readers.npy.fields import parse_dtype
 
 __all__ = ["describe"]
 
@@ -154,8 +155,8 @@ def _opaque(tid: h5t.TypeID, depth: int) -> StoredType:
     size = tid.get_size()
     if tag.startswith(b"NUMPY:"):
         try:
-            dtype = np.dtype(tag[6:].decode("ascii"))
-        except (TypeError, ValueError, SyntaxError):
+            dtype = parse_dtype(tag[6:].decode("ascii"))
+        except ValueError:
             dtype = None
         # The tag is text from the file: only a dtype of plain data of the type's own size is taken from it.
         if dtype is not None and not dtype.hasobject and dtype.subdtype is None and dtype.itemsize == size:
