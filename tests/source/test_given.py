@@ -99,8 +99,8 @@ def test_later_writes_do_not_change_what_was_opened() -> None:
 
 def test_nothing_of_a_file_in_memory_is_kept_when_it_goes() -> None:
     file = io.BytesIO(as_npz())
-    array = packstore.open_array(file, "a")
-    location: Any = array.lazy.location
+    array: Any = packstore.open_array(file, "a")
+    location = array.lazy.location
     source = location.held
     assert source.kept
     gone = weakref.ref(source._bytes.array)
