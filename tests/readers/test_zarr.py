@@ -450,6 +450,7 @@ def test_pickles(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None:
     assert len(pickle.dumps(packstore.from_file(path, chunks=(1, 1)))) < 20_000
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 def test_distributed(path: Path, tree: Path, mask: np.ndarray[Any, Any]) -> None:
     with (

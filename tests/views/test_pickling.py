@@ -177,6 +177,7 @@ def client() -> Iterator[Any]:
         yield client
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["gone", "replaced", "refused"])
 def test_workers_live_on(client: Any, tmp_path: Path, kind: str) -> None:
     """A file that a worker cannot read is an error of its task, which names the worker."""

@@ -579,6 +579,7 @@ def flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     return out
 
 
+@pytest.mark.long
 @given(TREES, ATTRIBUTES)
 @settings(max_examples=40, deadline=None)
 def test_any_tree_through_every_format(tree: dict[str, Any], attributes: dict[str, Any]) -> None:

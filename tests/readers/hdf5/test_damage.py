@@ -102,6 +102,7 @@ def damage(raw: bytes, seed: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.long
 def test_bytes_changed_anywhere(good: tuple[Path, bytes]) -> None:
     folder, _ = good
     root = Path(__file__).parents[3]

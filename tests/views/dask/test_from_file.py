@@ -299,6 +299,7 @@ def test_optimised_graphs_agree(path: Path) -> None:
     da.assert_eq(opt, DATA[5:25, 3:17][::2])
 
 
+@pytest.mark.long
 def test_worker_processes(tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 

@@ -105,6 +105,7 @@ def test_chunks_that_vanish_or_appear(tmp_path: Path) -> None:
         lazy[2].compute(scheduler="sync")
 
 
+@pytest.mark.long
 def test_graphs_stay_small(tmp_path: Path) -> None:
     zarr.create_array(
         tmp_path / "a.zarr", data=np.zeros((64, 64), "i1"), chunks=(1, 1), config={"write_empty_chunks": True}
@@ -113,6 +114,7 @@ def test_graphs_stay_small(tmp_path: Path) -> None:
     assert len(pickle.dumps(lazy)) < 4 * 64 * 64 + 3000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("library", ["obstore", "fsspec"])
 def test_objects_that_are_written_again(array: tuple[Path, Any], library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a read is told of the state of a chunk is compared with the listing from which the graph was made."""

@@ -207,6 +207,7 @@ def test_group_attributes_reach_zarr(sparse_location: Location) -> None:
     assert sorted(group) == ["g", "some"]
 
 
+@pytest.mark.long
 def test_listing_is_lazy(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros(3_000_000, "u1"))
     store = packstore.open_store(tmp_path / "x.npy", chunks=1)
