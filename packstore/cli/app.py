@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 from typing import Annotated, Any
@@ -13,12 +12,11 @@ from typer.core import TyperGroup
 
 from packstore.cli import options as given
 from packstore.cli.files import each, expanded, is_folder, is_pattern, same_stem, stems
-from packstore.cli.show import emit, error_line, one_line
+from packstore.cli.outcomes import BAD_INPUT, DIFFERENT, failure, fault, interrupted, unread
+from packstore.cli.show import emit
 from packstore.errors import PackstoreError
 
 __all__ = ["app", "run"]
-
-DIFFERENT, BAD_INPUT, FAULT, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 
 
 class _Failed(Exception):
@@ -368,58 +366,17 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return int(code or 0) if arguments else BAD_INPUT
     except BrokenPipeError:
-        return _unread()
+        return unread()
     except SystemExit as stop:
         # How typer takes a broken pipe while it prints help; 1 would mean "different".
         if stop.code == DIFFERENT:
-            return _unread()
+            return unread()
         raise
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return interrupted()
     except typer.Exit as stop:
         return stop.exit_code
     except _Failed as failed:
-        return _failure(arguments, failed.__cause__)
+        return failure(arguments, failed.__cause__)
     except Exception as error:  # one line and an exit code for whatever happens
-        return _fault(arguments, error)
-
-
-def _failure(arguments: list[str], error: BaseException | None) -> int:
-    """Report what a command could not do: the input, the system or the user stopped it."""
-    if isinstance(error, BrokenPipeError):
-        return _unread()
-    if isinstance(error, KeyboardInterrupt):
-        return _interrupted()
-    return _report(arguments, type(error).__name__, error_line(error), BAD_INPUT)
-
-
-def _fault(arguments: list[str], error: Exception) -> int:
-    """Report a usage error of typer, or an error that no command should raise."""
-    # Typer's usage errors, whichever module they live in, know how to show themselves.
-    shown: Any = getattr(error, "format_message", None)
-    if shown is not None:
-        return _report(arguments, "UsageError", shown(), BAD_INPUT)
-    # The one line stays readable: the trace is shown only to those who ask for it.
-    if os.environ.get("PACKSTORE_TRACEBACK"):
-        raise error
-    text = f"internal error, {type(error).__name__}: {error}. Set PACKSTORE_TRACEBACK=1 to see where."
-    return _report(arguments, "InternalError", text, FAULT)
-
-
-def _unread() -> int:
-    """Whoever read the output has seen enough; what is still in buffers goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE
-
-
-def _interrupted() -> int:
-    print("packstore: interrupted; nothing was left half-written", file=sys.stderr)
-    return INTERRUPTED
-
-
-def _report(arguments: list[str], kind: str, text: str, code: int) -> int:
-    text = one_line(text)
-    print(f"packstore: {text}", file=sys.stderr)
-    if "--json" in arguments:
-        print(json.dumps({"error": kind, "message": text}))
-    return code
+        return fault(arguments, error)
