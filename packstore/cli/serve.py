@@ -22,15 +22,17 @@ def server_of(path: str, options: dict[str, Any], *, host: str, port: int, origi
     Raises
     ------
     OptionError
-        The address cannot be listened at.
+        The address cannot be listened at, or a pipeline names a part of the file.
+    PackstoreError
+        As `packstore.open_store`.
     """
     _, component, _ = piped(path, None, options)
     if component:
         expected = "all of a file, whose arrays are then asked for by their paths"
         raise OptionError(message("serving", path, expected=expected, got=f"the component {component}"))
-    store = open_store(path, **options)
+    store, page = open_store(path, **options), page_of([path], None, options)
     try:
-        return StoreServer(store, host, port, origins=origins, page=page_of([path], None, options))
+        return StoreServer(store, host, port, origins=origins, page=page)
     except OSError as error:
         got = error.strerror or str(error)
         raise OptionError(message(f"listening at {host}:{port}", expected="a free address", got=got)) from None

@@ -25,7 +25,7 @@ import zarr
 import packstore
 from packstore.cli.app import run
 from packstore.cli.serve import server_of
-from packstore.errors import OptionError
+from packstore.errors import FormatError, OptionError
 from packstore.views.http import StoreServer
 from tests.browser import browse
 
@@ -132,6 +132,8 @@ def test_the_command(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert headers["Access-Control-Allow-Origin"] == "https://viewer.example"
         with pytest.raises(OptionError, match="expected a free address, got Address already in use"):
             server_of(str(npz), {}, host="127.0.0.1", port=server.server_port, origins=None)
+    with pytest.raises(FormatError, match="expected an HDF5 file"):
+        server_of(str(npz), {"format": "hdf5"}, host="127.0.0.1", port=0, origins=None)
     with pytest.raises(OptionError, match="expected all of a file"):
         server_of(f"{npz}|npz:mask", {}, host="127.0.0.1", port=0, origins=None)
     assert run(["serve", str(npz.with_name("absent")), "--port", "0"]) == 2

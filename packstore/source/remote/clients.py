@@ -40,6 +40,9 @@ def client_of(url: str, storage_options: Mapping[str, Any], *, anew: bool = Fals
     OptionError
         A URL or options that fsspec does not take.
     """
+    if url.startswith(STORE_SCHEME):
+        # It costs nothing, and must not keep a store in memory.
+        return _make(url, storage_options)
     known = repr((url, sorted(storage_options.items())))
     with _lock:
         found = None if anew else _clients.get(known)

@@ -15,7 +15,7 @@ from packstore.errors import MissingPackageError, OptionError, message
 from packstore.source.remote.urls import is_url
 from packstore.writers.atomic import atomic_target
 from packstore.writers.references.described import Json, Referred, ReferredFile, check_none_refused
-from packstore.writers.references.v3 import documents_of
+from packstore.writers.references.v3 import documents_of, url_of
 
 __all__ = ["write_icechunk"]
 
@@ -108,13 +108,14 @@ def _write(
 ) -> None:
     # Function-level, for import time.
     import zarr
+    from zarr.core.buffer import default_buffer_prototype
     from zarr.core.metadata import ArrayV3Metadata
     from zarr.core.sync import sync
 
+    prototype = default_buffer_prototype()
     for path, attributes in (file.groups or {"": {}}).items():
         zarr.create_group(store, path=path, attributes=attributes, overwrite=False)
-    place = file.where if is_url(file.where) else f"file://{file.where}"
-    scheme, _, rest = place.partition("://")
+    scheme, _, rest = url_of(file.where).partition("://")
     location = f"{scheme}://{_quoted(rest)}"
     fingerprint = file.location.fingerprint
     # Chunks of a file that changed later are refused by the reader.
@@ -127,10 +128,11 @@ def _write(
         state["etag_checksum"] = fingerprint.etag
     for name, (document, found) in documents.items():
         metadata = ArrayV3Metadata.from_dict(document)
-        buffers = metadata.to_buffer_dict(zarr.core.buffer.default_buffer_prototype())
+        buffers = metadata.to_buffer_dict(prototype)
         sync(store.set(f"{name}/zarr.json", buffers["zarr.json"]))
         if found.inline:
-            _set_inline(store, f"{name}/{_key(len(found.chunks))}", found.inline)
+            first = "/".join(["c", *("0" * len(found.chunks))])
+            sync(store.set(f"{name}/{first}", prototype.buffer.from_bytes(found.inline)))
         batch: list[Any] = []
         for coords, offset, nbytes in found.pieces:
             batch.append(spec(list(coords), location, int(offset), int(nbytes), **state))
@@ -138,17 +140,6 @@ def _write(
                 _hand_over(store, file, name, batch)
                 batch = []
         _hand_over(store, file, name, batch)
-
-
-def _key(ndim: int) -> str:
-    return "/".join(["c", *("0" * ndim)])
-
-
-def _set_inline(store: Any, key: str, data: bytes) -> None:
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    sync(store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
 
 
 def _hand_over(store: Any, file: ReferredFile, name: str, batch: list[Any]) -> None:

@@ -67,7 +67,7 @@ def _codecs(found: Referred) -> list[Json]:
     array = found.array
     if array.dtype.hasobject:
         return [{"name": "vlen-utf8", "configuration": {}}]
-    order = "big" if array.dtype.newbyteorder("S") != array.dtype and array.dtype.str[0] == ">" else "little"
+    order = "big" if array.dtype.str[0] == ">" else "little"
     if array.dtype.names is not None and ">" in str(array.dtype.descr):
         raise NotExpressedError("fields in big-endian order")
     codecs: list[Json] = []
