@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from packstore.views.bitmemmap import BitMemmap, open_memmap
     from packstore.views.dask.from_file import count_nonzero, from_file
     from packstore.views.dask.from_files import from_files
-    from packstore.views.lazy import LazyArray
+    from packstore.views.lazy import LazyArray, open_lazy
     from packstore.views.zarr.array import Array
     from packstore.views.zarr.group import Group
     from packstore.views.zarr.open import open, open_array, open_group, open_store
@@ -43,6 +43,7 @@ __all__ = [
     "open",
     "open_array",
     "open_group",
+    "open_lazy",
     "open_memmap",
     "open_store",
     "save",
@@ -63,6 +64,7 @@ _HOMES = {
     "open": "views.zarr.open",
     "open_array": "views.zarr.open",
     "open_group": "views.zarr.open",
+    "open_lazy": "views.lazy",
     "open_memmap": "views.bitmemmap",
     "open_store": "views.zarr.open",
     "save": "writers",

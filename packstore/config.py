@@ -104,6 +104,28 @@ def _settings() -> Any:
     return PackstoreConfig("packstore", defaults=[DEFAULTS])
 
 
+@functools.cache
+def _has_defaults() -> bool:
+    """Whether neither the environment nor a file that donfig looks at can hold settings."""
+    return not any(name.startswith("PACKSTORE") for name in os.environ) and not any(map(os.path.exists, _folders()))
+
+
+def _folders() -> list[str]:
+    """Where donfig looks for files of settings."""
+    prefixes = [os.path.join(prefix, "etc", "packstore") for prefix in (sys.prefix, sys.exec_prefix)]
+    return ["/etc/packstore", *prefixes, os.path.expanduser("~/.config/packstore")]
+
+
+def _get(name: str) -> Any:
+    """A setting: from `DEFAULTS` as long as nothing can have changed it, since donfig's import takes 15 ms."""
+    if _settings.cache_info().currsize or not _has_defaults():
+        return _settings().get(name)
+    found: Any = DEFAULTS
+    for part in name.split("."):
+        found = found[part]
+    return found
+
+
 def cache_nbytes(name: str) -> int:
     """Bytes that the cache `name` may keep.
 
@@ -114,13 +136,13 @@ def cache_nbytes(name: str) -> int:
     >>> cache_nbytes("shards")
     8388608
     """
-    nbytes = int(_settings().get(f"cache.{name}_nbytes"))
+    nbytes = int(_get(f"cache.{name}_nbytes"))
     limit = _worker_limit_nbytes()
     if limit is None:
         return nbytes
-    settings = _settings().get("cache")
+    settings = _get("cache")
     total = sum(int(value) for key, value in settings.items() if key.replace("-", "_").endswith("_nbytes"))
-    share = limit * float(_settings().get("cache.worker_fraction"))
+    share = limit * float(_get("cache.worker_fraction"))
     return nbytes if total <= share else int(nbytes * share / total)
 
 
@@ -144,7 +166,7 @@ def thread_count() -> int:
     OptionError
         The setting is no positive whole number.
     """
-    wanted = _settings().get("threads")
+    wanted = _get("threads")
     if wanted is None:
         return min(cpu_count(), MAX_THREADS)
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
@@ -160,7 +182,7 @@ def copies_arrays(wanted: object = None) -> bool:
     OptionError
         Neither True nor False.
     """
-    found = _settings().get("array.copy") if wanted is None else wanted
+    found = _get("array.copy") if wanted is None else wanted
     if not isinstance(found, bool):
         what = "reading packstore.config" if wanted is None else "opening an array"
         raise OptionError(message(what, expected="copy to be True or False", got=repr(found)))
@@ -169,7 +191,7 @@ def copies_arrays(wanted: object = None) -> bool:
 
 def checks_inode() -> bool:
     """Whether the inode of a local file belongs to its state."""
-    return bool(_settings().get("local.check_inode"))
+    return bool(_get("local.check_inode"))
 
 
 def cpu_count() -> int:

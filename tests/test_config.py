@@ -114,3 +114,22 @@ def test_the_limit_of_a_real_worker() -> None:
     ):
         assert client.submit(config._worker_limit_nbytes).result() == 320 * MIB
         assert client.submit(config.cache_nbytes, "chunks").result() == 96 * MIB * 20 // 256
+
+
+def test_settings_are_looked_for_where_donfig_does() -> None:
+    from donfig import Config
+
+    assert set(config._folders()) == set(Config("packstore", env={}).paths)
+
+
+def test_donfig_is_imported_only_where_something_is_set(tmp_path: Path) -> None:
+    read = "import sys; from packstore import config; print(config.thread_count(), 'donfig' in sys.modules)"
+    cores = min(config.cpu_count(), config.MAX_THREADS)
+    home = str(tmp_path)
+    assert run(read, HOME=home).split() == [str(cores), "False"]
+    assert run(read, HOME=home, PACKSTORE_THREADS="3").split() == ["3", "True"]
+    assert run(f"from packstore import config; config.set(threads=5); {read}", HOME=home).split() == ["5", "True"]
+    folder = tmp_path / ".config" / "packstore"
+    folder.mkdir(parents=True)
+    (folder / "settings.yaml").write_text("threads: 7\n")
+    assert run(read, HOME=home).split() == ["7", "True"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 
 from packstore.errors import PackstoreError
@@ -26,6 +25,9 @@ def this_process() -> str:
             return f"worker {worker.name!r} at {worker.address}"
         except (ValueError, AttributeError):  # no worker runs this
             pass
+    # Function-level, for import time: errors need it.
+    import socket
+
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 

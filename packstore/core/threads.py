@@ -7,7 +7,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from packstore import config
@@ -122,6 +121,9 @@ def _run_in_threads(work: Callable[[T], object], items: list[T]) -> None:
         except BaseException:  # Ctrl-C between two items stops the other threads, too
             failed = True
             raise
+
+    # Function-level, for import time: small reads need no threads.
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads - 1) as pool:
         others = [pool.submit(drain) for _ in range(threads - 1)]

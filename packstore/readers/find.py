@@ -16,7 +16,7 @@ from packstore.errors import (
     UnsupportedError,
     message,
 )
-from packstore.readers import READERS, all_readers
+from packstore.readers import READERS, all_readers, other_readers, reader_of
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import DirectorySource, HeldSource, RemoteFolder, Source, masked, open_source, path_text, refusal
 from packstore.source.given import given_place
@@ -64,14 +64,12 @@ def locate(
     held = source if isinstance(source, HeldSource) else None
     path = held.name if held else masked(path_text(path))
     _check_chunks(path, chunks)
-    readers = all_readers()
     if format is None:
         format = sniff(source)
-    elif not isinstance(format, str) or format not in readers:
-        raise OptionError(
-            message(f"opening {path}", expected=f"format to be one of {', '.join(sorted(readers))}", got=repr(format))
-        )
-    reader = readers[format]
+    reader = reader_of(format) if isinstance(format, str) else None
+    if reader is None:
+        known = ", ".join(sorted(all_readers()))
+        raise OptionError(message(f"opening {path}", expected=f"format to be one of {known}", got=repr(format)))
     for name in options:
         if name not in reader.options and format in READERS:
             takes = ", ".join(reader.options) or "none"
@@ -128,14 +126,15 @@ def sniff(source: Source) -> str:
     AccessError, ReadError
         The operating system refuses a look at it.
     """
-    readers = all_readers()
     if isinstance(source, RemoteFolder):
         return "zarr"
-    head = b"" if isinstance(source, DirectorySource) else bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
+    is_folder = isinstance(source, DirectorySource)
+    head = b"" if is_folder else bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
     try:
-        for name, reader in readers.items():
-            if reader.sniffable and reader.load().sniff(source, head):
-                return name
+        for readers in (lambda: READERS, other_readers):
+            for name, reader in readers().items():
+                if reader.may_be(head, is_folder) and reader.load().sniff(source, head):
+                    return name
     except OSError as error:
         if isinstance(error, PackstoreError):
             raise
@@ -144,7 +143,7 @@ def sniff(source: Source) -> str:
     from packstore.readers.known import kind_of
 
     kind = kind_of(source, head)
-    known = ", ".join(n for n, r in readers.items() if r.sniffable)
+    known = ", ".join(n for n, r in all_readers().items() if r.sniffable)
     raise FormatError(message("recognising", source.name, expected=f"one of {known}", got=kind.name, hint=kind.hint))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from packstore.errors import OptionError, PackstoreError, UnsupportedError, message
-from packstore.readers import all_readers
+from packstore.readers import reader_of
 from packstore.readers.find import sniff as recognise
 from packstore.source import DirectorySource, FileSource, Source
 from packstore.storage import ManifestArray, ManifestGroup
@@ -149,7 +149,9 @@ def _member(root: str, path: str, name: str, component: str | None, chunks: Any,
         found.groups[name] = {}
         _describe(root, path, name, component or None, chunks, found, depth + 1)
         return
-    module = all_readers()[format].load()
+    reader = reader_of(format)
+    assert reader is not None
+    module = reader.load()
     component = component or None
     try:
         group = module.read(source, component=component, chunks=chunks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import pickle
 import re
@@ -172,6 +171,9 @@ class MultiLocation:
     def __post_init__(self) -> None:
         states = [(*x.fingerprint, v) for x, v in zip(self.parts.locations, self.parts.versions, strict=True)]
         chunks = [None if each is None else each.tobytes() for each in self.parts.stamps or ()]
+        # Function-level, for import time.
+        import hashlib
+
         digest = hashlib.sha256(repr((states, chunks)).encode()).hexdigest()
         first = self.parts.locations[0].fingerprint
         total = sum(x.fingerprint.nbytes for x in self.parts.locations)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from packstore.core.threads import ForkSafeLock
-from packstore.errors import OptionError, PackstoreError, message
-from packstore.readers import all_readers
+from packstore.errors import MissingPackageError, OptionError, PackstoreError, message
+from packstore.readers import reader_of
 from packstore.source import Fingerprint, HeldSource, Source, refusal, reopen_source
 from packstore.source.cache import forget
 from packstore.source.local import close_files
@@ -136,7 +136,11 @@ class Location:
     def _read(self, component: str | None) -> ManifestGroup:
         source = self.source()
         source.check()
-        module = all_readers()[self.format].load()
+        reader = reader_of(self.format)
+        if reader is None:
+            expected = f"the format {self.format!r}, which another package registers"
+            raise MissingPackageError(message("opening", self.path, expected=expected, got="no such package here"))
+        module = reader.load()
         try:
             return module.read(source, component=component, chunks=self.chunks, **dict(self.options))
         except OptionError as error:

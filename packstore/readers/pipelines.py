@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from packstore.errors import OptionError, message
 from packstore.source import masked
@@ -66,6 +65,9 @@ def parse_pipeline(path: Any, storage_options: Mapping[str, Any] | None = None) 
     steps = [_STEP.fullmatch(step) for step in rest]
     if not all(steps) or (not is_url(path) and os.path.lexists(path)):
         return None
+    # Function-level, for import time.
+    from urllib.parse import unquote
+
     found = Pipeline(base, None, "", storage_options)
     done: str | None = None
     for step in steps:

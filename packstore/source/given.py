@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,6 +94,9 @@ def _place_of_store(store: Any) -> tuple[Any, dict[str, Any]]:
             found = _url_of(store.fs, store.path)
             if found is not None:
                 return found
+    # Function-level, for import time.
+    import uuid
+
     return f"{STORE_SCHEME}{type(store).__name__}-{uuid.uuid4().hex}/", {"store": store}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -46,8 +45,13 @@ class HeldSource(RangeReads):
         self._bytes = InlineBytes(data, name)
         # What its readers keep of it, so that it goes when the file does.
         self.kept: OrderedDict[Any, Any] = OrderedDict()
-        digest = hashlib.sha256(self._bytes.array).hexdigest() if fingerprint is None else ""
-        self.fingerprint = fingerprint or Fingerprint(HELD + digest, self.nbytes, 0, 0)
+        if fingerprint is None:
+            # Function-level, for import time: files on disk need no digest.
+            import hashlib
+
+            digest = hashlib.sha256(self._bytes.array).hexdigest()
+            fingerprint = Fingerprint(HELD + digest, self.nbytes, 0, 0)
+        self.fingerprint = fingerprint
 
     @property
     def name(self) -> str:

@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder of the results")
     parser.add_argument("--data", type=Path, help="keep the data here, and use what is there (about 3 GB)")
     parser.add_argument("--scaling", action="store_true", help="cost as work grows, instead of the scenarios")
+    parser.add_argument("--first", action="store_true", help="whole processes that open one array, instead")
+    parser.add_argument("--cold", action="store_true", help="drop the files from the page cache before each run")
     parser.add_argument("--remote", action="store_true", help="object storage (a server on loopback), instead")
     parser.add_argument("--latency", type=float, default=0.05, help="remote: seconds that each request takes besides")
     parser.add_argument("--bandwidth", type=float, help="remote: MB/s of each request's answer (as fast as it comes)")
@@ -62,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tests.benchmarks.scaling import run_scaling
 
             run_scaling(data, options.out, rounds)
+            return 0
+        if options.first:
+            from tests.benchmarks.first import run_first
+
+            run_first(data, options.out, rounds, options.only)
             return 0
         return _run(data, options, rounds)
 

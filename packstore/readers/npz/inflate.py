@@ -11,7 +11,6 @@ import bz2
 import contextlib
 import lzma
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -236,6 +235,9 @@ def _inflate_in_pieces(data: Any, space: DecodedMember) -> tuple[Bytes, int]:
         crc = zlib.crc32(out[start:stop], crc)
 
     parallel = space.nbytes >= 4 * SUMMED_NBYTES and may_use_threads() and cpu_count() > 1
+    # Function-level, for import time.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1) if parallel else contextlib.nullcontext() as pool:
         while not getattr(decoder, "eof", True):
             feed: Any = getattr(decoder, "unconsumed_tail", b"")

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from packstore.codecs.bits.layout import check_config
 from packstore.errors import CodecConfigError, DtypeError, PackstoreError
 from packstore.readers.zarr.byte_codecs import ByteCodec, byte_codec, numcodecs_codec
+from packstore.readers.zarr.data_types import data_type_v2, data_type_v3
 from packstore.readers.zarr.decoder import ByteCodecs
 from packstore.readers.zarr.filtered import Filtered
 from packstore.readers.zarr.shards import Sharded
@@ -94,8 +96,6 @@ def parse_v3(document: Json) -> Layout:
 
 
 def _parse_v3(document: Json) -> Layout:
-    from zarr.dtype import data_type_registry
-
     for key in document.keys() - _V3_KEYS:
         extra = document[key]
         _need(isinstance(extra, Mapping) and extra.get("must_understand") is False, f"the field {key!r}")
@@ -106,9 +106,8 @@ def _parse_v3(document: Json) -> Layout:
     _need(name == "regular" and config.keys() == {"chunk_shape"}, f"the chunk grid {name!r}")
     chunk_shape = _lengths(config["chunk_shape"], 1)
     _need(len(chunk_shape) == len(shape), "the rank of the chunks")
-    zdtype = data_type_registry.match_json(document["data_type"], zarr_format=3)
-    dtype = _direct_dtype(zdtype.to_native_dtype())
-    fill = zdtype.from_json_scalar(document["fill_value"], zarr_format=3)
+    dtype, fill = data_type_v3(document["data_type"], document["fill_value"])
+    dtype = _direct_dtype(dtype)
     chain = _chain(document["codecs"], chunk_shape, dtype, _fill(fill, dtype))
     names = document.get("dimension_names")
     if names is not None:
@@ -144,18 +143,11 @@ def parse_v2(document: Json, attributes: Json) -> Layout:
 
 
 def _parse_v2(document: Json, attributes: Json) -> Layout:
-    from zarr.dtype import data_type_registry
-
     _need(document["zarr_format"] == 2, "the zarr format")
     shape, chunk_shape = _lengths(document["shape"], 0), _lengths(document["chunks"], 1)
     _need(len(chunk_shape) == len(shape), "the rank of the chunks")
-    name: Any = document["dtype"]
-    zdtype = data_type_registry.match_json({"name": name, "object_codec_id": None}, zarr_format=2)
-    dtype = _direct_dtype(zdtype.to_native_dtype())
-    stored_fill = document["fill_value"]
-    fill = None if stored_fill is None else zdtype.from_json_scalar(stored_fill, zarr_format=2)
-    if fill is None:
-        fill = zdtype.default_scalar()
+    dtype, fill = data_type_v2(document["dtype"], document["fill_value"])
+    dtype = _direct_dtype(dtype)
     separator = document.get("dimension_separator", ".")
     _need(separator in (".", "/"), "the dimension separator")
     order = document["order"]
@@ -241,11 +233,15 @@ def _stored_dtype(dtype: np.dtype[Any], config: Json) -> np.dtype[Any]:
 
 
 def _packed_bits(shape: tuple[int, ...], dtype: np.dtype[Any], config: Json) -> Serializer:
-    from packstore.codecs.packbits import PackBitsCodec
-
+    _need(config.keys() <= {"padding_encoding", "first_bit", "last_bit"}, "an option of packbits")
+    padding, first_bit, last_bit = (
+        config.get("padding_encoding", "none"),
+        config.get("first_bit"),
+        config.get("last_bit"),
+    )
     try:
-        codec = PackBitsCodec.from_dict({"name": "packbits", "configuration": dict(config)})
-        return PackedBits.of(shape, dtype, codec.padding_encoding, codec.first_bit, codec.last_bit, "little")
+        check_config(padding, first_bit, last_bit)
+        return PackedBits.of(shape, dtype, padding, first_bit, last_bit, "little")
     except (CodecConfigError, DtypeError) as error:
         # Opening it through zarr fails with the same text.
         raise NotDirectError(str(error)) from error

@@ -6,7 +6,6 @@ whose answer tells the state. All others have no such request: their state is as
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -255,7 +254,7 @@ def may_pass(error: Exception) -> bool:
     status = _status(error)
     if status:
         return status in AGAIN
-    if isinstance(error, (ShortBodyError, asyncio.TimeoutError, TimeoutError, ConnectionError)):
+    if isinstance(error, (ShortBodyError, TimeoutError, ConnectionError)):
         return True
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"ClientPayloadError", "ServerDisconnectedError", "ClientOSError", "IncompleteRead"})
@@ -286,7 +285,7 @@ def clean_refusal(
         )
     elif status and not isinstance(error, FileNotFoundError):
         found = ReadError(message(what, name, expected="an answer", got=f"status {status}"))
-    elif isinstance(error, (ShortBodyError, asyncio.TimeoutError)):
+    elif isinstance(error, (ShortBodyError, TimeoutError)):
         got = str(error) or f"none in {config.get('remote.timeout_seconds')} s"
         found = ReadError(message(what, name, expected="an answer", got=got))
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +23,9 @@ def side_by_side(call: Callable[[T], R], items: Sequence[T]) -> list[R]:
     if len(items) < 2:
         return [call(item) for item in items]
     # Clients are thread safe, and each call waits for its answer outside the GIL.
+    # Function-level, for import time.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(len(items), max(int(config.get("remote.concurrency")), 1))) as pool:
         return list(pool.map(call, items))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -81,6 +80,9 @@ def ask(call: Callable[[], R], refuse: Callable[[Exception], tuple[PackstoreErro
         tries += 1
         if not again or tries > int(config.get("remote.retries")) or time.monotonic() + pause > until:
             break
+        # Function-level, for import time: few requests are made again.
+        import random
+
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(2 * pause, LONGEST_PAUSE_S)
     raise why if tries == 1 else type(why)(f"{why} Asked {tries} times.")

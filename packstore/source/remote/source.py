@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -196,6 +195,9 @@ def kept_copy(data: bytes | Bytes) -> Bytes:
     """The bytes in a temporary file without a name, mapped: memory that the system may take back."""
     if not len(data):
         return np.empty(0, np.uint8)
+    # Function-level, for import time.
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
