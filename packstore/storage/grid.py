@@ -130,6 +130,8 @@ class GridStorage(Storage):
     def _read_into(self, array: ManifestArray, box: Box, out: Array) -> None:
         """Decode all chunks that `box` touches into `out`."""
         fill_value = missing_value(array)
+        if self._crops is not None and self._crops.fill(box, out, fill_value):
+            return
 
         def fill(item: Touched, stored: Stored | None = None, fetched: bool = False) -> None:
             target = out[as_index(item.outer)]
@@ -234,17 +236,23 @@ class GridStorage(Storage):
         if places is None:
             return False
         nbytes = self.chain.serializer.limit.nbytes
-        data = self._decoded_run(run, places, raw, nbytes)
+        shape = self.chain.shape
+        strip = out[(*first.outer[:-1], slice(first.outer[-1].start, last.outer[-1].stop))]
+        # Chunks that are pieces of one line lie side by side in the result as they do when they are decoded.
+        target = self.chain.serializer.target(strip) if math.prod(shape[:-1]) == 1 else None
+        data = self._decoded_run(run, places, raw, nbytes, target)
         if data is None:
             return False
-        shape = self.chain.shape
-        chunks = np.frombuffer(data, out.dtype).reshape(len(run), *shape)
-        strip = out[(*first.outer[:-1], slice(first.outer[-1].start, last.outer[-1].stop))]
-        strip.reshape(*shape[:-1], len(run), shape[-1])[...] = np.moveaxis(chunks, 0, -2)
+        if target is None or data is not target:
+            chunks = np.frombuffer(data, out.dtype).reshape(len(run), *shape)
+            strip.reshape(*shape[:-1], len(run), shape[-1])[...] = np.moveaxis(chunks, 0, -2)
         return True
 
-    def _decoded_run(self, run: list[Touched], places: Any, raw: Bytes, nbytes: int) -> Bytes | None:
-        """The decoded bytes of neighbouring chunks, one behind the other; None: take the chunks one by one."""
+    def _decoded_run(self, run: list[Touched], places: Any, raw: Bytes, nbytes: int, out: Bytes | None) -> Bytes | None:
+        """The decoded bytes of neighbouring chunks, one behind the other; None: take the chunks one by one.
+
+        They are in `out` where that is given and there is something to decode.
+        """
         if any(offset + size > raw.size for offset, size, _ in places):
             return None
         decoder = self.chain.decoder
@@ -253,7 +261,7 @@ class GridStorage(Storage):
             if [p[0] for p in places] != regular or any(size != nbytes for _, size, _ in places):
                 return None
             return raw[regular[0] : regular[-1] + nbytes]
-        out = _scratch.take(len(run) * nbytes)
+        out = _scratch.take(len(run) * nbytes) if out is None else out
         found = [raw[offset : offset + size] for offset, size, _ in places]
         if not any(mask for _, _, mask in places) and decoder.decode_many(found, out):
             return out

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.measure import measure_absolute, measure_scenario
+from tests.benchmarks.measure import measure_absolute, measure_cold, measure_scenario
 from tests.benchmarks.model import Data
 from tests.benchmarks.report import about_run, chart, missed, print_table, write_json
 
@@ -79,24 +79,27 @@ def _run(data: Data, options: argparse.Namespace, rounds: int) -> int:
     def wanted(name: str) -> bool:
         return not options.only or any(part in name for part in options.only)
 
-    about = about_run()
+    name, about = ("cold", about_run("cold")) if options.cold else ("ratios", about_run())
     rows = []
     for scenario in SCENARIOS:
         if wanted(scenario.name):
             print(f"{scenario.name} …", file=sys.stderr, flush=True)
-            rows += measure_scenario(scenario, data, rounds, memory=not options.no_memory)
+            if options.cold:
+                rows += measure_cold(scenario, data, rounds)
+            else:
+                rows += measure_scenario(scenario, data, rounds, memory=not options.no_memory)
             # A run that is stopped leaves what it has.
-            write_json(options.out / "ratios.json", rows, [], about)
-    figures = [measure_absolute(item, data) for item in ABSOLUTES if wanted(item.name)]
+            write_json(options.out / f"{name}.json", rows, [], about)
+    figures = [measure_absolute(item, data) for item in ABSOLUTES if wanted(item.name) and not options.cold]
     if not rows and not figures:
         print(f"no scenario has {' or '.join(options.only)} in its name; --list shows them", file=sys.stderr)
         return 2
     print_table(rows, figures, about)
-    write_json(options.out / "ratios.json", rows, figures, about)
-    print(f"written: {options.out / 'ratios.json'}")
+    write_json(options.out / f"{name}.json", rows, figures, about)
+    print(f"written: {options.out / f'{name}.json'}")
     try:
-        chart(options.out / "ratios.svg", rows, about)
-        print(f"written: {options.out / 'ratios.svg'}")
+        chart(options.out / f"{name}.svg", rows, about)
+        print(f"written: {options.out / f'{name}.svg'}")
     except ImportError as error:
         print(f"no chart: {error}")
     broken = [row for row in (*rows, *figures) if missed(row)]

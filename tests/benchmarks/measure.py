@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import gc
 import importlib.util
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from packstore.cli.measure import Figures, WrongValueError, clocked, interleave
+from tests.benchmarks.cold import interleave_cold
 from tests.benchmarks.memory import in_fresh_process, probe
-from tests.benchmarks.model import Absolute, Case, Data, Missing, Scenario, equal
+from tests.benchmarks.model import Absolute, Case, Data, Missing, Scenario, equal, ratios
 
-__all__ = ["measure_absolute", "measure_scenario"]
+__all__ = ["measure_absolute", "measure_cold", "measure_scenario"]
 
 
 def measure_scenario(scenario: Scenario, data: Data, rounds: int, *, memory: bool = True) -> list[dict[str, Any]]:
@@ -56,6 +56,25 @@ def measure_scenario(scenario: Scenario, data: Data, rounds: int, *, memory: boo
     return rows
 
 
+def measure_cold(scenario: Scenario, data: Data, rounds: int) -> list[dict[str, Any]]:
+    """Time one scenario with its files dropped from the page cache before each run: a row for each peer."""
+    small = Data(data.root.with_name(f"{data.root.name}-small"), quick=True)
+    small.root.mkdir(exist_ok=True)
+    try:
+        peers = [scenario.build(each).peers for each in (small, data)][1]
+    except Missing as error:
+        return [_row(scenario, data, "-", None, f"not installed ({error})")]
+    rows = []
+    for peer in peers:
+        row = _row(scenario, data, peer.name, 1)
+        rows.append(row)
+        try:
+            row |= interleave_cold(scenario, data, peer, small, rounds)
+        except RuntimeError as error:
+            row["status"] = str(error)
+    return rows
+
+
 def _row(scenario: Scenario, data: Data, peer: str, floor: float | None, status: str = "ok") -> dict[str, Any]:
     if data.quick:
         floor = None
@@ -92,18 +111,8 @@ def _interleave(
     gc.freeze()
     found, _ = interleave({"peer": timed("peer", theirs), "ours": timed("ours", ours)}, rounds)
     gc.unfreeze()
-    ratios = [b / a for a, b in zip(found["ours"]["ms"], found["peer"]["ms"], strict=True)]
-    row: dict[str, Any] = {
-        "rounds": rounds,
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-    }
-    for side, figures in found.items():
-        row[f"{side}_ms"] = statistics.median(figures["ms"])
-        row[f"{side}_ms_min"] = min(figures["ms"])
-        # Processor time of all threads: what other programs on the machine do not change.
-        row[f"{side}_cpu_ms"] = min(figures["cpu_ms"])
-    return row | {"ratio_of_minima": row["peer_ms_min"] / row["ours_ms_min"]}
+    # Processor time of all threads: what other programs on the machine do not change.
+    return ratios(found) | {f"{side}_cpu_ms": min(figures["cpu_ms"]) for side, figures in found.items()}
 
 
 def measure_absolute(item: Absolute, data: Data) -> dict[str, Any]:

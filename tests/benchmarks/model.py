@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Absolute", "Case", "Data", "Missing", "Peer", "Scenario", "equal"]
+__all__ = ["Absolute", "Case", "Data", "Missing", "Peer", "Scenario", "equal", "ratios"]
 
 Run = Callable[[], Any]
 
@@ -131,3 +132,13 @@ def equal(expected: Any, got: Any, *, close: bool = False) -> bool:
     if expected.shape != got.shape or expected.dtype.kind != got.dtype.kind:
         return False
     return bool(np.allclose(expected, got, rtol=1e-4)) if close else bool(np.array_equal(expected, got))
+
+
+def ratios(found: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+    """The part of a row that says how the times of "ours" and "peer" compare, round by round."""
+    each = [b / a for a, b in zip(found["ours"]["ms"], found["peer"]["ms"], strict=True)]
+    row: dict[str, Any] = {"rounds": len(each), "ratio": statistics.median(each), "ratio_range": [min(each), max(each)]}
+    for side, figures in found.items():
+        row[f"{side}_ms"] = statistics.median(figures["ms"])
+        row[f"{side}_ms_min"] = min(figures["ms"])
+    return row | {"ratio_of_minima": row["peer_ms_min"] / row["ours_ms_min"]}

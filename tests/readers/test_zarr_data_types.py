@@ -13,8 +13,41 @@ from packstore.readers.zarr.data_types import data_type_v2, data_type_v3
 
 FILLS = ["0", "1", "-1", "true", "false", "0.0", "-0.0", "1.5", "255", "256", "65505", "70000", "1e39", "1e400", "NaN"]
 FILLS += ['"NaN"', '"Infinity"', '"-Infinity"', '"0x7fc00000"', '"nan"', '""', "null", "[0, 0]", "18446744073709551616"]
-NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 r16".split()
-V2_NAMES = "|b1 |i1 |u1 <i2 >i2 <u4 >u8 <i8 <f2 >f4 <f8 <i3 =i4 |S3 <U2 <M8[s] <c8".split()
+NAMES = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "r16",
+]
+V2_NAMES = [
+    "|b1",
+    "|i1",
+    "|u1",
+    "<i2",
+    ">i2",
+    "<u4",
+    ">u8",
+    "<i8",
+    "<f2",
+    ">f4",
+    "<f8",
+    "<i3",
+    "=i4",
+    "|S3",
+    "<U2",
+    "<M8[s]",
+    "<c8",
+]
 
 
 def outcome(make: Any) -> Any:

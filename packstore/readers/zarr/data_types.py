@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["data_type_v2", "data_type_v3"]
 
 _NUMBERS = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # those of one scalar
+    ["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64"]
 )
 _V2_NUMBER = re.compile(r"\|b1|\|[iu]1|[<>](?:[iu][248]|f[248])")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
