@@ -109,12 +109,24 @@ def test_ordinary_chunks_go_the_fast_way(options: Any, with_imagecodecs: bool) -
     real = libraries.imagecodecs_function
 
     def without_blosc1(codec: str, function: str = "decode") -> Any:
-        return real(codec, function) if with_imagecodecs or codec != "blosc" else None
+        # Without the decoder of LZ4's filter, which bitshuffle takes before Blosc's.
+        return real(codec, function) if codec != "lz4h5" and (with_imagecodecs or codec != "blosc") else None
 
     with mock.patch.object(libraries, "imagecodecs_function", without_blosc1):
         fast, general, taken = decoded(values, options)
     assert fast == general == values.tobytes()
     assert taken >= 1
+
+
+@pytest.mark.parametrize("count", [64, 2048, 2056, 300_000, 300_003])
+@pytest.mark.parametrize("dtype", ["u1", "<i2", "<f4", "<f8", "V3"])
+def test_bits_behind_lz4_are_put_back_in_two_calls(dtype: str, count: int) -> None:
+    values = np.frombuffer(np.arange(count * np.dtype(dtype).itemsize // 8 + 1).tobytes(), dtype, count)
+    fast, general, with_blosc = decoded(values, hdf5plugin.Bitshuffle(cname="lz4"))
+    assert fast == general == values.tobytes()
+    # Elements after the last whole block of eight are not part of LZ4's framing.
+    if libraries.imagecodecs_function("lz4h5") is not None:
+        assert with_blosc == (count % 8 != 0)
 
 
 @pytest.mark.parametrize("options", [hdf5plugin.Bitshuffle(cname="lz4"), hdf5plugin.Blosc2(cname="lz4")])
