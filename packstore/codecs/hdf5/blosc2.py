@@ -22,7 +22,7 @@ from packstore.codecs.decompress import Limit, corrupt, fill
 from packstore.codecs.hdf5 import blosc_frame
 from packstore.codecs.hdf5.base import FilterSpec, compressed, needs_imagecodecs
 from packstore.core.scratch import Scratch
-from packstore.core.typing import Bytes
+from packstore.core.typing import Array, Bytes
 
 __all__ = ["decode", "decode_many", "encoded", "unavailable"]
 
@@ -80,21 +80,37 @@ def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
 
 
 def decode_many(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
-    """Decode frames of one Blosc 2 chunk each in one call."""
+    """Decode frames of one Blosc 2 chunk each in one call; those of arrays where blocks fill the chunk."""
     nbytes = out.size // len(chunks)
     found = []
+    first = None
     for data in chunks:
         frame = _frame(data, spec)
         grid = _grid(data, spec, frame)
-        if frame.nbytes != nbytes or frame.chunk_nbytes != nbytes or not (grid is None or grid.is_plain):
+        kind = (frame.itemsize, grid)
+        if frame.nbytes != nbytes or frame.chunk_nbytes != nbytes or kind != (first or kind):
             return False
+        first = kind
         start, stop = frame.header_nbytes, frame.header_nbytes + frame.compressed
         index = data[stop : stop + _CHUNK_HEADER + 8].tobytes()
         # The table of one chunk: a stored zero.
         if len(index) != _CHUNK_HEADER + 8 or not index[2] & _STORED or any(index[_CHUNK_HEADER:]):
             return False
         found.append(data[start:stop])
-    return all(data.size >= _CHUNK_HEADER for data in found) and blosc_frame.decode_blosc2(found, spec, out)
+    assert first is not None
+    itemsize, grid = first
+    if any(data.size < _CHUNK_HEADER for data in found):
+        return False
+    if grid is None or grid.is_plain:
+        return blosc_frame.decode_blosc2(found, spec, out)
+    if grid.padded != grid.shape or math.prod(grid.shape) * itemsize != nbytes:
+        return False
+    stored = _scratch.take(out.size)
+    if not blosc_frame.decode_blosc2(found, spec, stored):
+        return False
+    cells = _cells(stored, itemsize, grid, len(chunks))
+    out.view(cells.dtype).reshape(cells.shape)[...] = cells
+    return True
 
 
 def _frame(data: Bytes, spec: FilterSpec) -> _Frame:
@@ -207,21 +223,25 @@ def _array(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec, frame: _Fram
     # Blocks that reach past a small chunk are legal; more than that in every dimension is not what a writer makes.
     if padded != frame.chunk_nbytes or math.prod(counts) * padded != frame.nbytes or padded > 4096 + 64 * nbytes:
         corrupt(spec, f"chunks of {frame.chunk_nbytes} bytes in a frame of {frame.nbytes}", f"{grid}")
-    ndim = len(grid.shape)
     result = out[:nbytes]
-    # numpy copies numbers much faster than void elements.
-    word = np.dtype(f"u{frame.itemsize}" if frame.itemsize in (1, 2, 4, 8) else (np.void, frame.itemsize))
-    target = result.view(word).reshape(grid.shape)
     stored = _scratch.take(padded)
-    blocks = tuple(p // b for p, b in zip(grid.padded, grid.blocks, strict=True))
-    order = [axis for pair in zip(range(ndim), range(ndim, 2 * ndim), strict=True) for axis in pair]
+    cells = _cells(stored, frame.itemsize, grid, 1)[0]
+    target = result.view(cells.dtype).reshape(grid.shape)
     for index, offset in zip(np.ndindex(*counts), _offsets(data, spec, frame), strict=True):
         _chunk(data, spec, frame, offset, stored)
-        cells = stored.view(word).reshape(*blocks, *grid.blocks).transpose(order)
         if grid.padded == grid.shape:
             target.reshape(cells.shape)[...] = cells
             break
-        cells = cells.reshape(grid.padded)
         region = tuple(slice(i * c, min(i * c + c, s)) for i, c, s in zip(index, grid.chunks, grid.shape, strict=True))
-        target[region] = cells[tuple(slice(0, r.stop - r.start) for r in region)]
+        target[region] = cells.reshape(grid.padded)[tuple(slice(0, r.stop - r.start) for r in region)]
     return result
+
+
+def _cells(stored: Bytes, itemsize: int, grid: _Grid, count: int) -> Array:
+    """View `count` chunks, block after block, so that reshaping gives the padded chunks in C order."""
+    # numpy copies numbers much faster than void elements.
+    word = np.dtype(f"u{itemsize}" if itemsize in (1, 2, 4, 8) else (np.void, itemsize))
+    ndim = len(grid.shape)
+    blocks = [p // b for p, b in zip(grid.padded, grid.blocks, strict=True)]
+    order = [axis for pair in zip(range(1, ndim + 1), range(ndim + 1, 2 * ndim + 1), strict=True) for axis in pair]
+    return stored.view(word).reshape(count, *blocks, *grid.blocks).transpose(0, *order)

@@ -275,33 +275,39 @@ def _translated(data: Bytes, size: int) -> _Buffer | None:
 
 
 def _streams(view: memoryview, start: int, count: int, compressor: int, nbytes: int) -> list[Any] | None:
-    """Give the compressed streams of a Blosc 2 block, each behind its size; None where one is a run of one value."""
+    """Give the compressed streams of a Blosc 2 block, each behind its size; None where one is of another kind.
+
+    A size of 0 stands for zeros, and one below 0 for a run of the byte that is its negative, which a marked byte
+    follows: Blosc 1 has neither, so such a stream is compressed here.
+    """
     pieces: list[Any] = []
     first = at = start
     for _ in range(count):
         if not _HEADER2 <= at <= len(view) - 4:
             return None
         stored = _SIZE.unpack_from(view, at)[0]
-        if stored < 0:
-            return None
-        if stored == 0:
-            zeros = _zeros(compressor, nbytes)
-            if zeros is None:
+        if stored <= 0:
+            marked = int(stored < 0)
+            if stored < -255 or (marked and not (at + 4 < len(view) and view[at + 4] & 1)):
                 return None
-            pieces += [view[first:at], zeros]
-            first = at + 4
-        at += 4 + stored
+            run = _run(compressor, nbytes, -stored)
+            if run is None:
+                return None
+            pieces += [view[first:at], run]
+            first = at = at + 4 + marked
+        else:
+            at += 4 + stored
     pieces.append(view[first:at])
     return pieces
 
 
-@functools.lru_cache(64)
-def _zeros(compressor: int, nbytes: int) -> bytes | None:
-    """Compress `nbytes` zeros to a stream of Blosc 1 behind its size."""
+@functools.lru_cache(1024)
+def _run(compressor: int, nbytes: int, value: int) -> bytes | None:
+    """Compress `nbytes` bytes of one value to a stream of Blosc 1 behind its size."""
     import numcodecs.blosc
 
     name = {_BLOSCLZ: b"blosclz", LZ4: b"lz4", _ZLIB: b"zlib", ZSTD: b"zstd"}[compressor]
-    whole: bytes = numcodecs.blosc.compress(bytes(nbytes), name, 5, numcodecs.blosc.NOSHUFFLE, nbytes)
+    whole: bytes = numcodecs.blosc.compress(bytes([value]) * nbytes, name, 5, numcodecs.blosc.NOSHUFFLE, nbytes)
     _, _, flags, _, total, block, stored = _HEADER.unpack_from(whole)
     if flags & _STORED or total != block or stored != len(whole):
         # Too few to be compressed.

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packstore.codecs import libraries
-from packstore.codecs.hdf5 import blosc_frame, decode_chunk
+from packstore.codecs.hdf5 import blosc2, blosc_frame, decode_chunk
 from packstore.errors import CorruptDataError
 from packstore.testing.filters import chunks_of, memory_file, pipeline_of
 
@@ -150,3 +150,33 @@ def test_damaged_blocks_are_refused(options: Any) -> None:
             assert got.nbytes == values.nbytes
     # Most changes hit bytes that are copied as they are.
     assert refused > 5
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<f4", "<c16", "S3"])
+@pytest.mark.parametrize("kind", ["few values", "one value"])
+def test_arrays_of_several_blocks_decode_in_one_call(dtype: str, kind: str) -> None:
+    itemsize = np.dtype(dtype).itemsize
+    # Blocks of Blosc 2 take less than 200 KB: several of them in both directions, and whole ones.
+    shape = (512, 65536 // itemsize // 8 * 8)
+    values = [make(dtype, shape[0] * shape[1], kind, seed).reshape(shape) for seed in (0, 1)]
+    with memory_file() as file:
+        found = []
+        for number, part in enumerate(values):
+            dataset = file.create_dataset(f"x{number}", data=part, chunks=shape, **hdf5plugin.Blosc2(cname="lz4"))
+            filters = pipeline_of(dataset)
+            found += [np.frombuffer(chunk.data, np.uint8) for chunk in chunks_of(dataset)]
+    grid = blosc2._grid(found[0], filters[0], blosc2._frame(found[0], filters[0]))
+    assert grid is not None and not grid.is_plain
+    out = np.empty(2 * values[0].nbytes, np.uint8)
+    done = blosc2.decode_many(found, filters[0], out)
+    assert done == (grid.padded == grid.shape)
+    if done:
+        assert out.tobytes() == b"".join(part.tobytes() for part in values)
+
+
+@pytest.mark.parametrize("options", [hdf5plugin.Blosc2(cname="lz4"), hdf5plugin.Blosc2(cname="zstd")])
+def test_runs_of_one_byte_go_the_fast_way(options: Any) -> None:
+    values = make("<f4", 300_000, "high bytes zero", 1).view("<u4") | np.uint32(0x43210000)
+    fast, general, taken = decoded(values, options)
+    assert fast == general == values.tobytes()
+    assert taken >= 1
