@@ -8,7 +8,6 @@ compressed size (4): the framing of the LZ4 filter. c-blosc decodes such blocks 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +27,6 @@ unavailable = always_available
 
 _NONE, _LZ4, _ZSTD = 0, 2, 3
 _HEADER = 12
-_TOTAL = struct.Struct(">Q")
 _TARGET_NBYTES, _MULTIPLE, _LEAST = 8192, 8, 128
 _scratch = Scratch()
 
@@ -68,10 +66,10 @@ def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
         if left.size != total - whole:
             corrupt(spec, f"{total - whole} bytes after the last block", left.size)
         result[whole:] = left
-        if compression == _LZ4 and _decode_lz4(data, spec, itemsize, sizes, step, result[:whole]):
+        if compression == _LZ4 and whole == total and _decode_lz4(data, spec, itemsize, sizes, step, result):
             return result
-        known = blosc_frame.LZ4 if compression == _LZ4 else blosc_frame.ZSTD
         packed = [blosc_frame.Blocks(data, starts, sizes)]
+        known = blosc_frame.LZ4 if compression == _LZ4 else blosc_frame.ZSTD
         if not starts or blosc_frame.decode_blocks(packed, spec, known, itemsize, step, result[:whole]):
             return result
         shuffled = _decompress(data, spec, starts, sizes, compression, step, whole)
@@ -124,18 +122,15 @@ def _compression(spec: FilterSpec) -> int:
 
 
 def _decode_lz4(data: Bytes, spec: FilterSpec, itemsize: int, sizes: list[int], step: int, out: Bytes) -> bool:
-    """Decompress all blocks in one call, and put all bits back in another: LZ4's filter has the same framing.
+    """Decompress all blocks in one call, and put all bits back in another: the filter of LZ4 has the same framing.
 
-    False, with nothing done, where imagecodecs lacks one of the two, bytes follow the last block, or a block is as
-    large as its decoded bytes, which that filter would take for a stored one.
+    False, with nothing done, where imagecodecs lacks one of the two, or a block is as large as its decoded bytes, which
+    that filter would take for a stored one.
     """
     lz4, put_back = libraries.imagecodecs_function("lz4h5"), libraries.imagecodecs_function("bitshuffle")
-    if lz4 is None or put_back is None or not sizes:
+    if lz4 is None or put_back is None or not sizes or step in sizes or sizes[-1] == (out.size - 1) % step + 1:
         return False
-    total = _TOTAL.unpack_from(data)[0]
-    if total != out.size or step in sizes or sizes[-1] == (total - 1) % step + 1:
-        return False
-    shuffled = fill(lz4, data, Limit(total, True), _scratch.take(total), spec)
+    shuffled = fill(lz4, data, Limit(out.size, True), _scratch.take(out.size), spec)
     _unshuffle(shuffled, spec, itemsize, step // itemsize, out)
     return True
 

@@ -21,6 +21,8 @@ __all__ = ["Step", "decode_chunk", "decode_many", "decode_range", "decode_short"
 
 # The filters of a chunk decode in turn from one of these memories into the other.
 _scratch = (Scratch(), Scratch())
+# Several chunks behind all filters but the one that was applied first.
+_together = Scratch()
 
 
 class Step(NamedTuple):
@@ -117,22 +119,30 @@ def plan_steps(filters: Sequence[FilterSpec], filter_mask: int, nbytes: int, *, 
 
 
 def decode_many(steps: Sequence[Step], chunks: Sequence[Any], out: Bytes) -> bool:
-    """Undo planned filters on several chunks in one call of a library, one after the other into `out`.
+    """Undo planned filters on several chunks at once, one after the other into `out`.
 
     Returns
     -------
     bool
-        False where the filter has no such call, or the chunks do not fit or do not decode: decode them one by one.
+        False where the filter that was applied first has no such call, or the chunks do not fit or do not decode:
+        decode them one by one.
 
     Notes
     -----
     For small chunks, where taking the GIL back after each of them costs more than decoding them.
     """
-    function = getattr(steps[0].module, "decode_many", None) if len(steps) == 1 else None
-    if function is None:
+    function = getattr(steps[0].module, "decode_many", None)
+    if function is None or (len(steps) > 1 and not steps[1].limit.exact):
         return False
+    found: Sequence[Bytes] = [np.frombuffer(data, np.uint8) for data in chunks]
     try:
-        return bool(function([np.frombuffer(data, np.uint8) for data in chunks], steps[0].spec, out))
+        if len(steps) > 1:
+            nbytes = steps[1].limit.nbytes
+            rows = _together.take(len(found) * nbytes).reshape(len(found), nbytes)
+            for data, row in zip(found, rows, strict=True):
+                run_steps(steps[1:], data, nbytes, row)
+            found = rows  # type: ignore[assignment]  # an array is a sequence of its rows
+        return bool(function(found, steps[0].spec, out))
     except CorruptDataError:
         # Decoding them one by one finds the damaged chunk.
         return False

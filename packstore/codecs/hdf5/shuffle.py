@@ -6,6 +6,9 @@ GIL (the compiled shuffle of numcodecs does not).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +17,7 @@ from packstore.codecs.hdf5.base import FilterSpec, always_available, same_size
 from packstore.core.scratch import Scratch
 from packstore.core.typing import Bytes
 
-__all__ = ["decode", "encoded", "unavailable", "unshuffle"]
+__all__ = ["decode", "decode_many", "encoded", "unavailable", "unshuffle"]
 
 unavailable = always_available
 encoded = same_size
@@ -41,34 +44,47 @@ def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
     return out
 
 
-def unshuffle(data: Bytes, itemsize: int, out: Bytes) -> None:
-    """Interleave the `itemsize` byte planes of `data` into `out`; both hold a multiple of `itemsize` bytes.
+def decode_many(chunks: Sequence[Bytes], spec: FilterSpec, out: Bytes) -> bool:
+    """Undo the shuffle of chunks of whole elements, all at once."""
+    itemsize = spec.client_values[0] if len(spec.client_values) == 1 else 0
+    nbytes = out.size // len(chunks)
+    if itemsize < 2 or nbytes < 2 * itemsize or nbytes % itemsize or any(len(data) != nbytes for data in chunks):
+        return False
+    unshuffle(np.asarray(chunks).reshape(-1), itemsize, out, len(chunks))
+    return True
 
-    Two planes become 16-bit values, written with the stride of an element (aligned or not); four become 32-bit ones.
+
+def unshuffle(data: Bytes, itemsize: int, out: Bytes, chunks: int = 1) -> None:
+    """Interleave the `itemsize` byte planes of each of `chunks` equal parts of `data` into `out`.
+
+    Both hold whole elements. Two planes become 16-bit values, written with the stride of an element (aligned or not);
+    four become 32-bit ones.
     """
-    planes = data.reshape(itemsize, -1)
-    count = planes.shape[1]
-    pairs = np.ndarray((count, itemsize // 2), _U2, out.data, 0, (itemsize, 2))
-    size = min(_BLOCK, count)
-    halves = _scratch.take(4 * size).view(_U2)
-    for start in range(0, count, _BLOCK):
-        stop = min(start + _BLOCK, count)
-        block = planes[:, start:stop]
-        if itemsize == 2:
-            _merge(block[0], block[1], out.view(_U2)[start:stop])
-            continue
-        low = halves[: stop - start]
-        if itemsize == 4:
-            high = halves[size : size + stop - start]
-            _merge(block[0], block[1], low)
-            _merge(block[2], block[3], high)
-            _merge(low, high, out.view(_U4)[start:stop])
-            continue
-        for pair in range(itemsize // 2):
-            _merge(block[2 * pair], block[2 * pair + 1], low)
-            pairs[start:stop, pair] = low
-        if itemsize % 2:
-            out.reshape(count, itemsize)[start:stop, -1] = block[-1]
+    planes = data.reshape(chunks, itemsize, -1)
+    count = planes.shape[2]
+    many, size = max(_BLOCK // count, 1), min(_BLOCK, count)
+    for first in range(0, chunks, many):
+        for start in range(0, count, _BLOCK):
+            block = planes[first : first + many, :, start : start + size]
+            where = slice(first, first + many), slice(start, start + size)
+            if itemsize == 2:
+                _merge(block[:, 0], block[:, 1], out.view(_U2).reshape(chunks, count)[where])
+                continue
+            shape = (block.shape[0], block.shape[2])
+            nvalues = math.prod(shape)
+            halves = _scratch.take(4 * nvalues).view(_U2)
+            low, high = halves[:nvalues].reshape(shape), halves[nvalues:].reshape(shape)
+            if itemsize == 4:
+                _merge(block[:, 0], block[:, 1], low)
+                _merge(block[:, 2], block[:, 3], high)
+                _merge(low, high, out.view(_U4).reshape(chunks, count)[where])
+                continue
+            pairs = np.ndarray((chunks, count, itemsize // 2), _U2, out.data, 0, (count * itemsize, itemsize, 2))
+            for pair in range(itemsize // 2):
+                _merge(block[:, 2 * pair], block[:, 2 * pair + 1], low)
+                pairs[(*where, pair)] = low
+            if itemsize % 2:
+                out.reshape(chunks, count, itemsize)[(*where, -1)] = block[:, -1]
 
 
 def _merge(
