@@ -139,7 +139,7 @@ class GridStorage(Storage):
             if missing or self._part(array, item.coords, item.inner, target, stored) is None:
                 target[...] = fill_value
 
-        def fill_run(run: list[Touched]) -> None:
+        def fill_run(run: plan.Run) -> None:
             if not self._run_into(run, out):
                 for item in run:
                     fill(item)
@@ -147,12 +147,13 @@ class GridStorage(Storage):
         items: Iterable[Touched] = touched(box, self.chunk_shape)
         parallel = plan.wants_threads(self.chain, box, self.chunk_shape, out.nbytes, self._key)
         space = self.places.space
+        axis = None if space is None else plan.run_axis(self.chain, box, plan.RUN_NBYTES)
         batches = fetch.batches(self.places, self.chain, self.chunk_shape, items) if self.has_chunks else None
         if batches is not None:
             for batch in batches:
                 run_all(lambda pair: fill(*pair), batch, parallel=parallel)
-        elif space is not None and plan.fits_runs(self.chain, box, plan.RUN_NBYTES):
-            work = plan.runs(self.chain, self.places.has, items, plan.RUN_NBYTES)
+        elif axis is not None:
+            work = plan.runs(self.chain, self.places, box, axis, plan.RUN_NBYTES)
             run_all(fill_run, work, parallel=parallel)
         else:
             if parallel and self.chain.serializer.nested:
@@ -222,7 +223,7 @@ class GridStorage(Storage):
     def _key(self, coords: tuple[int, ...]) -> object:
         return (id(self.places), coords)
 
-    def _run_into(self, run: list[Touched], out: Array) -> bool:
+    def _run_into(self, run: plan.Run, out: Array) -> bool:
         """Decode neighbouring chunks side by side and put them into `out` at once, if that is possible.
 
         Each call to numpy costs as much as a small chunk.
@@ -231,24 +232,25 @@ class GridStorage(Storage):
         raw = None if space is None else space.view()
         if len(run) < 2 or raw is None:
             return False
-        first, last = run[0], run[-1]
-        places = self.places.run(first.coords[:-1], slice(first.coords[-1], last.coords[-1] + 1))
+        first, last, axis = run[0], run[-1], run.axis
+        places = self.places.run(first.coords, axis, len(run))
         if places is None:
             return False
         nbytes = self.chain.serializer.limit.nbytes
         shape = self.chain.shape
-        strip = out[(*first.outer[:-1], slice(first.outer[-1].start, last.outer[-1].stop))]
-        # Chunks that are pieces of one line lie side by side in the result as they do when they are decoded.
-        target = self.chain.serializer.target(strip) if math.prod(shape[:-1]) == 1 else None
+        along = slice(first.outer[axis].start, last.outer[axis].stop)
+        strip = out[(*first.outer[:axis], along, *first.outer[axis + 1 :])]
+        # Where nothing but the run's own axis stands before them, chunks lie in the result as they do decoded in a row.
+        target = self.chain.serializer.target(strip) if math.prod(shape[:axis]) == 1 else None
         data = self._decoded_run(run, places, raw, nbytes, target)
         if data is None:
             return False
         if target is None or data is not target:
             chunks = np.frombuffer(data, out.dtype).reshape(len(run), *shape)
-            strip.reshape(*shape[:-1], len(run), shape[-1])[...] = np.moveaxis(chunks, 0, -2)
+            strip.reshape(*shape[:axis], len(run), *shape[axis:])[...] = np.moveaxis(chunks, 0, axis)
         return True
 
-    def _decoded_run(self, run: list[Touched], places: Any, raw: Bytes, nbytes: int, out: Bytes | None) -> Bytes | None:
+    def _decoded_run(self, run: plan.Run, places: Any, raw: Bytes, nbytes: int, out: Bytes | None) -> Bytes | None:
         """The decoded bytes of neighbouring chunks, one behind the other; None: take the chunks one by one.
 
         They are in `out` where that is given and there is something to decode.

@@ -79,6 +79,11 @@ class Places:
         """Whether chunk `coords` is stored."""
         return True
 
+    def has_along(self, first: tuple[int, ...], axis: int, count: int) -> npt.NDArray[np.bool_]:
+        """Whether each of `count` chunks from `first` on along `axis` is stored."""
+        coords = ((*first[:axis], first[axis] + i, *first[axis + 1 :]) for i in range(count))
+        return np.fromiter((self.has(each) for each in coords), np.bool_, count)
+
     def stored_below(self, fixed: tuple[int, ...], grid_shape: tuple[int, ...]) -> Iterable[int]:
         """Indexes along the axis after `fixed` below which some chunk is stored."""
         return range(grid_shape[len(fixed)])
@@ -100,8 +105,8 @@ class Places:
         """The bytes that all chunks lie in; None where each chunk is an object of its own."""
         return None
 
-    def run(self, lead: tuple[int, ...], along: slice) -> Run | None:
-        """Where the neighbouring chunks ``(*lead, i)``, i in `along`, lie in `space`; None where that takes an open."""
+    def run(self, first: tuple[int, ...], axis: int, count: int) -> Run | None:
+        """Where `count` chunks from `first` on along `axis` lie in `space`; None where that takes an open."""
         return None
 
     def token(self) -> object:
@@ -247,6 +252,12 @@ class TablePlaces(Places):
         # docstring inherited
         return self.offsets.item(coords) != _MISSING
 
+    def has_along(self, first: tuple[int, ...], axis: int, count: int) -> npt.NDArray[np.bool_]:
+        # docstring inherited
+        where = (*first[:axis], slice(first[axis], first[axis] + count), *first[axis + 1 :])
+        there: npt.NDArray[np.bool_] = self.offsets[where] != MISSING
+        return there
+
     def nothing_stored(self) -> bool:
         # docstring inherited
         return self.offsets.size == 0 or (not any(self.offsets.strides) and self.offsets.flat[0] == MISSING)
@@ -266,8 +277,9 @@ class TablePlaces(Places):
         there = self.offsets != MISSING
         return int(self.nbytes[there].sum()), int(there.size - there.sum())
 
-    def run(self, lead: tuple[int, ...], along: slice) -> Run | None:
+    def run(self, first: tuple[int, ...], axis: int, count: int) -> Run | None:
         # docstring inherited
-        offsets, sizes = self.offsets[lead][along].tolist(), self.nbytes[lead][along].tolist()
-        masks: list[Any] = [0] * len(offsets) if self.filter_mask is None else self.filter_mask[lead][along].tolist()
+        where = (*first[:axis], slice(first[axis], first[axis] + count), *first[axis + 1 :])
+        offsets, sizes = self.offsets[where].tolist(), self.nbytes[where].tolist()
+        masks: list[Any] = [0] * len(offsets) if self.filter_mask is None else self.filter_mask[where].tolist()
         return list(zip(offsets, sizes, masks, strict=True))

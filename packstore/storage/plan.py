@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
 
 from packstore.core.boxes import Box, Touched, touched
 from packstore.source.cache import CHUNKS
 
 if TYPE_CHECKING:
     from packstore.storage.chain import Chain
+    from packstore.storage.places import Places
 
-__all__ = ["RUN_NBYTES", "cut", "fits_runs", "inside", "is_whole", "one_chunk", "runs", "wants_threads"]
+__all__ = ["RUN_NBYTES", "Run", "cut", "inside", "is_whole", "one_chunk", "run_axis", "runs", "wants_threads"]
 
 # Decoded bytes of a box from which several chunks are worth several threads: behind codecs, and as they are.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
@@ -87,42 +90,99 @@ def wants_threads(chain: Chain, box: Box, chunk_shape: tuple[int, ...], nbytes: 
     return sum([CHUNKS.get(keys(item.coords), chain) is None for item in touched(box, chunk_shape)]) > 1
 
 
-def fits_runs(chain: Chain, box: Box, most_nbytes: int) -> bool:
-    """Whether chunks are so small, and the box so long, that work done once for several of them counts."""
-    return (
-        chain.is_plain
-        and bool(box)
-        and 0 < 2 * chain.serializer.limit.nbytes <= most_nbytes
-        and box[-1].stop - box[-1].start >= 2 * chain.shape[-1]
-    )
+def run_axis(chain: Chain, box: Box, most_nbytes: int) -> int | None:
+    """The axis along which chunks lie side by side in the result, where they are so small that runs of them count.
+
+    That is the last axis of several chunks, where the box holds whole chunks along the axes after it. None: chunks are
+    large, the box is short, or elements have to be converted.
+    """
+    if not chain.is_plain or not 0 < 2 * chain.serializer.limit.nbytes <= most_nbytes:
+        return None
+    for axis in reversed(range(len(box))):
+        length = box[axis].stop - box[axis].start
+        if length != chain.shape[axis]:
+            return axis if length >= 2 * chain.shape[axis] else None
+    return None
 
 
-def runs(chain: Chain, has: Any, items: Iterable[Touched], most_nbytes: int) -> Iterator[list[Touched]]:
-    """Chunks that are wanted whole and lie side by side along the last axis, together; all others one by one.
+class Run(Sequence[Touched]):
+    """Whole chunks side by side along one axis.
 
     Parameters
     ----------
-    has
-        Says whether the chunk with the given coordinates is stored.
+    first
+        The first of them.
+    axis
+        The axis.
+    count
+        How many they are.
     """
+
+    def __init__(self, first: Touched, axis: int = 0, count: int = 1) -> None:
+        self.first = first
+        self.axis = axis
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, key: int) -> Touched: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Touched]: ...
+
+    def __getitem__(self, key: int | slice) -> Touched | Sequence[Touched]:
+        if isinstance(key, slice):
+            return [self[i] for i in range(*key.indices(self.count))]
+        if not -self.count <= key < self.count:
+            raise IndexError(key)
+        (coords, inner, outer), axis, i = self.first, self.axis, key % self.count
+        if not i:
+            return self.first
+        shift = i * (inner[axis].stop - inner[axis].start)
+        at = slice(outer[axis].start + shift, outer[axis].stop + shift, 1)
+        where = (*coords[:axis], coords[axis] + i, *coords[axis + 1 :])
+        return Touched(where, inner, (*outer[:axis], at, *outer[axis + 1 :]))
+
+
+def runs(chain: Chain, places: Places, box: Box, axis: int, most_nbytes: int) -> Iterator[Run]:
+    """Chunks that are stored, wanted whole and side by side along `axis`, together; all others one by one."""
     most = most_nbytes // chain.serializer.limit.nbytes
     shape = chain.shape
-    run: list[Touched] = []
-    for item in items:
-        coords, inner, _ = item
-        whole = has(coords)
-        for s, c in zip(inner, shape, strict=True):
-            if s.stop - s.start != c or s.step != 1:
-                whole = False
-        if run and (not whole or len(run) == most or coords[:-1] != run[-1].coords[:-1]):
-            yield run
-            run = []
-        if whole:
-            run.append(item)
-        else:
-            yield [item]
-    if run:
-        yield run
+    along = box[axis]
+    width = shape[axis]
+    # The chunks that lie in the box from end to end, as one chunk of that length.
+    start, stop = -(-along.start // width), along.stop // width
+    if along.step != 1 or stop - start < 2:
+        yield from map(Run, touched(box, shape))
+        return
+    for part in (slice(along.start, start * width, 1), slice(stop * width, along.stop, 1)):
+        if part.start < part.stop:
+            for item in touched((*box[:axis], part, *box[axis + 1 :]), shape):
+                yield Run(moved(item, axis, part.start - along.start))
+    one = slice(start * width, (start + 1) * width, 1)
+    for item in touched((*box[:axis], one, *box[axis + 1 :]), shape):
+        first = moved(item, axis, one.start - along.start)
+        line = Run(first, axis, stop - start)
+        if any(s.stop - s.start != c or s.step != 1 for s, c in zip(item.inner, shape, strict=True)):
+            yield from map(Run, line)
+            continue
+        there = places.has_along(first.coords, axis, len(line))
+        at = 0
+        # Where a stretch of stored chunks begins, or one of missing ones.
+        for bound in (*(np.flatnonzero(there[1:] != there[:-1]) + 1).tolist(), len(line)):
+            step = most if there[at] else 1
+            for i in range(at, bound, step):
+                yield Run(line[i], axis, min(step, bound - i))
+            at = bound
+
+
+def moved(item: Touched, axis: int, shift: int) -> Touched:
+    """The same part of a chunk, further on in the result."""
+    outer = item.outer
+    at = slice(outer[axis].start + shift, outer[axis].stop + shift, 1)
+    return Touched(item.coords, item.inner, (*outer[:axis], at, *outer[axis + 1 :]))
 
 
 def cut(item: Touched, inner_shape: tuple[int, ...]) -> Iterator[Touched]:

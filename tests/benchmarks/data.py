@@ -74,11 +74,12 @@ def npy(data: Data, name: str, array: Array) -> Path:
 
 
 def zarr_array(data: Data, name: str, array: Array, **options: Any) -> Path:
-    """`array` as a zarr array in a directory, chunks of 1024 x 1024."""
+    """`array` as a zarr array in a directory, chunks of 1024 x 1024 unless told."""
     import zarr
 
     def write(path: Path) -> None:
-        chunks = tuple(min(c, n) for c, n in zip(CHUNKS, array.shape, strict=True))
+        chunks = options.pop("chunks", CHUNKS)
+        chunks = tuple(min(c, n) for c, n in zip(chunks, array.shape, strict=True))
         target = zarr.create_array(path, shape=array.shape, chunks=chunks, dtype=array.dtype, **options)
         target[...] = array
 

@@ -14,7 +14,7 @@ __all__ = ["chart", "about_run", "missed", "print_table", "pyplot", "write_json"
 
 Row = dict[str, Any]
 PACKAGES = ("packstore", "numpy", "zarr", "dask", "numcodecs", "h5py", "imagecodecs", "hdf5plugin")
-PEERS = ("zarrs", "virtualizarr", "kerchunk", "tensorstore")
+PEERS = ("zarrs", "virtualizarr", "kerchunk", "tensorstore", "blosc2", "pyfive", "hidefix")
 
 
 def about_run(cache: str = "warm") -> dict[str, Any]:

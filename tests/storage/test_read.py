@@ -272,6 +272,8 @@ def whole(array: ManifestArray) -> tuple[slice, ...]:
 
 def test_large_reads_use_threads_and_nested_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "PARALLEL_NBYTES", 1)
+    # Each chunk by itself.
+    monkeypatch.setattr(plan, "RUN_NBYTES", 0)
     monkeypatch.setattr(config, "cpu_count", lambda: 4)
     data = numbers(40, 10)
     array = chunked(data, (4, 10), filters=DEFLATE)

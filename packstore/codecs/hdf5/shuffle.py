@@ -6,7 +6,6 @@ GIL (the compiled shuffle of numcodecs does not).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,29 +61,37 @@ def unshuffle(data: Bytes, itemsize: int, out: Bytes, chunks: int = 1) -> None:
     """
     planes = data.reshape(chunks, itemsize, -1)
     count = planes.shape[2]
+    elements = out.reshape(-1, itemsize)
     many, size = max(_BLOCK // count, 1), min(_BLOCK, count)
     for first in range(0, chunks, many):
         for start in range(0, count, _BLOCK):
-            block = planes[first : first + many, :, start : start + size]
-            where = slice(first, first + many), slice(start, start + size)
-            if itemsize == 2:
-                _merge(block[:, 0], block[:, 1], out.view(_U2).reshape(chunks, count)[where])
-                continue
-            shape = (block.shape[0], block.shape[2])
-            nvalues = math.prod(shape)
-            halves = _scratch.take(4 * nvalues).view(_U2)
-            low, high = halves[:nvalues].reshape(shape), halves[nvalues:].reshape(shape)
-            if itemsize == 4:
-                _merge(block[:, 0], block[:, 1], low)
-                _merge(block[:, 2], block[:, 3], high)
-                _merge(low, high, out.view(_U4).reshape(chunks, count)[where])
-                continue
-            pairs = np.ndarray((chunks, count, itemsize // 2), _U2, out.data, 0, (count * itemsize, itemsize, 2))
-            for pair in range(itemsize // 2):
-                _merge(block[:, 2 * pair], block[:, 2 * pair + 1], low)
-                pairs[(*where, pair)] = low
-            if itemsize % 2:
-                out.reshape(chunks, count, itemsize)[(*where, -1)] = block[:, -1]
+            part = planes[first : first + many, :, start : start + size]
+            # The same plane of all chunks in a row: numpy is slow with short ones.
+            block = part[0] if len(part) == 1 else part.swapaxes(0, 1).reshape(itemsize, -1)
+            at = first * count + start
+            _interleave(block, elements[at : at + block.shape[1]])
+
+
+def _interleave(planes: Bytes, out: Bytes) -> None:
+    """Put the bytes of planes of shape (itemsize, n) next to each other in `out`, of shape (n, itemsize)."""
+    itemsize, count = planes.shape
+    flat = out.reshape(-1)
+    if itemsize == 2:
+        _merge(planes[0], planes[1], flat.view(_U2))
+        return
+    halves = _scratch.take(4 * count).view(_U2)
+    low, high = halves[:count], halves[count:]
+    if itemsize == 4:
+        _merge(planes[0], planes[1], low)
+        _merge(planes[2], planes[3], high)
+        _merge(low, high, flat.view(_U4))
+        return
+    pairs = np.ndarray((count, itemsize // 2), _U2, flat.data, 0, (itemsize, 2))
+    for pair in range(itemsize // 2):
+        _merge(planes[2 * pair], planes[2 * pair + 1], low)
+        pairs[:, pair] = low
+    if itemsize % 2:
+        out[:, -1] = planes[-1]
 
 
 def _merge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -109,10 +110,11 @@ def first_row(pieces: Iterable[bytes], skiprows: int, comment: bytes | None, pat
     """The first line that holds a row, without its comment, and its line number; None where there is none."""
     number = 0
     for buffer in whole_lines(pieces, path):
-        for line in buffer.splitlines():
+        for line in io.BytesIO(buffer):
             number += 1
             if number <= skiprows:
                 continue
+            line = line.rstrip(b"\r\n")
             if number == 1:
                 line = line.removeprefix(BOM)
             row = line.split(comment, 1)[0] if comment else line

@@ -18,17 +18,18 @@ __all__ = ["SCENARIOS", "file"]
 Options = Callable[[], dict[str, Any]]
 
 
-def _plugin(name: str, **options: Any) -> Options:
+def _plugin(name: str, chunks: tuple[int, ...] = (512, 512), **options: Any) -> Options:
     def make() -> dict[str, Any]:
         try:
             import hdf5plugin
         except ImportError as error:
             raise Missing("hdf5plugin") from error
-        return dict(getattr(hdf5plugin, name)(**options))
+        return {"chunks": chunks, **getattr(hdf5plugin, name)(**options)}
 
     return make
 
 
+SMALL = {"chunks": (128, 128)}
 # Name: (the arguments of create_dataset, least ratio to h5py under dask).
 LAYOUTS: dict[str, tuple[Options, float | None]] = {
     "contiguous": (lambda: {"chunks": None}, 2),
@@ -38,14 +39,19 @@ LAYOUTS: dict[str, tuple[Options, float | None]] = {
     "shuffle+gzip+fletcher32": (lambda: {"shuffle": True, "compression": "gzip", "fletcher32": True}, None),
     "zstd": (_plugin("Zstd"), 1.7),
     "blosc": (_plugin("Blosc"), 1.5),
-    "blosc2": (_plugin("Blosc2"), None),
+    "blosc2": (_plugin("Blosc2"), 1.3),
     "bitshuffle-lz4": (_plugin("Bitshuffle", cname="lz4"), 1.5),
     "lz4": (_plugin("LZ4"), None),
     "lzf": (lambda: {"compression": "lzf"}, None),
     "shuffle": (lambda: {"shuffle": True}, None),
     "szip": (lambda: {"compression": "szip"}, None),
     "scaleoffset": (lambda: {"scaleoffset": 4}, None),
+    "shuffle+gzip-64k": (lambda: {"shuffle": True, "compression": "gzip", **SMALL}, None),
+    "blosc2-64k": (_plugin("Blosc2", **SMALL), 1.3),
+    "bitshuffle-lz4-64k": (_plugin("Bitshuffle", cname="lz4", **SMALL), None),
 }
+# Which other readers of HDF5 are worth a row.
+WITH_OTHERS = ("contiguous", "shuffle+gzip", "blosc2")
 
 
 def file(data: Data, layout: str) -> Path:
@@ -90,6 +96,40 @@ def _open_kerchunk(path: Path) -> Any:
     return zarr.open_group(zarr.storage.FsspecStore(files, read_only=True, path=""), mode="r", zarr_format=2)["x"]
 
 
+class _Sliced:
+    """A reader that takes slices alone, as an array for dask."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, read: Callable[[tuple[slice, ...]], Any]) -> None:
+        self.shape, self.dtype, self.ndim, self.read = shape, np.dtype(dtype), len(shape), read
+
+    def __getitem__(self, key: tuple[slice, ...]) -> Any:
+        return self.read(tuple(slice(*s.indices(n)) for s, n in zip(key, self.shape, strict=True)))
+
+
+def _open_pyfive(path: Path) -> Any:
+    import pyfive
+
+    return pyfive.File(str(path))["x"]
+
+
+def _open_blosc2(path: Path) -> Any:
+    import blosc2
+
+    found = blosc2.open(str(path), mode="r", dataset="x")
+    return _Sliced(found.shape, found.dtype, lambda key: found[key])
+
+
+def _open_hidefix(path: Path) -> Any:
+    import hidefix
+
+    found = hidefix.Index(str(path)).dataset("x")
+    known = packstore.open_lazy(path, "x")
+    return _Sliced(known.shape, known.dtype, lambda key: found[tuple(slice(s.start, s.stop) for s in key)])
+
+
+OTHERS = {"pyfive": _open_pyfive, "blosc2": _open_blosc2, "hidefix": _open_hidefix}
+
+
 def _scan(layout: str) -> Callable[[Data], Case]:
     def build(data: Data) -> Case:
         import dask.array as da
@@ -112,6 +152,7 @@ def _scan(layout: str) -> Callable[[Data], Case]:
                 Peer("h5py + dask", peer(_open_h5py), floor=LAYOUTS[layout][1] or 1),
                 Peer("VirtualiZarr", peer(_open_virtualizarr), floor=1),
                 Peer("kerchunk", peer(_open_kerchunk), floor=1),
+                *(Peer(n, peer(o), floor=1) for n, o in OTHERS.items() if layout in WITH_OTHERS),
             ),
         )
 

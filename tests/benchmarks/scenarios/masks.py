@@ -127,6 +127,52 @@ def _any(data: Data) -> Case:
     )
 
 
+def _chunked(data: Data, name: str, chunks: tuple[int, int], **options: Any) -> Path:
+    """A quarter of the mask in chunks of another shape."""
+    array = mask(data)[: len(mask(data)) // 2, : len(mask(data)) // 2]
+    return zarr_array(data, name, array, chunks=chunks, compressors=None, **options)
+
+
+def _small_chunks(data: Data) -> Case:
+    path = _chunked(data, "packed-64k", (256, 256), serializer=packstore.PackBitsCodec())
+    array = np.asarray(packstore.open_array(path))
+
+    def numcodecs() -> Any:
+        from zarr.codecs.numcodecs import PackBits
+
+        opened = _open(_chunked(data, "packed-64k-numcodecs", (256, 256), filters=[PackBits()]))
+        return lambda: opened[...]
+
+    def zarrs() -> Any:
+        opened = _open(path, "zarrs.ZarrsCodecPipeline")
+        return lambda: opened[...]
+
+    def ours() -> Any:
+        opened = packstore.open_array(path)
+        return lambda: opened[...]
+
+    assert np.array_equal(array, mask(data)[: len(array), : len(array)])
+    return Case(array, ours, (Peer("zarrs packbits", zarrs, floor=4), Peer("zarr numcodecs.packbits", numcodecs)))
+
+
+def _ragged_crops(data: Data) -> Case:
+    chunks = (1000, 1001)
+    path = _chunked(data, "packed-ragged", chunks, serializer=packstore.PackBitsCodec())
+    array = mask(data)[: len(mask(data)) // 2, : len(mask(data)) // 2]
+    corners = crop_corners(array.shape)
+
+    def numcodecs() -> Any:
+        from zarr.codecs.numcodecs import PackBits
+
+        return crop_all(_open(_chunked(data, "packed-ragged-numcodecs", chunks, filters=[PackBits()])), corners)
+
+    return Case(
+        take_crops(array, corners),
+        lambda: crop_all(packstore.open_array(path), corners),
+        (Peer("zarr numcodecs.packbits", numcodecs, floor=15),),
+    )
+
+
 def _full(data: Data) -> Case:
     array = mask(data)
     path = packed_zarr(data, array)
@@ -179,6 +225,8 @@ SCENARIOS = (
     Scenario("packed-zstd-crops", "packed + zstd zarr, 200 crops, open_array", _crops_zstd),
     Scenario("packed-any", "packed zarr, any() under dask", _any),
     Scenario("packed-full", "packed zarr, read whole", _full),
+    Scenario("packed-64k-full", "packed zarr in chunks of 64 KB, read whole", _small_chunks),
+    Scenario("packed-crops-ragged", "packed zarr, rows of 1001 bits, 200 crops", _ragged_crops),
     Scenario(
         "packed-count",
         "packed zarr, count_nonzero()",

@@ -59,7 +59,29 @@ def _deflated(make: Callable[[Data], Array]) -> Callable[[Data], Case]:
     return build
 
 
+def _stored_whole(nbytes: int) -> Callable[[Data], Case]:
+    def build(data: Data) -> Case:
+        array = floats(data).reshape(-1)[: nbytes // 4]
+
+        def write(path: Any) -> None:
+            with open(path, "wb") as file:
+                np.savez(file, x=array)
+
+        path = data.path(f"stored-{nbytes}.npz", write)
+        return Case(
+            array,
+            lambda: lambda: packstore.open_array(path, "x")[...],
+            (Peer("np.load", lambda: lambda: np.load(path)["x"], floor=1),),
+        )
+
+    return build
+
+
 SCENARIOS = (
+    *(
+        Scenario(f"npz-stored-{mb}mb", f"npz stored, {mb} MB, opened and loaded whole", _stored_whole(mb << 20))
+        for mb in (1, 4, 33)
+    ),
     Scenario("npz-stored", "npz stored member, max() under dask", _stored),
     Scenario("npz-deflated-mask", "npz deflated bool, loaded whole", _deflated(mask)),
     Scenario("npz-deflated-floats", "npz deflated float32 of few digits, loaded whole", _deflated(floats)),
