@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,49 @@ def test_the_model_of_a_large_scan() -> None:
     # 1,000 requests of 50 ms, 10 at once; 125 MB over one line of 100 MB/s.
     assert seconds(1000, 125e6, workers=1, concurrency=10) == 5.0
     assert seconds(10, 125e6, workers=1, concurrency=10) == 1.25
+
+
+@pytest.mark.long
+def test_first_second_in_whole_processes(tmp_path: Path) -> None:
+    arguments = ["--quick", "--rounds", "1", "--first", "--only", "npy", "--only", "zarr-packed"]
+    assert command.main([*arguments, "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "first.json").read_text())
+    rows = {(row["job"], row["side"]): row for row in found["rows"]}
+    assert all(row["status"] == "ok" and row["ms"] > 0 for row in rows.values() if row["ours"])
+    assert {job for job, _ in rows} == {"npy", "zarr-packed"}
+    # Nothing but `open_array` needs zarr.
+    assert {side for (_, side), row in rows.items() if row["ours"] and row["imports_zarr"]} == {"open_array"}
+    assert found["imports_ms"]["packstore"] < found["imports_ms"]["zarr"]
+
+
+@pytest.mark.long
+def test_cold_runs_read_from_the_disk(tmp_path: Path) -> None:
+    arguments = ["--quick", "--rounds", "1", "--cold", "--only", "npy-any", "--only", "hdf5-scan-gzip"]
+    assert command.main([*arguments, "--out", str(tmp_path), "--data", str(tmp_path / "data")]) == 0
+    found = json.loads((tmp_path / "cold.json").read_text())
+    assert found["environment"]["file cache"] == "cold"
+    for row in found["scenarios"]:
+        assert row["status"] == "ok" or row["peer"] in ("VirtualiZarr", "kerchunk"), row
+        assert row.get("ratio", 1) > 0 and row.get("ours_disk_nbytes", 0) >= 0
+
+
+@pytest.mark.long
+def test_threads_and_many(tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path / "data"), "--out", str(tmp_path)]
+    assert command.main(["--quick", "--rounds", "2", "--threads", *data]) == 0
+    for row in json.loads((tmp_path / "threads.json").read_text())["rows"]:
+        assert 0 <= row["serial"] <= 1
+        assert row["model_ms"]["16"] <= row["model_ms"]["4"] <= row["one_ms"] or row["memory_floor_ms"] > 0
+    assert command.main(["--quick", "--many", *data]) == 0
+    rows = json.loads((tmp_path / "many.json").read_text())["rows"]
+    assert {row["side"] for row in rows} == {"packstore", "h5py", "np.load"}
+    assert all(row["scan_s"] > 0 for row in rows)
+
+
+@pytest.mark.long
+def test_prototype_gives_the_same_values(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    assert command.main(["--quick", "--rounds", "1", "--prototype", "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "prototype.json").read_text())["rows"]
+    assert len(rows) == 4 and all(row["ratio"] > 0 for row in rows)

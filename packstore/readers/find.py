@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from packstore.errors import (
     UnsupportedError,
     message,
 )
-from packstore.readers import READERS, all_readers, other_readers, reader_of
+from packstore.readers import READERS, Reader, all_readers, other_readers, reader_of
 from packstore.readers.location import AnyLocation, Location
 from packstore.source import DirectorySource, HeldSource, RemoteFolder, Source, masked, open_source, path_text, refusal
 from packstore.source.given import given_place
@@ -131,10 +131,9 @@ def sniff(source: Source) -> str:
     is_folder = isinstance(source, DirectorySource)
     head = b"" if is_folder else bytes(source.pread(0, min(source.nbytes, HEAD_NBYTES)))
     try:
-        for readers in (lambda: READERS, other_readers):
-            for name, reader in readers().items():
-                if reader.may_be(head, is_folder) and reader.load().sniff(source, head):
-                    return name
+        for name, reader in _in_turn():
+            if reader.may_be(head, is_folder) and reader.load().sniff(source, head):
+                return name
     except OSError as error:
         if isinstance(error, PackstoreError):
             raise
@@ -145,6 +144,12 @@ def sniff(source: Source) -> str:
     kind = kind_of(source, head)
     known = ", ".join(n for n, r in all_readers().items() if r.sniffable)
     raise FormatError(message("recognising", source.name, expected=f"one of {known}", got=kind.name, hint=kind.hint))
+
+
+def _in_turn() -> Iterator[tuple[str, Reader]]:
+    """The formats as they are asked; those of other packages are looked for after all built-in ones."""
+    yield from READERS.items()
+    yield from other_readers().items()
 
 
 def component_name(component: str, path: str | None = None) -> str:

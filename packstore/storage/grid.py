@@ -236,12 +236,13 @@ class GridStorage(Storage):
         places = self.places.run(first.coords, axis, len(run))
         if places is None:
             return False
-        nbytes = self.chain.serializer.limit.nbytes
-        shape = self.chain.shape
+        shape, serializer = self.chain.shape, self.chain.serializer
+        nbytes = serializer.limit.nbytes
+        assert isinstance(serializer, PlainBytes)
         along = slice(first.outer[axis].start, last.outer[axis].stop)
         strip = out[(*first.outer[:axis], along, *first.outer[axis + 1 :])]
         # Where nothing but the run's own axis stands before them, chunks lie in the result as they do decoded in a row.
-        target = self.chain.serializer.target(strip) if math.prod(shape[:axis]) == 1 else None
+        target = serializer.target(strip) if math.prod(shape[:axis]) == 1 else None
         data = self._decoded_run(run, places, raw, nbytes, target)
         if data is None:
             return False

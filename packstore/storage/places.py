@@ -254,7 +254,7 @@ class TablePlaces(Places):
 
     def has_along(self, first: tuple[int, ...], axis: int, count: int) -> npt.NDArray[np.bool_]:
         # docstring inherited
-        where = (*first[:axis], slice(first[axis], first[axis] + count), *first[axis + 1 :])
+        where: Any = (*first[:axis], slice(first[axis], first[axis] + count), *first[axis + 1 :])
         there: npt.NDArray[np.bool_] = self.offsets[where] != MISSING
         return there
 
@@ -279,7 +279,7 @@ class TablePlaces(Places):
 
     def run(self, first: tuple[int, ...], axis: int, count: int) -> Run | None:
         # docstring inherited
-        where = (*first[:axis], slice(first[axis], first[axis] + count), *first[axis + 1 :])
+        where: Any = (*first[:axis], slice(first[axis], first[axis] + count), *first[axis + 1 :])
         offsets, sizes = self.offsets[where].tolist(), self.nbytes[where].tolist()
         masks: list[Any] = [0] * len(offsets) if self.filter_mask is None else self.filter_mask[where].tolist()
         return list(zip(offsets, sizes, masks, strict=True))

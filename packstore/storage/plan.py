@@ -114,17 +114,17 @@ class Run(Sequence[Touched]):
         The first of them.
     axis
         The axis.
-    count
+    nchunks
         How many they are.
     """
 
-    def __init__(self, first: Touched, axis: int = 0, count: int = 1) -> None:
+    def __init__(self, first: Touched, axis: int = 0, nchunks: int = 1) -> None:
         self.first = first
         self.axis = axis
-        self.count = count
+        self.nchunks = nchunks
 
     def __len__(self) -> int:
-        return self.count
+        return self.nchunks
 
     @overload
     def __getitem__(self, key: int) -> Touched: ...
@@ -134,10 +134,10 @@ class Run(Sequence[Touched]):
 
     def __getitem__(self, key: int | slice) -> Touched | Sequence[Touched]:
         if isinstance(key, slice):
-            return [self[i] for i in range(*key.indices(self.count))]
-        if not -self.count <= key < self.count:
+            return [self[i] for i in range(*key.indices(self.nchunks))]
+        if not -self.nchunks <= key < self.nchunks:
             raise IndexError(key)
-        (coords, inner, outer), axis, i = self.first, self.axis, key % self.count
+        (coords, inner, outer), axis, i = self.first, self.axis, key % self.nchunks
         if not i:
             return self.first
         shift = i * (inner[axis].stop - inner[axis].start)

@@ -262,7 +262,51 @@ def _unopened() -> LazyArray:
 
 
 def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArray:
-    """Open one array of a file for the direct path; parameters as `packstore.open_array`."""
+    """Open one saved array without zarr and dask: numpy alone is imported, and what the format needs.
+
+    Parameters
+    ----------
+    path : path-like, str or list of them
+        A local file, a zarr directory (v2 or v3), a URL or URL pipeline, a binary file object, or a zarr store. A list
+        of files is one array: it takes `axis` and `new_axis` as `from_files` does.
+    component : str, optional
+        The array in the file; may be left out where there is only one.
+    **kwargs
+        `format`, `chunks`, `storage_options` and the options of the format, as `packstore.open_array` takes them.
+
+    Returns
+    -------
+    LazyArray
+        Of the array's shape and dtype, for every dtype that numpy can hold. Indexing reads what is indexed; where nothing
+        is to decode the result is a read-only view of the mapped file.
+
+    Raises
+    ------
+    MissingFileError
+        No such file.
+    AccessError, ReadError
+        The operating system or the server refuses to read it.
+    FormatError
+        No format recognises the content, or the file is damaged.
+    OptionError
+        An unknown format, or an option that the format does not take.
+    ComponentNotFoundError
+        No such array, or several and none named.
+    UnsupportedError
+        The array cannot be read; the text says why.
+
+    Notes
+    -----
+    Costs the headers and the index of that array. Thread safe.
+
+    Examples
+    --------
+    >>> import numpy as np, packstore, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npz"
+    >>> np.savez(path, a=np.arange(6).reshape(2, 3))
+    >>> packstore.open_lazy(path, "a")[:, 1]
+    array([1, 4])
+    """
     location, component = locate_all(path, component, **kwargs)
     name, array = find_array(location, component)
     return LazyArray(location, name, array)

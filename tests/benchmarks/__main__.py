@@ -33,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="keep the data here, and use what is there (about 3 GB)")
     parser.add_argument("--scaling", action="store_true", help="cost as work grows, instead of the scenarios")
     parser.add_argument("--first", action="store_true", help="whole processes that open one array, instead")
+    parser.add_argument("--threads", action="store_true", help="one thread and all cores, and a model beyond, instead")
+    parser.add_argument("--many", action="store_true", help="a million chunks, ten thousand files, instead")
+    parser.add_argument("--prototype", action="store_true", help="steps of ours beside the same in C, instead")
     parser.add_argument("--cold", action="store_true", help="drop the files from the page cache before each run")
     parser.add_argument("--remote", action="store_true", help="object storage (a server on loopback), instead")
     parser.add_argument("--latency", type=float, default=0.05, help="remote: seconds that each request takes besides")
@@ -60,17 +63,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             root = options.data / ("quick" if options.quick else "full")
             root.mkdir(parents=True, exist_ok=True)
         data = Data(root.resolve(), options.quick)
-        if options.scaling:
-            from tests.benchmarks.scaling import run_scaling
+        return 0 if _run_other(data, options, rounds) else _run(data, options, rounds)
 
-            run_scaling(data, options.out, rounds)
-            return 0
-        if options.first:
-            from tests.benchmarks.first import run_first
 
-            run_first(data, options.out, rounds, options.only)
-            return 0
-        return _run(data, options, rounds)
+def _run_other(data: Data, options: argparse.Namespace, rounds: int) -> bool:
+    """Run what was asked for instead of the scenarios; False: nothing was."""
+    # Each is imported where it is asked for: some need libraries that others do not.
+    if options.scaling:
+        from tests.benchmarks.scaling import run_scaling
+
+        run_scaling(data, options.out, rounds)
+    elif options.first:
+        from tests.benchmarks.first import run_first
+
+        run_first(data, options.out, rounds, options.only)
+    elif options.threads:
+        from tests.benchmarks.threads import run_threads
+
+        run_threads(data, options.out, rounds)
+    elif options.many:
+        from tests.benchmarks.many import run_many
+
+        run_many(data, options.out)
+    elif options.prototype:
+        from tests.benchmarks.prototype import run_prototype
+
+        run_prototype(data, options.out, rounds)
+    else:
+        return False
+    return True
 
 
 def _run(data: Data, options: argparse.Namespace, rounds: int) -> int:

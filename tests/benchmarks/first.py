@@ -120,7 +120,7 @@ def _hdf5(name: str, others: int = 0, **options: Any) -> Callable[[Data], tuple[
     return make
 
 
-GZIP = {"chunks": (256, 512), "shuffle": True, "compression": "gzip"}
+GZIP: dict[str, Any] = {"chunks": (256, 512), "shuffle": True, "compression": "gzip"}
 JOBS = (
     Job("npy", "npy", _npy, None, NUMPY),
     Job("npz-stored", "npz, stored", _npz(np.savez), "x", NPZ),
