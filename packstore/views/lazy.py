@@ -277,8 +277,8 @@ def open_lazy(path: Any, component: str | None = None, **kwargs: Any) -> LazyArr
     Returns
     -------
     LazyArray
-        Of the array's shape and dtype, for every dtype that numpy can hold. Indexing reads what is indexed; where nothing
-        is to decode the result is a read-only view of the mapped file.
+        Of the array's shape and dtype, for every dtype that numpy can hold. Indexing reads what is indexed; where
+        nothing is to decode, the result is a read-only view of the mapped file.
 
     Raises
     ------
