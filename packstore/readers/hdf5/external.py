@@ -5,7 +5,6 @@ What was seen of those files, their absence included, is remembered: a manifest 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat as stat_module
 from collections.abc import Iterable
@@ -117,6 +116,9 @@ class ExternalPolicy:
 def version_of(parts: Iterable[object]) -> tuple[str]:
     """What identifies the state of an array that other files are a part of, short however many they are."""
     text = repr(list(parts)).encode("utf-8", "backslashreplace")
+    # Function-level, for import time: few files are made of others.
+    import hashlib
+
     return (hashlib.sha256(text).hexdigest()[:32],)
 
 
