@@ -138,10 +138,10 @@ def _scan(layout: str) -> Callable[[Data], Case]:
         # The same dask chunks on all sides.
         chunks = packstore.from_file(path, "x").chunks
 
-        def peer(opener: Callable[[Path], Any]) -> Callable[[], Any]:
+        def peer(opener: Callable[[Path], Any], *, anew: bool = False) -> Callable[[], Any]:
             def make() -> Any:
                 opened = opener(path)
-                return lambda: da.from_array(opened, chunks=chunks).max().compute()
+                return lambda: da.from_array(opener(path) if anew else opened, chunks=chunks).max().compute()
 
             return make
 
@@ -152,7 +152,8 @@ def _scan(layout: str) -> Callable[[Data], Case]:
                 Peer("h5py + dask", peer(_open_h5py), floor=LAYOUTS[layout][1] or 1),
                 Peer("VirtualiZarr", peer(_open_virtualizarr), floor=1),
                 Peer("kerchunk", peer(_open_kerchunk), floor=1),
-                *(Peer(n, peer(o), floor=1) for n, o in OTHERS.items() if layout in WITH_OTHERS),
+                # Opened each time, as ours: some keep what they have decoded.
+                *(Peer(n, peer(o, anew=True), floor=1) for n, o in OTHERS.items() if layout in WITH_OTHERS),
             ),
         )
 
