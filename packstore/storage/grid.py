@@ -147,13 +147,13 @@ class GridStorage(Storage):
         items: Iterable[Touched] = touched(box, self.chunk_shape)
         parallel = plan.wants_threads(self.chain, box, self.chunk_shape, out.nbytes, self._key)
         space = self.places.space
-        axis = None if space is None else plan.run_axis(self.chain, box, plan.RUN_NBYTES)
+        axis = None if space is None else plan.run_axis(self.chain, box)
         batches = fetch.batches(self.places, self.chain, self.chunk_shape, items) if self.has_chunks else None
         if batches is not None:
             for batch in batches:
                 run_all(lambda pair: fill(*pair), batch, parallel=parallel)
         elif axis is not None:
-            work = plan.runs(self.chain, self.places, box, axis, plan.RUN_NBYTES)
+            work = plan.runs(self.chain, self.places, box, axis)
             run_all(fill_run, work, parallel=parallel)
         else:
             if parallel and self.chain.serializer.nested:

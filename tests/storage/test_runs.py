@@ -84,7 +84,7 @@ def test_any_box(name: str, data: st.DataObject) -> None:
         path = Path(folder) / "x.h5"
         expected = write(path, values, chunks, name, written)[key]
         opened = packstore.open_array(path, "x")
-        few = data.draw(st.sampled_from([2, 3, 1000])) * values.itemsize * int(np.prod(chunks))
+        few = data.draw(st.sampled_from([4, 6, 1000])) * values.itemsize * int(np.prod(chunks))
         for most in (0, few, plan.RUN_NBYTES):
             with mock.patch.object(plan, "RUN_NBYTES", most):
                 got = opened[key]

@@ -160,6 +160,9 @@ def _decode_at(data: Bytes, spec: FilterSpec, start: int, out: Bytes) -> None:
     nbytes, _, stored = struct.unpack_from("<iii", header, 4)
     if nbytes != out.size or not 16 <= stored <= data.size - start:
         corrupt(spec, f"a chunk of {out.size} bytes", f"{nbytes} bytes in {stored}")
+    if header[2] & _STORED and stored == _CHUNK_HEADER + nbytes:
+        out[:] = data[start + _CHUNK_HEADER : start + stored]
+        return
     chunk = data[start : start + stored]
     if blosc_frame.decode_blosc2([chunk], spec, out):
         return
