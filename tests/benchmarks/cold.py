@@ -6,8 +6,6 @@ disk may be in its host's memory).
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
 import os
 import statistics
 import time
@@ -17,7 +15,7 @@ from typing import Any
 
 from packstore.cli.measure import WrongValueError, files_of, interleave
 from packstore.source.local import close_files
-from tests.benchmarks.memory import disk_nbytes
+from tests.benchmarks.memory import disk_nbytes, in_fresh_process
 from tests.benchmarks.model import Case, Data, Peer, Run, Scenario, equal, ratios
 
 __all__ = ["drop", "interleave_cold"]
@@ -36,13 +34,21 @@ def drop(root: Path) -> None:
 
 
 def interleave_cold(scenario: Scenario, data: Data, peer: Peer, small: Data, rounds: int) -> dict[str, Any]:
-    """Time our side and a peer in turn, each run with its opening: a part of a row."""
+    """Time our side and a peer in turn, each run with its opening: a part of a row.
+
+    Raises
+    ------
+    RuntimeError
+        A run failed, or gave another value; the text says which.
+    """
 
     def timed(side: str, name: str | None) -> Callable[[], dict[str, float]]:
         def once() -> dict[str, float]:
-            found = _in_fork(_run, (scenario, data, small, name))
-            if isinstance(found, str):
-                raise RuntimeError(f"{scenario.name}: {side}: {found}")
+            # What this process has mapped cannot be dropped from the page cache.
+            close_files(os.sep)
+            found = in_fresh_process(_run, (scenario.name, str(data.root), str(small.root), data.quick, name))
+            if "ms" not in found:
+                raise RuntimeError(f"{scenario.name}: {side}: {found.get('error', 'the process died')}")
             return found
 
         return once
@@ -55,33 +61,18 @@ def interleave_cold(scenario: Scenario, data: Data, peer: Peer, small: Data, rou
     return ratios(found) | {f"{side}_disk_nbytes": statistics.median(f["disk_nbytes"]) for side, f in found.items()}
 
 
-def _in_fork(work: Callable[..., dict[str, float]], args: tuple[Any, ...]) -> dict[str, float] | str:
-    """What `work` returns in a child that shares this process's modules and data, but none of its threads."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, work, args))
-    # What this process has mapped cannot be dropped from the page cache.
-    close_files(os.sep)
-    gc.freeze()
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()  # type: ignore[no-any-return]
-    except EOFError:
-        return "the process died"
-    finally:
-        process.join()
-        gc.unfreeze()
+def _run(name: str, root: str, small_root: str, quick: bool, peer: str | None) -> dict[str, Any]:
+    from tests.benchmarks.scenarios import SCENARIOS
 
-
-def _send(sender: Any, work: Callable[..., dict[str, float]], args: tuple[Any, ...]) -> None:
+    scenario = next(s for s in SCENARIOS if s.name == name)
+    data, small = Data(Path(root), quick), Data(Path(small_root), quick=True)
     try:
-        sender.send(work(*args))
+        return _measure(scenario, data, small, peer)
     except Exception as error:  # the parent tells it
-        sender.send(f"{type(error).__name__}: {str(error)[:120]}")
+        return {"error": f"{type(error).__name__}: {str(error)[:120]}"}
 
 
-def _run(scenario: Scenario, data: Data, small: Data, peer: str | None) -> dict[str, float]:
+def _measure(scenario: Scenario, data: Data, small: Data, peer: str | None) -> dict[str, Any]:
     def made(where: Data) -> tuple[Case, Callable[[], Run]]:
         case = scenario.build(where)
         return case, case.ours if peer is None else next(p.make for p in case.peers if p.name == peer)
