@@ -161,10 +161,10 @@ def runs(chain: Chain, places: Places, box: Box, axis: int) -> Iterator[Run]:
     for part in (slice(along.start, start * width, 1), slice(stop * width, along.stop, 1)):
         if part.start < part.stop:
             for item in touched((*box[:axis], part, *box[axis + 1 :]), shape):
-                yield Run(moved(item, axis, part.start - along.start))
+                yield Run(_moved(item, axis, part.start - along.start))
     one = slice(start * width, (start + 1) * width, 1)
     for item in touched((*box[:axis], one, *box[axis + 1 :]), shape):
-        first = moved(item, axis, one.start - along.start)
+        first = _moved(item, axis, one.start - along.start)
         line = Run(first, axis, stop - start)
         if any(s.stop - s.start != c or s.step != 1 for s, c in zip(item.inner, shape, strict=True)):
             yield from map(Run, line)
@@ -179,7 +179,7 @@ def runs(chain: Chain, places: Places, box: Box, axis: int) -> Iterator[Run]:
             at = bound
 
 
-def moved(item: Touched, axis: int, shift: int) -> Touched:
+def _moved(item: Touched, axis: int, shift: int) -> Touched:
     """The same part of a chunk, further on in the result."""
     outer = item.outer
     at = slice(outer[axis].start + shift, outer[axis].stop + shift, 1)

@@ -34,10 +34,9 @@ def data_type_v3(name: Any, fill_value: Any) -> tuple[np.dtype[Any], Any]:
     >>> data_type_v3("float32", "NaN")
     (dtype('float32'), nan)
     """
-    if isinstance(name, str) and name in _NUMBERS:
-        dtype = np.dtype(name)
-        if _is_known(dtype, fill_value):
-            return dtype, _WORDS.get(fill_value, fill_value)
+    known = _known(name, fill_value) if isinstance(name, str) and name in _NUMBERS else None
+    if known is not None:
+        return known
     from zarr.dtype import data_type_registry
 
     found = data_type_registry.match_json(name, zarr_format=3)
@@ -58,11 +57,9 @@ def data_type_v2(name: Any, fill_value: Any) -> tuple[np.dtype[Any], Any]:
     (dtype('>i2'), 0)
     """
     if isinstance(name, str) and _V2_NUMBER.fullmatch(name):
-        dtype = np.dtype(name)
-        if fill_value is None:
-            return dtype, 0
-        if _is_known(dtype, fill_value):
-            return dtype, _WORDS.get(fill_value, fill_value)
+        known = (np.dtype(name), 0) if fill_value is None else _known(name, fill_value)
+        if known is not None:
+            return known
     from zarr.dtype import data_type_registry
 
     found = data_type_registry.match_json({"name": name, "object_codec_id": None}, zarr_format=2)
@@ -70,12 +67,15 @@ def data_type_v2(name: Any, fill_value: Any) -> tuple[np.dtype[Any], Any]:
     return found.to_native_dtype(), fill
 
 
-def _is_known(dtype: np.dtype[Any], value: Any) -> bool:
-    """Whether a fill value is written as the specifications say, and `dtype` holds it."""
+def _known(name: str, value: Any) -> tuple[np.dtype[Any], Any] | None:
+    """A boolean or number type and its fill value; None where that is written otherwise, or does not fit."""
+    dtype = np.dtype(name)
     if dtype.kind == "b":
-        return type(value) is bool
-    if dtype.kind in "iu":
-        return type(value) is int and int(np.iinfo(dtype).min) <= value <= int(np.iinfo(dtype).max)
-    if type(value) is str:
-        return value in _WORDS
-    return type(value) in (int, float) and (not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max))
+        fits = type(value) is bool
+    elif dtype.kind in "iu":
+        fits = type(value) is int and int(np.iinfo(dtype).min) <= value <= int(np.iinfo(dtype).max)
+    elif type(value) is str:
+        fits = value in _WORDS
+    else:
+        fits = type(value) in (int, float) and (not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max))
+    return (dtype, _WORDS.get(value, value)) if fits else None
