@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from tests.fuzz.summary import Summary
@@ -28,24 +29,29 @@ class Fault(NamedTuple):
     text: str
 
 
-def compare(module: Any, subject: Summary, reference: Summary) -> tuple[list[Fault], list[str]]:
-    """The faults, and the names that only packstore has: of those the reference is still to be asked."""
+def compare(
+    module: Any, subject: Summary, reference: Summary, names: Collection[str] | None = None
+) -> tuple[list[Fault], list[str]]:
+    """The faults, and the names that only packstore has: of those the reference is still to be asked.
+
+    With `names`, only those are compared.
+    """
     faults: list[Fault] = []
     asked: list[str] = []
     whole = reference.get("*")
     for name, ours in subject.items():
-        if ours[0] != "ok":
+        if ours[0] != "ok" or (names is not None and name not in names):
             continue
         theirs = reference.get(name, whole)
         if theirs is None:
             asked.append(name)
             continue
-        if ours == theirs or module.explained(name, ours, theirs) is not None:
+        if ours == theirs or module.explained(name, subject, theirs) is not None:
             continue
         kind = "differs" if theirs[0] == "ok" else "served"
         faults.append(Fault(kind, f"[{name}] {ours[1:]}; the reference: {theirs[1:]}"))
-    if "*" not in subject:
+    if "*" not in subject and names is None:
         for name, theirs in reference.items():
-            if theirs[0] == "ok" and name not in subject and module.explained(name, ["missing"], theirs) is None:
+            if theirs[0] == "ok" and name not in subject and module.explained(name, subject, theirs) is None:
                 faults.append(Fault("missing", f"[{name}] {theirs[1:]}"))
     return faults, asked

@@ -210,5 +210,5 @@ def _judge(subject: Child, reference: Child, format: str, path: Path, number: in
         more = reference.answer(SECONDS)
         if not isinstance(more, Fault):
             rest = {name: more["arrays"].get(name, ["error", "the reference has no such array"]) for name in asked}
-            found += compare(module, {name: ours["arrays"][name] for name in asked}, rest)[0]
+            found += compare(module, ours["arrays"], rest, asked)[0]
     return faults + found

@@ -3,8 +3,9 @@
 libhdf5 2.0.0 lists wrong coordinates for extensible arrays whose unlimited dimension is not the first: it stores them
 with that dimension moved to the front and decodes them as if it were not. A list with few chunks may even look sound.
 So each list must pass checks (inside the grid, aligned, no chunk twice, byte ranges inside the file and apart), and
-samples of it are compared with the bytes that libhdf5 itself reads for these coordinates. Where no reading of the list
-passes, the caller reads through h5py.
+samples of it are compared with the bytes that libhdf5 itself reads for these coordinates. Where no reading of such an
+array passes, the caller reads through h5py; any other list that does not pass is damage. Trees of version 1 are walked
+here, without libhdf5.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.typing import U64
 from packstore.readers.hdf5.chunk_list import Collector, spread
 from packstore.readers.hdf5.files import H5_ERRORS, Session
-from packstore.readers.hdf5.format.header import B_TREE_V1, EXTENSIBLE_ARRAY
+from packstore.readers.hdf5.format.header import B_TREE_V1, B_TREE_V2, EXTENSIBLE_ARRAY
+from packstore.readers.hdf5.format.tree import chunk_entries
 from packstore.readers.hdf5.guard import check_room, layout_of
 from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.storage import MISSING
@@ -70,8 +72,10 @@ def chunk_table(
 
     Raises
     ------
-    Damaged, NotServed
-        The list contradicts itself, or a table of it would take too much memory: read through h5py instead.
+    Damaged
+        The list contradicts itself or the file.
+    NotServed
+        A table of it would take too much memory, or libhdf5 garbles it: read through h5py instead.
     CorruptDataError
         Chunks outside the file, or of sizes that no chunk has: libhdf5 must not read them either.
 
@@ -92,11 +96,15 @@ def chunk_table(
         raise NotServed(f"only {count} of {cells} chunks are stored")
     layout = layout_of(session, dataset)
     table = Collector(session, grid, chunk, filters, chunk_nbytes)
-    in_doubt = layout.index == EXTENSIBLE_ARRAY and maxshape[0] is not None
-    if not in_doubt:
+    if layout.index == B_TREE_V1:
+        if layout.tree is None:
+            raise Damaged(f"{count} chunks and no index of them")
+        table.collect_tree(chunk_entries(layout.tree, len(grid), session.half_node), layout.tree.base, count)
+    elif layout.index != EXTENSIBLE_ARRAY or maxshape[0] is None:
         table.collect(dataset, count, None)
-        if layout.index != B_TREE_V1:
-            _compare(session, dataset, table, table.sample(_SAMPLES))
+        if layout.index == B_TREE_V2 and not table.in_order:
+            raise Damaged("a chunk index whose records are out of order")
+        _compare(session, dataset, table, table.sample(_SAMPLES))
     else:
         _collect_in_doubt(session, dataset, table, count, maxshape)
     mask = table.mask
@@ -142,7 +150,7 @@ def _collect_in_doubt(
             continue
         readings.append((correct, table.offsets))
     if not readings:
-        raise Damaged("its coordinates lie outside the dataset")
+        raise NotServed("its coordinates lie outside the dataset")
     if len(readings) == 2:
         # Samples decide only where the two differ.
         cells = np.flatnonzero(readings[0][1] != readings[1][1])
@@ -160,7 +168,7 @@ def _collect_in_doubt(
         right.append(correct)
     # Both may pass where the chunks that were compared hold the same bytes: then neither is proven.
     if len(right) != 1 and len(cells):
-        raise Damaged("its coordinates do not agree with what libhdf5 reads")
+        raise NotServed("its coordinates do not agree with what libhdf5 reads")
     last = readings[-1][0]
     if right and right[0] is not last:
         table.collect(dataset, count, right[0])

@@ -7,7 +7,7 @@ apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.typing import U64
 from packstore.errors import CorruptDataError
+from packstore.readers.hdf5.format.tree import Entries
 from packstore.readers.hdf5.guard import check_ranges
 from packstore.readers.hdf5.problems import Damaged
 from packstore.storage import MISSING
@@ -53,21 +54,25 @@ class Collector:
 
     def collect(self, dataset: h5py.h5d.DatasetID, count: int, remap: Callable[[U64], U64] | None) -> None:
         """Read the list; `remap` corrects the coordinates (in chunks) of a list that libhdf5 is known to garble."""
-        self.offsets = np.full(self.cells, MISSING)
-        self.nbytes = np.zeros(self.cells, np.uint64)
-        self.mask = None
+        self._clear()
         # Lists of integers: tuples would set off the garbage collector again and again.
         coords: list[int] = []
         masks: list[int] = []
         offsets: list[int] = []
         sizes: list[int] = []
         failed: list[Damaged | CorruptDataError] = []
-        seen = 0
 
         def drain() -> None:
-            nonlocal seen
-            seen += len(offsets)
-            self._store(coords, masks, offsets, sizes, remap)
+            try:
+                flat = np.fromiter(coords, np.uint64, len(coords))
+                mask = np.fromiter(masks, np.uint32, len(masks))
+                offset = np.fromiter(offsets, np.uint64, len(offsets))
+                nbytes = np.fromiter(sizes, np.uint64, len(sizes))
+            except (TypeError, ValueError, OverflowError) as why:
+                raise Damaged(f"an entry without an address or size: {why}") from None
+            if len(flat) != len(offset) * len(self.grid):
+                raise Damaged(f"coordinates that are not of {len(self.grid)} dimensions")
+            self._store(flat.reshape(len(offset), len(self.grid)), mask, offset, nbytes, remap)
             for part in (coords, masks, offsets, sizes):
                 part.clear()
 
@@ -95,33 +100,43 @@ class Collector:
         if failed:
             raise failed[0]
         drain()
+        self._check(count)
+
+    def collect_tree(self, entries: Iterable[Entries], base: int, count: int) -> None:
+        """Take the entries of a version 1 B-tree, whose addresses count from byte `base` of the file."""
+        self._clear()
+        for part in entries:
+            self._store(part.coords, part.mask, part.address + np.uint64(base), part.nbytes, None)
+        self._check(count)
+
+    def _clear(self) -> None:
+        self.offsets = np.full(self.cells, MISSING)
+        self.nbytes = np.zeros(self.cells, np.uint64)
+        self.mask = None
+        self.seen = 0
+        # Whether the chunks came in the order of their coordinates so far, and the last one.
+        self.in_order = True
+        self._last = -1
+
+    def _check(self, count: int) -> None:
         stored = self.offsets != MISSING
-        if seen != count or int(np.count_nonzero(stored)) != count:
-            raise Damaged(f"{count} chunks announced, {seen} listed, {int(np.count_nonzero(stored))} places")
+        if self.seen != count or int(np.count_nonzero(stored)) != count:
+            places = int(np.count_nonzero(stored))
+            raise Damaged(f"{count} chunks announced, {self.seen} listed, {places} places")
         self._check_apart(stored, count)
 
     def _store(
         self,
-        coords: list[int],
-        masks: list[int],
-        offsets: list[int],
-        sizes: list[int],
+        at: U64,
+        mask: npt.NDArray[np.uint32],
+        offset: U64,
+        nbytes: U64,
         remap: Callable[[U64], U64] | None,
     ) -> None:
-        count = len(offsets)
-        if not count:
+        self.seen += len(offset)
+        if not len(offset):
             return
-        try:
-            flat = np.fromiter(coords, np.uint64, len(coords))
-            mask = np.fromiter(masks, np.uint32, count)
-            offset = np.fromiter(offsets, np.uint64, count)
-            nbytes = np.fromiter(sizes, np.uint64, count)
-        except (TypeError, ValueError, OverflowError) as why:
-            raise Damaged(f"an entry without an address or size: {why}") from None
-        if len(flat) != count * len(self.grid):
-            raise Damaged(f"coordinates that are not of {len(self.grid)} dimensions")
         check_ranges(self.source, offset, nbytes, mask, self.filters)
-        at = flat.reshape(count, len(self.grid))
         scaled, rest = np.divmod(at, self.chunk)
         if rest.any():
             raise Damaged("coordinates that are no multiple of the chunk shape")
@@ -132,6 +147,8 @@ class Collector:
         if self.exact is not None and (nbytes != self.exact).any():
             raise Damaged(f"chunks without filters that do not have {self.exact} bytes")
         cell = scaled @ self.strides
+        self.in_order = self.in_order and self._last < int(cell[0]) and bool((cell[1:] > cell[:-1]).all())
+        self._last = int(cell[-1])
         self.offsets[cell] = offset
         self.nbytes[cell] = nbytes
         if self.mask is None and mask.any():

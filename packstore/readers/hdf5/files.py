@@ -10,6 +10,7 @@ would deadlock with a caller who reads from inside one of h5py's callbacks.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -18,6 +19,7 @@ from h5py import h5f, h5fd, h5p
 
 from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
 from packstore.readers.hdf5.format.collection import SIGNATURE
+from packstore.readers.hdf5.format.header import chunk_node_half
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.format.place import Place
 from packstore.readers.hdf5.guard import check_heap
@@ -162,6 +164,7 @@ class Session:
             fcpl = self.file.id.get_create_plist()
             offset_nbytes, length_nbytes = (int(n) for n in fcpl.get_sizes())
             self._bytes.length_nbytes = length_nbytes
+            self._superblock = int(fcpl.get_version()[0])
             # The address 0 of this file: all addresses count from the end of the user block.
             self.origin = Place(source, 0, int(fcpl.get_userblock()), offset_nbytes, length_nbytes)
             self.heaps = Heaps(self.origin)
@@ -189,6 +192,9 @@ class Session:
         try:
             if file is not None:
                 file.close()
+        except H5_ERRORS as why:
+            what, expected = "closing", "an index that libhdf5 lets go of"
+            raise FormatError(message(what, self.source.name, expected=expected, got=why)) from None
         finally:
             self._bytes.close()
 
@@ -201,6 +207,11 @@ class Session:
     def place(self, address: int) -> Place:
         """An address of this file."""
         return self.origin.at(address)
+
+    @functools.cached_property
+    def half_node(self) -> int:
+        """Half of the entries that a node of a chunk index (a version 1 B-tree) has room for."""
+        return chunk_node_half(self.origin, self._superblock)
 
     def header_of(self, oid: Any) -> Place:
         """The header of a group, dataset or named type that h5py has open."""

@@ -9,6 +9,7 @@ import numpy as np
 from h5py import h5d
 
 from packstore.codecs.hdf5 import FilterSpec, h5py_can_decode, unavailable
+from packstore.errors import CorruptDataError, message
 from packstore.readers.hdf5.chunk_index import ChunkTable, chunk_table
 from packstore.readers.hdf5.dataset import Dataset
 from packstore.readers.hdf5.fallback import H5Fallback
@@ -109,8 +110,12 @@ def _chunked(ds: Dataset, filters: tuple[FilterSpec, ...]) -> Stored | None:
     nbytes = math.prod(chunk) * ds.element_nbytes
     try:
         table = chunk_table(ds.target.session, ds.target.oid, ds.dims, ds.maxdims, chunk, nbytes, filters)
-    except (Damaged, NotServed):
+    except NotServed:
         return None
+    except Damaged as why:
+        what, hint = "reading the chunk index of", "The file is damaged"
+        text = message(what, ds.source.name, ds.name, expected="one that agrees with itself", got=why, hint=hint)
+        raise CorruptDataError(text) from None
     if ds.fill_by_library and bool((table.offsets == MISSING).any()):
         return None
     if not can_decode and not _some_decode(table, filters):

@@ -182,9 +182,11 @@ def dtype_of(value: Any, source: ByteSpace, depth: int = 0) -> np.dtype[Any]:
         if not value.built:
             return dtype
         state = value.state
-        if not isinstance(state, tuple) or len(state) < 8:
+        if not isinstance(state, tuple) or len(state) not in (8, 9) or not _plain_ints((state[0], *state[5:8])):
             raise ValueError("no state")
         order = plain_text(state[1], source)
+        if not 0 <= state[0] <= 4 or order not in ("<", ">", "=", "|"):
+            raise ValueError(f"version {state[0]}, byte order {order!r}")
         if state[2] is not None:
             base, shape = state[2]
             shape = shape if isinstance(shape, tuple) else (shape,)
@@ -317,6 +319,8 @@ def array_of(value: Any, source: ByteSpace, path: str) -> Elements | None:
     state_of = value.state
     if not isinstance(state_of, tuple) or len(state_of) not in (4, 5):
         raise Refused("an array without a state")
+    if len(state_of) == 5 and state_of[0] not in (0, 1):
+        raise Refused("an array whose state has a version that numpy does not know")
     shape, dtype_call, fortran, data = state_of[-4:]
     dtype = dtype_of(dtype_call, source)
     return _elements(shape, dtype, "F" if fortran else "C", _data(data, dtype), path)

@@ -186,6 +186,11 @@ class _Machine:
 
     # -- opcodes ----------------------------------------------------------------------------------------------------
 
+    def frame(self, nbytes: int) -> None:
+        # joblib's arrays lie between frames, so a frame says nothing of where the next one starts.
+        if self.cursor.position + nbytes > self.cursor.space.nbytes:
+            raise EOFError
+
     def pop_mark(self) -> list[Any]:
         for i in range(len(self.stack) - 1, -1, -1):
             if self.stack[i] is _MARK:
@@ -297,7 +302,7 @@ class _Machine:
 
     HANDLERS: ClassVar[dict[str, Callable[[_Machine, Any], None]]] = {
         "PROTO": lambda m, a: None,
-        "FRAME": lambda m, a: None,
+        "FRAME": lambda m, a: m.frame(a),
         "MARK": lambda m, a: m.push(_MARK),
         "POP": lambda m, a: m.discard(),
         "POP_MARK": lambda m, a: m.drop_mark(),

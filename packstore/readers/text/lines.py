@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from packstore.core.typing import Bytes
 from packstore.errors import FormatError, message
 
 __all__ = ["RowIndex", "data_lines", "first_row", "index_rows", "line_feeds"]
@@ -17,6 +18,8 @@ __all__ = ["RowIndex", "data_lines", "first_row", "index_rows", "line_feeds"]
 BLOCK_NBYTES = 1 << 18
 MAX_LINE_NBYTES = 64 << 20
 BOM = b"\xef\xbb\xbf"
+# The blanks of ASCII, as `str.split` has them.
+_BLANK = np.isin(np.arange(256), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
 _LONE = re.compile(rb"\r(?!\n)")
 
 
@@ -102,8 +105,17 @@ def data_lines(
     if by_space and filled.any():
         # reduceat takes pairs: from each start to its stop, and (thrown away) from there to the next start.
         bounds = np.stack([starts[filled], stops[filled]], axis=1).ravel()
-        filled[filled] = np.logical_or.reduceat(raw > 32, bounds)[::2]
+        filled[filled] = np.logical_or.reduceat(_is_ink(raw), bounds)[::2]
     return starts, filled
+
+
+def _is_ink(raw: Bytes) -> npt.NDArray[np.bool_]:
+    """Which bytes are no blanks: control characters are none of them, though next to no text holds any."""
+    ink: npt.NDArray[np.bool_] = raw > 32
+    low = ~ink
+    if int(np.count_nonzero(low)) != int(np.count_nonzero((raw == 32) | (raw == 10))):
+        ink[low] = ~_BLANK[raw[low]]
+    return ink
 
 
 def first_row(pieces: Iterable[bytes], skiprows: int, comment: bytes | None, path: str) -> tuple[bytes, int] | None:

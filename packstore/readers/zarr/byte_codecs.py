@@ -6,7 +6,7 @@ To add a codec, add a line to `BYTE_CODECS`; its decoder is a function of `packs
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from packstore.codecs.checksums import strip_crc32c
@@ -26,7 +26,7 @@ __all__ = ["BYTE_CODECS", "ByteCodec", "byte_codec", "numcodecs_codec"]
 
 @dataclass(frozen=True, slots=True)
 class ByteCodec:
-    """One bytes-to-bytes codec. The options of its configuration matter for writing only.
+    """One bytes-to-bytes codec. The options of its configuration matter for writing only, and must make sense.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ class ByteCodec:
         Whether it is one of format 3's own codecs, without a prefix.
     grows_by
         How many bytes encoding adds; None where that depends on the data.
+    options
+        The options of its configuration, each with the values that it takes: a type, a range or a set.
     """
 
     name: str
@@ -47,33 +49,58 @@ class ByteCodec:
     in_numcodecs: bool = True
     in_v3: bool = False
     grows_by: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes(self, config: Mapping[str, Any]) -> bool:
+        """Whether `config` is one that a writer leaves; any other is for zarr to judge."""
+        return all(name in self.options and _is_of(self.options[name], value) for name, value in config.items())
 
     def decode(self, data: Bytes, limit: Limit, out: Bytes | None) -> Bytes:
         """Undo the codec; into `out`, of ``limit.nbytes`` bytes, if there is one."""
         return self.decoder(data, limit, out, self.name)
 
 
+def _is_of(kind: Any, value: object) -> bool:
+    if kind is bool:
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) if kind is int else isinstance(value, (int, str)) and value in kind
+
+
+_LEVEL = {"level": range(-1, 10)}
+_BLOSC = {
+    "cname": {"blosclz", "lz4", "lz4hc", "zlib", "zstd", "snappy"},
+    "clevel": range(10),
+    "shuffle": {"noshuffle", "shuffle", "bitshuffle", -1, 0, 1, 2},
+    "typesize": int,
+    "blocksize": int,
+}
+
 BYTE_CODECS: dict[str, ByteCodec] = {
     codec.name: codec
     for codec in (
         ByteCodec("crc32c", strip_crc32c, in_numcodecs=False, in_v3=True, grows_by=4),
-        ByteCodec("zstd", decode_zstd, in_v3=True),
-        ByteCodec("blosc", decode_blosc, in_v3=True),
-        ByteCodec("gzip", decode_gzip, in_v3=True),
-        ByteCodec("zlib", decode_zlib),
-        ByteCodec("bz2", decode_bz2),
-        ByteCodec("lz4", decode_lz4),
+        ByteCodec("zstd", decode_zstd, in_v3=True, options={"level": int, "checksum": bool}),
+        ByteCodec("blosc", decode_blosc, in_v3=True, options=_BLOSC),
+        ByteCodec("gzip", decode_gzip, in_v3=True, options=_LEVEL),
+        ByteCodec("zlib", decode_zlib, options=_LEVEL),
+        ByteCodec("bz2", decode_bz2, options=_LEVEL),
+        ByteCodec("lz4", decode_lz4, options={"acceleration": int}),
     )
 }
 
 
 def byte_codec(name: str, config: Mapping[str, Any], *, v2: bool) -> ByteCodec | None:
-    """Find a codec by its name in the metadata; None for one that the direct path does not know."""
+    """Find a codec by its name in the metadata; None for one, or a configuration, that the direct path does not know."""
     plain = name if v2 else name.removeprefix("numcodecs.")
     codec = BYTE_CODECS.get(plain)
     if codec is None:
         return None
     is_of_v3 = not v2 and plain == name
+    options = {key: value for key, value in config.items() if not (v2 and key == "id")}
+    if not codec.takes(options) or (is_of_v3 and codec.options and not options):
+        return None
     return codec if (codec.in_v3 if is_of_v3 else codec.in_numcodecs) else None
 
 

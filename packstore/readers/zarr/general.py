@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.core.boxes import Box
+from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.nodes import Node
 from packstore.readers.zarr.sizes import facts_of_node
 from packstore.storage import BoxReader, Facts, ManifestArray, ReaderStorage
@@ -44,9 +45,17 @@ class ZarrReader(BoxReader):
             return self._array
 
     def read(self, selection: Box) -> npt.NDArray[Any]:
-        """Elements of `selection`."""
+        """Elements of `selection`; CorruptDataError for whatever zarr raises."""
         self.node.check()
-        return np.asarray(self.array[selection])
+        try:
+            return np.asarray(self.array[selection])
+        except PackstoreError:
+            raise
+        except (Exception, MemoryError) as error:
+            # Zarr and the codecs that it calls raise what they like for damaged chunks.
+            got = f"{type(error).__name__}: {error}"
+            text = message("reading", self.node.path, expected="chunks that zarr decodes", got=got)
+            raise CorruptDataError(text) from error
 
     def facts(self, array: ManifestArray) -> Facts:
         """The codecs that the metadata names, and the bytes of all chunks."""

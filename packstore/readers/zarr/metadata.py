@@ -100,7 +100,7 @@ def _parse_v3(document: Json) -> Layout:
         extra = document[key]
         _need(isinstance(extra, Mapping) and extra.get("must_understand") is False, f"the field {key!r}")
     _need(document["zarr_format"] == 3 and document["node_type"] == "array", "the node type")
-    _need(not document.get("storage_transformers"), "storage transformers")
+    _need(document.get("storage_transformers") in (None, []), "storage transformers")
     shape = _lengths(document["shape"], 0)
     name, config = _named(document["chunk_grid"])
     _need(name == "regular" and config.keys() == {"chunk_shape"}, f"the chunk grid {name!r}")
@@ -112,7 +112,8 @@ def _parse_v3(document: Json) -> Layout:
     names = document.get("dimension_names")
     if names is not None:
         _need(len(names) == len(shape) and all(n is None or isinstance(n, str) for n in names), "dimension names")
-    attributes = document.get("attributes") or {}
+    attributes = document.get("attributes")
+    attributes = {} if attributes is None else attributes
     _need(isinstance(attributes, Mapping), "attributes")
     sharded = chain.serializer if len(document["codecs"]) == 1 else None
     return Layout(
@@ -188,6 +189,7 @@ def _chain(codecs: Sequence[Any], shape: tuple[int, ...], dtype: np.dtype[Any], 
     at = 0
     names = [_named(c) for c in codecs]
     while at < len(names) and names[at][0] == "transpose":
+        _need(names[at][1].keys() == {"order"}, "an option of transpose")
         order = _lengths(names[at][1]["order"], 0)
         _need(sorted(order) == list(range(len(shape))), "the order of transpose")
         axes = [axes[i] for i in order]
@@ -257,6 +259,8 @@ def _sharded(shape: tuple[int, ...], dtype: np.dtype[Any], config: Json, fill: A
     index_codecs = [_named(c) for c in config["index_codecs"]]
     _need([n for n, _ in index_codecs] in (["bytes"], ["bytes", "crc32c"]), "the index codecs")
     endian = index_codecs[0][1].get("endian")
+    options = [config.keys() for _, config in index_codecs]
+    _need(options[0] == {"endian"} and not any(options[1:]), "an option of the index codecs")
     _need(endian in ("little", "big"), "the byte order of the index")
     inner = _chain(config["codecs"], inner_shape, dtype, fill)
     return Sharded(shape, inner, fill, location == "start", endian == "big", len(index_codecs) == 2)

@@ -7,7 +7,8 @@
 ``reference(path, names)``
     The summary of the file by the format's own reader; of `names` only, where those are given.
 ``explained(name, subject, reference)``
-    Why the two may differ, or None where they may not.
+    Why what packstore says of the array `name` (and of the others) may differ from what the reference says of it; None
+    where it may not.
 """
 
 from __future__ import annotations

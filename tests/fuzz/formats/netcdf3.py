@@ -64,7 +64,7 @@ def reference(path: Path, names: list[str] | None = None) -> Summary:
     return out
 
 
-def explained(name: str, subject: list[Any], reference: list[Any]) -> str | None:
+def explained(name: str, subject: Summary, reference: list[Any]) -> str | None:
     """scipy checks little: what it raises for, or reads beyond a variable's end, is not the format's word."""
     if not name.isascii():
         return "scipy reads names as latin-1, the format has them in UTF-8"

@@ -101,6 +101,6 @@ def reference(path: Path, names: list[str] | None = None) -> Summary:
     return {"": summary_of(lambda: array[box_of(array.shape, array.dtype.itemsize)], array.shape)}
 
 
-def explained(name: str, subject: list[Any], reference: list[Any]) -> str | None:
+def explained(name: str, subject: Summary, reference: list[Any]) -> str | None:
     """Nothing is: numpy's format is what numpy reads."""
     return None

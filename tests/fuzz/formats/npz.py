@@ -101,6 +101,6 @@ def reference(path: Path, names: list[str] | None = None) -> Summary:
     return out
 
 
-def explained(name: str, subject: list[Any], reference: list[Any]) -> str | None:
+def explained(name: str, subject: Summary, reference: list[Any]) -> str | None:
     """Where the two may differ."""
     return None

@@ -62,13 +62,15 @@ def reference(path: Path, names: list[str] | None = None) -> Summary:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig", "surrogateescape")
         array = np.loadtxt(io.StringIO(text, newline=None))
     except (Exception, zlib.error) as error:
         return {"*": of_error(error)}
     return {"": summary_of(lambda: array[box_of(array.shape, array.dtype.itemsize)], array.shape)}
 
 
-def explained(name: str, subject: list[Any], reference: list[Any]) -> str | None:
-    """Where the two may differ."""
+def explained(name: str, subject: Summary, reference: list[Any]) -> str | None:
+    """packstore takes a comma or semicolon in the first row for the delimiter, and rows of one column for a table."""
+    if "could not convert" in str(reference) and any(mark in str(reference) for mark in ",;"):
+        return "a delimiter that np.loadtxt has to be told"
     return None

@@ -162,6 +162,6 @@ def _read(array: Any) -> list[Any]:
     return summary_of(lambda: array[box], array.shape)
 
 
-def explained(name: str, subject: list[Any], reference: list[Any]) -> str | None:
+def explained(name: str, subject: Summary, reference: list[Any]) -> str | None:
     """Where the two may differ."""
     return None

@@ -21,7 +21,7 @@ from packstore.readers.hdf5.chunk_list import Collector
 from packstore.readers.hdf5.files import Session
 from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
 from packstore.readers.hdf5.guard import chunks as chunk_checks
-from packstore.readers.hdf5.problems import Damaged
+from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.source import FileSource
 from packstore.storage import ReaderStorage
 from packstore.storage.places import TablePlaces
@@ -278,7 +278,20 @@ def test_chunks_that_skip_their_checksum(tmp_path: Path, check: Any) -> None:
     assert isinstance(check(path).arrays["x"].storage.places, TablePlaces)
 
 
-def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_cannot_be_had_is_read_through_h5py(
+    tmp_path: Path, check: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.h5"
+    make(path, (5, 7), None, (2, 3), gzip=True)
+
+    def not_here(*args: Any) -> Any:
+        raise NotServed("for the test")
+
+    monkeypatch.setattr("packstore.readers.hdf5.layouts.chunk_table", not_here)
+    assert isinstance(check(path).arrays["x"].storage, ReaderStorage)
+
+
+def test_a_bad_list_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.h5"
     make(path, (5, 7), None, (2, 3), gzip=True)
 
@@ -286,7 +299,7 @@ def test_a_bad_list_is_read_through_h5py(tmp_path: Path, check: Any, monkeypatch
         raise Damaged("for the test")
 
     monkeypatch.setattr("packstore.readers.hdf5.layouts.chunk_table", bad)
-    assert isinstance(check(path).arrays["x"].storage, ReaderStorage)
+    assert "for the test. The file is damaged." in read(FileSource(path)).unsupported["x"]
 
 
 def test_samples_that_differ_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

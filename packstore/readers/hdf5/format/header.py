@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "B_TREE_V1",
+    "B_TREE_V2",
     "EXTENSIBLE_ARRAY",
     "FIXED_ARRAY",
     "ChunkLayout",
     "attribute_messages",
     "chunk_layout",
+    "chunk_node_half",
     "compact_data",
     "fill_bytes",
     "is_group",
@@ -33,13 +35,14 @@ __all__ = [
 _DATASPACE, _FILL, _LAYOUT, _ATTRIBUTE, _CONTINUATION = 0x01, 0x05, 0x08, 0x0C, 0x10
 _ATTRIBUTE_INFO = 0x15
 _LINK_INFO, _SYMBOL_TABLE = 0x02, 0x11
+_NODE_SIZES, _DEFAULT_HALF = 0x13, 32
 _SHARED = 0x10000
 _COMPACT, _VIRTUAL = 0, 3
 _MAX_BLOCKS = 1024
 _MAX_BLOCK_NBYTES = 16 << 20
 
 # Index numbers of layout messages since version 4; 0 stands for the only index of the older ones.
-B_TREE_V1, FIXED_ARRAY, EXTENSIBLE_ARRAY = 0, 3, 4
+B_TREE_V1, FIXED_ARRAY, EXTENSIBLE_ARRAY, B_TREE_V2 = 0, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,22 @@ class ChunkLayout:
         Whether chunks that reach over the edge of the dataset are stored without the filters.
     entries
         How many chunks a fixed array has room for; None for the other indexes, and where nothing is stored.
+    tree
+        The root of a version 1 B-tree; None for the other indexes, and where nothing is stored.
     """
 
     index: int
     raw_edges: bool
     entries: int | None = None
+    tree: Place | None = None
 
 
 def chunk_layout(place: Place) -> ChunkLayout:
     """Read the layout message of a chunked dataset."""
     body = _find(_LAYOUT, place)
     if body[0] < 4:
-        return ChunkLayout(B_TREE_V1, False)
+        tree = place.at(Fields(place, body, 3 if body[0] == 3 else 8).address())
+        return ChunkLayout(B_TREE_V1, False, tree=None if tree.address == place.undefined else tree)
     if body[1] != 2:
         raise _bad(place, "a chunked layout", body[1])
     flags, rank, width = body[2], body[3], body[4]
@@ -134,6 +141,28 @@ def attribute_messages(place: Place) -> tuple[list[bytes], tuple[int, int] | Non
             if heap != place.undefined:
                 dense = heap, index
     return found, dense
+
+
+def chunk_node_half(origin: Place, version: int) -> int:
+    """Half of the entries that a node of a chunk index has room for, by the superblock at `origin`.
+
+    Parameters
+    ----------
+    origin
+        The address 0 of the file.
+    version
+        Of the superblock.
+    """
+    if version == 0:
+        return _DEFAULT_HALF
+    if version == 1:
+        return int.from_bytes(origin.pread(2, 24), "little")
+    extension = Fields(origin, origin.pread(12 + 2 * origin.offset_nbytes), 12 + origin.offset_nbytes).address()
+    if extension != origin.undefined:
+        for kind, body in _messages(origin.at(extension)):
+            if kind == _NODE_SIZES and len(body) >= 3:
+                return int.from_bytes(body[1:3], "little")
+    return _DEFAULT_HALF
 
 
 def is_group(place: Place) -> bool:

@@ -6,6 +6,7 @@ beyond the end of a fixed array of them.
 
 from __future__ import annotations
 
+import collections
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.typing import U64
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
+from packstore.readers.hdf5.format.tree import chunk_entries
 from packstore.readers.hdf5.problems import Damaged
 
 if TYPE_CHECKING:
@@ -91,6 +93,18 @@ def check_room(
         )
 
 
+def check_tree(session: Session, dataset: h5py.h5d.DatasetID, rank: int) -> None:
+    """Refuse a version 1 B-tree whose keys are out of order: libhdf5 would take its chunks for never written."""
+    try:
+        tree = layout_of(session, dataset).tree
+        if tree is not None:
+            collections.deque(chunk_entries(tree, rank, session.half_node), 0)
+    except Damaged as why:
+        what = "reading the chunk index of"
+        text = message(what, session.source.name, expected="one that agrees with itself", got=why)
+        raise CorruptDataError(text) from None
+
+
 def check_chunks(
     session: Session,
     dataset: h5py.h5d.DatasetID,
@@ -106,6 +120,7 @@ def check_chunks(
         Chunks outside the file, or of sizes that no chunk has.
     """
     check_room(session, dataset, maxshape, chunk)
+    check_tree(session, dataset, len(chunk))
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
 
     def visit(info: Any) -> None:
