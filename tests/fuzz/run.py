@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.formats import FORMATS, load
-from tests.fuzz.judge import ROOM_NBYTES, SECONDS, Fault, compare
+from tests.fuzz.judge import REFERENCE_SECONDS, ROOM_NBYTES, SECONDS, Fault, compare
 
 __all__ = ["Report", "make_case", "run"]
 
@@ -192,7 +192,7 @@ def _judge(subject: Child, reference: Child, format: str, path: Path, number: in
     reference.send(request)
     subject.send(request)
     ours = subject.answer(SECONDS)
-    theirs = reference.answer(SECONDS)
+    theirs = reference.answer(REFERENCE_SECONDS)
     if isinstance(ours, Fault):
         return [ours]
     faults = [Fault("foreign", text) for text in ours["foreign"]]
@@ -207,7 +207,7 @@ def _judge(subject: Child, reference: Child, format: str, path: Path, number: in
     found, asked = compare(module, ours["arrays"], theirs["arrays"])
     if asked:
         reference.send({**request, "names": asked})
-        more = reference.answer(SECONDS)
+        more = reference.answer(REFERENCE_SECONDS)
         if not isinstance(more, Fault):
             rest = {name: more["arrays"].get(name, ["error", "the reference has no such array"]) for name in asked}
             found += compare(module, ours["arrays"], rest, asked)[0]

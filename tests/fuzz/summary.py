@@ -15,12 +15,12 @@ __all__ = ["MAX_NBYTES", "Summary", "box_of", "of_array", "of_error", "summary_o
 Summary = dict[str, list[Any]]
 
 # Of larger arrays both readers read the first elements only.
-MAX_NBYTES = 1 << 22
+MAX_NBYTES, MAX_ELEMENTS = 1 << 22, 1 << 16
 
 
 def box_of(shape: tuple[int, ...], itemsize: int) -> tuple[slice, ...]:
     """The box at the beginning that both readers read: all of the array, if it is not too large."""
-    room = max(MAX_NBYTES // max(itemsize, 1), 1)
+    room = max(min(MAX_NBYTES // max(itemsize, 1), MAX_ELEMENTS), 1)
     if math.prod(shape) <= room:
         return tuple(slice(0, n) for n in shape)
     side = max(int(room ** (1 / len(shape))), 1)

@@ -175,7 +175,7 @@ def _text(heaps: Heaps, data: bytes) -> tuple[str, str | None]:
     length, address, index = heaps.unpack(data)
     if length > MAX_NBYTES:
         raise Damaged(f"{length} bytes, more than {MAX_NBYTES}")
-    raw = heaps.read(address, index, length) if length and address else b""
+    raw = heaps.read(address, index, length) if address else b""
     raw = raw.partition(b"\0")[0]
     try:
         return raw.decode("utf-8"), None

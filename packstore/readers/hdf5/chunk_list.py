@@ -42,7 +42,7 @@ class Collector:
         filters: tuple[FilterSpec, ...],
         chunk_nbytes: int,
     ) -> None:
-        self.source = session.source
+        self.session = session
         self.filters = filters
         self.grid = grid
         self.chunk = np.array(chunk, np.uint64)
@@ -136,7 +136,7 @@ class Collector:
         self.seen += len(offset)
         if not len(offset):
             return
-        check_ranges(self.source, offset, nbytes, mask, self.filters)
+        check_ranges(self.session, offset, nbytes, mask, self.filters)
         scaled, rest = np.divmod(at, self.chunk)
         if rest.any():
             raise Damaged("coordinates that are no multiple of the chunk shape")

@@ -10,10 +10,10 @@ A scale is called like the hard link that leads to it, whatever its own attribut
 from __future__ import annotations
 
 import numpy as np
-from h5py import h5a, h5o, h5r, h5s, h5t
+from h5py import h5a, h5r, h5s, h5t
 
 from packstore.readers.hdf5.attributes import safe_text
-from packstore.readers.hdf5.files import H5_ERRORS, Session
+from packstore.readers.hdf5.files import H5_ERRORS, Session, object_info
 from packstore.readers.hdf5.guard import CheckedAttributes, check_virtual
 from packstore.readers.hdf5.links import Target, follow, root
 from packstore.readers.hdf5.object_names import ObjectNames, groups_above
@@ -138,7 +138,7 @@ class Dimensions:
                 if address is not None:
                     check_virtual(target.session, address, target.name)
                 scale = h5r.dereference(references[0], target.oid)
-                key = (target.session.source.name, int(h5o.get_info(scale).addr))
+                key = (target.session.source.name, object_info(scale)[0])
                 found[i] = Target(target.session, scale, b"", key)
         return found
 

@@ -15,18 +15,18 @@ import os
 from typing import Any
 
 import h5py
-from h5py import h5f, h5fd, h5p
+from h5py import h5f, h5fd, h5g, h5p
 
 from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
 from packstore.readers.hdf5.format.collection import SIGNATURE
-from packstore.readers.hdf5.format.header import chunk_node_half
+from packstore.readers.hdf5.format.header import chunk_node_half, end_of_file
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.format.place import Place
-from packstore.readers.hdf5.guard import check_heap
+from packstore.readers.hdf5.guard import check_headers, check_heap
 from packstore.source import FileSource, Source
 from packstore.source.local import open_file
 
-__all__ = ["H5_ERRORS", "Session"]
+__all__ = ["H5_ERRORS", "Session", "object_info"]
 
 # h5py raises these for damaged or unusual objects, whatever libhdf5's class of the error is. MemoryError and
 # OverflowError come from declared sizes that no machine holds, SystemError from a callback that failed in C.
@@ -55,8 +55,8 @@ class _Bytes:
         self._at = 0
         self._nbytes = source.nbytes
         self._fd = -1
-        # Width of lengths in the file; the superblock tells it once libhdf5 has read it.
-        self.length_nbytes = 8
+        # Any place in the file; the superblock tells the widths of numbers once libhdf5 has read it.
+        self.place = Place(source)
         if isinstance(source, FileSource):
             # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
             source.check()
@@ -89,6 +89,7 @@ class _Bytes:
         # libhdf5 starts to read a global heap at its first byte. A heap further on in these bytes was only read ahead.
         if view[: len(SIGNATURE)] == SIGNATURE:
             self._check_heap(self._at)
+        check_headers(bytes(view[:n]), self._at, self.place)
         self._at += n
         # libhdf5 reads ahead past the end of a short file, and takes the bytes there as zeros.
         view[n:] = bytes(len(view) - n)
@@ -112,7 +113,7 @@ class _Bytes:
             self._read_at(at, memoryview(buffer))
             return bytes(buffer)
 
-        check_heap(read, offset, self.length_nbytes, self._source.name)
+        check_heap(read, offset, self.place.length_nbytes, self._source.name)
 
     def read(self, size: int = -1) -> bytes:
         n = max(self._nbytes - self._at, 0) if size < 0 else size
@@ -143,6 +144,20 @@ def _open(file: _Bytes) -> h5py.h5f.FileID:
     return h5f.open(repr(file).encode("ascii", "replace"), h5f.ACC_RDONLY, fapl=fapl)
 
 
+def object_info(oid: Any) -> tuple[int, int]:
+    """The address of the header of an object that is open, and the number of hard links to it.
+
+    Notes
+    -----
+    Not by ``h5o.get_info``, for which libhdf5 measures the object's indexes: it takes twice the time, and where an
+    index does not open it closes one that never was.
+    """
+    found = h5g.get_objinfo(oid)
+    low, high = found.objno
+    # Each holds a C long, which has 4 bytes on Windows.
+    return int(low) | int(high) << 32, int(found.nlink)
+
+
 class Session:
     """One HDF5 file, open for as long as it is indexed or read from.
 
@@ -163,10 +178,10 @@ class Session:
             self.file = h5py.File(_open(self._bytes))
             fcpl = self.file.id.get_create_plist()
             offset_nbytes, length_nbytes = (int(n) for n in fcpl.get_sizes())
-            self._bytes.length_nbytes = length_nbytes
             self._superblock = int(fcpl.get_version()[0])
             # The address 0 of this file: all addresses count from the end of the user block.
             self.origin = Place(source, 0, int(fcpl.get_userblock()), offset_nbytes, length_nbytes)
+            self._bytes.place = self.origin
             self.heaps = Heaps(self.origin)
         except H5_ERRORS as why:
             self._bytes.close()
@@ -213,9 +228,14 @@ class Session:
         """Half of the entries that a node of a chunk index (a version 1 B-tree) has room for."""
         return chunk_node_half(self.origin, self._superblock)
 
+    @functools.cached_property
+    def end(self) -> int:
+        """The byte behind the last one that belongs to the file, as its superblock has it: libhdf5 reads none there."""
+        return min(end_of_file(self.origin, self._superblock), self.source.nbytes)
+
     def header_of(self, oid: Any) -> Place:
         """The header of a group, dataset or named type that h5py has open."""
-        return self.place(int(h5py.h5o.get_info(oid).addr))
+        return self.place(object_info(oid)[0])
 
     @property
     def directory(self) -> str | None:

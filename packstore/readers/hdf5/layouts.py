@@ -82,9 +82,10 @@ def _contiguous(ds: Dataset) -> Stored | None:
     if offset is None or 0 in ds.shape or (stored == 0 and offset == ds.target.session.origin.base - 1):
         return _nothing(ds)
     nbytes = math.prod(ds.dims) * ds.element_nbytes
-    if nbytes > stored or offset + nbytes > ds.source.nbytes:
+    end = ds.target.session.end
+    if nbytes > stored or offset + nbytes > end:
         raise ds.refuse(
-            f"{nbytes} bytes at offset {offset}, where {stored} are allocated in a file of {ds.source.nbytes}",
+            f"{nbytes} bytes at offset {offset}, where {stored} are allocated in a file of {end}",
             "The file is cut short or damaged",
         )
     return _run(ds, ds.source, int(offset)), ds.chunks()

@@ -13,7 +13,7 @@ import h5py
 from h5py import h5g, h5l, h5o
 
 from packstore.errors import ExternalFileError
-from packstore.readers.hdf5.files import H5_ERRORS, Session
+from packstore.readers.hdf5.files import H5_ERRORS, Session, object_info
 from packstore.readers.hdf5.guard import check_virtual
 from packstore.readers.hdf5.problems import NotServed
 
@@ -87,7 +87,7 @@ def follow(group: Target, name: bytes) -> Target:
 def root(session: Session) -> Target:
     """The root group of a file."""
     oid = h5o.open(session.file.id, b"/")
-    return Target(session, oid, b"", (session.source.name, int(h5o.get_info(oid).addr)))
+    return Target(session, oid, b"", (session.source.name, object_info(oid)[0]))
 
 
 @dataclass(frozen=True)

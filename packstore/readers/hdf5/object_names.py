@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from h5py import h5l, h5o
+from h5py import h5l
 
 from packstore.errors import PackstoreError
-from packstore.readers.hdf5.files import H5_ERRORS, Session
+from packstore.readers.hdf5.files import H5_ERRORS, Session, object_info
 from packstore.readers.hdf5.format.header import is_group
 from packstore.readers.hdf5.links import Target, follow, root, text
 
@@ -34,7 +34,7 @@ class ObjectNames:
 
     def of(self, target: Target) -> str | None:
         """The name of an object that was reached by links."""
-        if h5o.get_info(target.oid).rc == 1:
+        if object_info(target.oid)[1] == 1:
             return text(target.path.rpartition(b"/")[2])
         return self._all_links(target.session).get(target.key[1])
 
@@ -48,9 +48,8 @@ class ObjectNames:
         guess
             Its likely name, with which no group need be listed.
         """
-        info = h5o.get_info(oid)
-        address = int(info.addr)
-        found = self._nearby(target, address, guess) if info.rc == 1 else None
+        address, links = object_info(oid)
+        found = self._nearby(target, address, guess) if links == 1 else None
         return found or self._all_links(target.session).get(address)
 
     def _nearby(self, target: Target, address: int, guess: bytes | None) -> str | None:

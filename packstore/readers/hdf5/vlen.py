@@ -153,11 +153,12 @@ def resolve(heaps: Heaps, element: Element, part: Array, out: Array, fill: Any =
     """
     length = part["length"].astype(np.int64)
     address = part["address"].astype(np.uint64)
-    there = np.flatnonzero((length > 0) & (address > 0))
+    # As for libhdf5, an address of 0 stands for nothing; a length of 0 with any other is that of an object of 0 bytes.
+    there = np.flatnonzero(address > 0)
     if len(there) < len(part):
-        for i in np.flatnonzero((length == 0) | (address == 0)).tolist():
+        for i in np.flatnonzero(address == 0).tolist():
             out[i] = element.empty()
-        missing = (length == 0) & (part["index"] == FILL)
+        missing = (address == 0) & (length == 0) & (part["index"] == FILL)
         for i in np.flatnonzero(missing).tolist():
             out[i] = fill if element.base is None else element.empty()
         length, address, part = length[there], address[there], part[there]

@@ -39,8 +39,9 @@ _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
-# Bits of a member's flags: its bytes are encrypted; its sizes follow its bytes; its name is UTF-8.
-_ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 1, 1 << 3, 1 << 11
+# Bits of a member's flags: its bytes are encrypted, or a patch, or encrypted strongly; its sizes follow its bytes; its
+# name is UTF-8.
+_ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 1 | 1 << 5 | 1 << 6, 1 << 3, 1 << 11
 _ZIP64_ID = 1
 MAX_COMMENT = 1 << 16
 MAX_DIRECTORY_NBYTES = 1 << 30

@@ -175,7 +175,7 @@ def dtype_of(value: Any, source: ByteSpace, depth: int = 0) -> np.dtype[Any]:
     code = plain_text(args[0], source) if args else None
     if code is None:
         raise Refused(f"a dtype of {what_is(args[0]) if args else 'nothing'}")
-    if not _CODE.match(code):
+    if not _CODE.match(code) or len(args) > 3 or not all(isinstance(flag, int) for flag in args[1:]):
         raise Refused(f"dtype {code!r}")
     try:
         dtype: np.dtype[Any] = np.dtype(code)
@@ -235,9 +235,11 @@ def _struct(state: tuple[Any, ...], source: ByteSpace, depth: int) -> np.dtype[A
 def _datetime(dtype: np.dtype[Any], state: tuple[Any, ...], source: ByteSpace) -> np.dtype[Any]:
     if len(state) < 9 or state[8] is None:
         return dtype
-    unit_of = state[8][1]
+    _, unit_of = state[8]
     unit = plain_text(unit_of[0], source)
-    count, divisor = unit_of[1], unit_of[2]
+    _, count, divisor, event = unit_of
+    if event != 1:
+        raise ValueError(f"event {event!r}")
     if unit == "generic":
         return dtype
     if type(count) is not int or type(divisor) is not int:
@@ -319,9 +321,10 @@ def array_of(value: Any, source: ByteSpace, path: str) -> Elements | None:
     state_of = value.state
     if not isinstance(state_of, tuple) or len(state_of) not in (4, 5):
         raise Refused("an array without a state")
-    if len(state_of) == 5 and state_of[0] not in (0, 1):
-        raise Refused("an array whose state has a version that numpy does not know")
     shape, dtype_call, fortran, data = state_of[-4:]
+    known = len(state_of) == 4 or state_of[0] in (0, 1)
+    if len(args) != 3 or args[1] != (0,) or not isinstance(fortran, int) or not known:
+        raise Refused("an array whose state numpy does not know")
     dtype = dtype_of(dtype_call, source)
     return _elements(shape, dtype, "F" if fortran else "C", _data(data, dtype), path)
 

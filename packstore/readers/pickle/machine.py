@@ -8,6 +8,7 @@ else as a :class:`Call` or :class:`Global`, which ``_pickle_numpy.py`` recognise
 from __future__ import annotations
 
 import io
+import pickle
 import pickletools
 import struct
 from collections.abc import Callable
@@ -186,6 +187,10 @@ class _Machine:
 
     # -- opcodes ----------------------------------------------------------------------------------------------------
 
+    def protocol(self, number: int) -> None:
+        if number > pickle.HIGHEST_PROTOCOL:
+            raise ValueError(f"protocol {number}")
+
     def frame(self, nbytes: int) -> None:
         # joblib's arrays lie between frames, so a frame says nothing of where the next one starts.
         if self.cursor.position + nbytes > self.cursor.space.nbytes:
@@ -221,7 +226,7 @@ class _Machine:
         target = self.top()
         if isinstance(target, list):
             target.extend(items)
-        elif not isinstance(target, (Call, Opaque)):
+        elif not takes_items(target):
             raise TypeError(f"items for a {type(target).__name__}")
 
     def set_items(self, items: list[Any]) -> None:
@@ -234,7 +239,7 @@ class _Machine:
         )
         if isinstance(target, Pairs) or in_collections:
             target.items += pairs
-        elif not isinstance(target, (Call, Opaque)):
+        elif not takes_items(target):
             raise TypeError(f"items for a {type(target).__name__}")
 
     def as_dict(self) -> None:
@@ -301,7 +306,7 @@ class _Machine:
         self.call(cls, args)
 
     HANDLERS: ClassVar[dict[str, Callable[[_Machine, Any], None]]] = {
-        "PROTO": lambda m, a: None,
+        "PROTO": lambda m, a: m.protocol(a),
         "FRAME": lambda m, a: m.frame(a),
         "MARK": lambda m, a: m.push(_MARK),
         "POP": lambda m, a: m.discard(),
@@ -346,6 +351,13 @@ class _Machine:
         "NEXT_BUFFER": lambda m, a: m.push(Opaque("a buffer kept outside of the file")),
         "READONLY_BUFFER": lambda m, a: m.read_only(),
     }
+
+
+def takes_items(target: Any) -> bool:
+    """Whether pickle may add items to what `target` stands for: nothing of numpy's takes any."""
+    if isinstance(target, Call):
+        return not (isinstance(target.func, Global) and target.func.module.partition(".")[0] == "numpy")
+    return isinstance(target, Opaque)
 
 
 def parses(head: bytes, count: int = 12) -> bool:

@@ -299,7 +299,7 @@ def _named(value: Any) -> tuple[str, Json]:
     if isinstance(value, str):
         return value, {}
     _need(value.keys() <= {"name", "configuration", "must_understand"}, "an extension with unknown fields")
-    name, config = value["name"], value.get("configuration") or {}
+    name, config = value["name"], value.get("configuration", {})
     _need(isinstance(name, str) and isinstance(config, Mapping), "an extension without name")
     return name, config
 

@@ -183,6 +183,8 @@ class _List:
 
 
 class _Session:
+    end = 1000
+
     class source:
         name = "x.h5"
         nbytes = 1000

@@ -26,6 +26,7 @@ __all__ = [
     "chunk_layout",
     "chunk_node_half",
     "compact_data",
+    "end_of_file",
     "fill_bytes",
     "is_group",
     "stored_dimensions",
@@ -163,6 +164,15 @@ def chunk_node_half(origin: Place, version: int) -> int:
             if kind == _NODE_SIZES and len(body) >= 3:
                 return int.from_bytes(body[1:3], "little")
     return _DEFAULT_HALF
+
+
+def end_of_file(origin: Place, version: int) -> int:
+    """The end of the file by the superblock at `origin`, of that version, in bytes from the file's beginning."""
+    at = {0: 24, 1: 28}.get(version, 12)
+    fields = Fields(origin, origin.pread(at + 3 * origin.offset_nbytes), at)
+    base, _, end = fields.address(), fields.address(), fields.address()
+    # Counted from the base that is stored, which differs from the true one where a user block was put before the file.
+    return end - base + origin.base
 
 
 def is_group(place: Place) -> bool:

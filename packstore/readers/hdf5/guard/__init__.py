@@ -7,6 +7,8 @@ that it does not have, or end the process, where no exception could be caught. E
 check                before                                            else libhdf5
 ===================  ================================================  =========================================
 `check_heap`         any read that starts with a global heap           goes round in free space of size 0 for ever
+`check_headers`      any read with a header of an index or a heap      divides by zero, takes memory for a
+                                                                       node larger than the file
 `check_virtual`      an object is opened                               frees mappings that it never had
 `check_fill`         a property of a dataset is asked for              follows a reference in the fill value
 `CheckedAttributes`  an attribute is read                              follows references in the attribute
@@ -23,6 +25,7 @@ from packstore.readers.hdf5.guard.attributes import CheckedAttributes, check_lib
 from packstore.readers.hdf5.guard.blocks import check_heap, check_virtual
 from packstore.readers.hdf5.guard.chunks import check_chunks, check_ranges, check_room, layout_of
 from packstore.readers.hdf5.guard.elements import ElementCheck, check_elements, check_fill
+from packstore.readers.hdf5.guard.headers import check_headers
 
 __all__ = [
     "CheckedAttributes",
@@ -30,6 +33,7 @@ __all__ = [
     "check_chunks",
     "check_elements",
     "check_fill",
+    "check_headers",
     "check_heap",
     "check_library",
     "check_ranges",

@@ -23,7 +23,6 @@ from packstore.readers.hdf5.problems import Damaged
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.files import Session
-    from packstore.source import Source
 
 __all__ = ["check_chunks", "check_ranges", "check_room", "layout_of"]
 
@@ -39,7 +38,7 @@ def layout_of(session: Session, dataset: h5py.h5d.DatasetID) -> ChunkLayout:
 
 
 def check_ranges(
-    source: Source, offset: U64, nbytes: U64, mask: npt.NDArray[np.uint32], filters: tuple[FilterSpec, ...]
+    session: Session, offset: U64, nbytes: U64, mask: npt.NDArray[np.uint32], filters: tuple[FilterSpec, ...]
 ) -> None:
     """Refuse chunks outside the file, empty chunks, and chunks that are shorter than the checksum they end with.
 
@@ -53,7 +52,7 @@ def check_ranges(
     CorruptDataError
         The first such chunk.
     """
-    end = np.uint64(source.nbytes)
+    end = np.uint64(session.end)
     least = np.ones(len(nbytes), np.uint64)
     for i, spec in enumerate(filters):
         if spec.id == _FLETCHER32 and i < 32:
@@ -64,8 +63,8 @@ def check_ranges(
         raise CorruptDataError(
             message(
                 "reading the chunk index of",
-                source.name,
-                expected=f"chunks of {least[i]} bytes or more, inside the file's {source.nbytes}",
+                session.source.name,
+                expected=f"chunks of {least[i]} bytes or more, inside the file's {session.end}",
                 got=f"{nbytes[i]} bytes at offset {offset[i]}",
                 hint="The file is cut short or damaged",
             )
@@ -133,4 +132,4 @@ def check_chunks(
         for i in range(dataset.get_num_chunks()):
             visit(dataset.get_chunk_info(i))
     mask, offset, nbytes = (np.array(part, np.uint64) for part in parts)
-    check_ranges(session.source, offset, nbytes, mask.astype(np.uint32), filters)
+    check_ranges(session, offset, nbytes, mask.astype(np.uint32), filters)

@@ -108,7 +108,7 @@ def check_elements(heaps: Heaps, elements: npt.NDArray[np.uint8], kind: DiskType
         if len(elements) == 1 and slot.inner is not None and not slot.inner.slots:
             # Most attributes are one such element, for which a dozen calls of numpy would take longer.
             count, place, number = heaps.unpack(elements[0, at : at + 8 + width].tobytes())
-            if count and place:
+            if place:
                 heaps.require(place, number, count * slot.inner.nbytes)
             continue
         address = _column(elements, at + 4, width)
@@ -119,7 +119,7 @@ def check_elements(heaps: Heaps, elements: npt.NDArray[np.uint8], kind: DiskType
                 heaps.read(int(address[row]), int(index[row]))
             continue
         length = _column(elements, at, 4).astype(np.int64)
-        there = np.flatnonzero((length > 0) & (address > 0))
+        there = np.flatnonzero(address > 0)
         if not len(there):
             continue
         nbytes = length[there] * slot.inner.nbytes

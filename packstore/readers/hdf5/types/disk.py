@@ -62,6 +62,9 @@ def disk_type(tid: h5t.TypeID, offset_nbytes: int = 8, depth: int = 0) -> DiskTy
     if kind == h5t.STRING:
         if not tid.is_variable_str():
             return DiskType(tid.get_size())
+        character = tid.get_super().get_size()
+        if character != 1:
+            raise NotServed(f"text of variable length in characters of {character} bytes")
         return DiskType(8 + offset_nbytes, (Slot(0, _CHARACTER),))
     if kind == h5t.VLEN:
         # Behind two bytes of the serialised form and one of version and class: 0 for a sequence, 1 for text.
