@@ -23,6 +23,10 @@ cache.shards_nbytes            8 MiB    indexes of zarr shards
 cache.heaps_nbytes             8 MiB    collections of HDF5's global heap
 cache.indexes_nbytes           16 MiB   blocks of headers and indexes of remote objects
 cache.worker_fraction          0.0625   of a dask worker's memory limit: all caches together keep at most that much
+limits.inflate_ratio           1100     decoded bytes for each stored byte, beyond 128 MiB of them: a chunk or member that
+                                        claims more is refused (deflate reaches 1032)
+limits.member_nbytes           256 MiB  a deflated npz member up to this size is decoded at once; a crop of a larger one
+                                        decodes what lies before it, and keeps little of it
 remote.concurrency             16       requests that a process has under way at the same time
 remote.gap_nbytes              1 MiB    two byte ranges of a remote object that are closer become one request
 remote.inflight_nbytes         64 MiB   stored bytes that one read asks for before it decodes them
@@ -52,7 +56,16 @@ from typing import TYPE_CHECKING, Any
 
 from packstore.errors import OptionError, message
 
-__all__ = ["DEFAULTS", "cache_nbytes", "checks_inode", "copies_arrays", "cpu_count", "thread_count"]
+__all__ = [
+    "DEFAULTS",
+    "cache_nbytes",
+    "checks_inode",
+    "copies_arrays",
+    "cpu_count",
+    "inflate_ratio",
+    "member_nbytes",
+    "thread_count",
+]
 
 MIB = 1 << 20
 MAX_THREADS = 16
@@ -72,6 +85,7 @@ DEFAULTS: dict[str, Any] = {
         "indexes_nbytes": 16 * MIB,
         "worker_fraction": 1 / 16,
     },
+    "limits": {"inflate_ratio": 1100, "member_nbytes": 256 * MIB},
     "remote": {
         "concurrency": 16,
         "gap_nbytes": MIB,
@@ -187,6 +201,16 @@ def copies_arrays(wanted: object = None) -> bool:
         what = "reading packstore.config" if wanted is None else "opening an array"
         raise OptionError(message(what, expected="copy to be True or False", got=repr(found)))
     return found
+
+
+def inflate_ratio() -> float:
+    """The most decoded bytes for a stored one, where there are many of them."""
+    return float(_get("limits.inflate_ratio"))
+
+
+def member_nbytes() -> int:
+    """The largest compressed member that is decoded at once."""
+    return int(_get("limits.member_nbytes"))
 
 
 def checks_inode() -> bool:

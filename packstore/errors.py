@@ -18,6 +18,7 @@ __all__ = [
     "DtypeError",
     "ExternalFileError",
     "FormatError",
+    "MemoryLimitError",
     "MissingFileError",
     "MissingFilterError",
     "MissingPackageError",
@@ -133,6 +134,10 @@ class ReadError(PackstoreError, OSError):
 
 class AccessError(ReadError, PermissionError):
     """The permission to read the file is missing."""
+
+
+class MemoryLimitError(PackstoreError, MemoryError):
+    """What was asked for, or what the file declares, does not fit into the memory of this process."""
 
 
 class StaleFileError(PackstoreError, OSError):

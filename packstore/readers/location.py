@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from packstore.core.threads import ForkSafeLock
-from packstore.errors import MissingPackageError, OptionError, PackstoreError, message
+from packstore.errors import MemoryLimitError, MissingPackageError, OptionError, PackstoreError, message
 from packstore.readers import reader_of
 from packstore.source import Fingerprint, HeldSource, Source, refusal, reopen_source
 from packstore.source.cache import forget
@@ -152,6 +152,11 @@ class Location:
             if isinstance(error, PackstoreError):
                 raise
             raise refusal(error, self.path) from error
+        except MemoryError as error:
+            if isinstance(error, PackstoreError):
+                raise
+            expected = "an index that fits into memory"
+            raise MemoryLimitError(message("opening", self.path, component or None, expected=expected, got=error)) from None
 
 
 _manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()

@@ -17,7 +17,7 @@ from packstore.readers.npy.header import MAGIC, contiguous_array, read_header
 from packstore.readers.pickle.arrays import Refused, dtype_of, plain_text
 from packstore.readers.pickle.machine import run
 from packstore.readers.pickle.values import Pairs
-from packstore.source import DirectorySource, FileSource, Source
+from packstore.source import DirectorySource, FileSource, Source, refusal
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage, regroup
 
 __all__ = ["read", "sniff"]
@@ -37,8 +37,10 @@ def sniff(source: Source, head: bytes) -> bool:
             return False
         with open(first, "rb") as f:
             return f.read(6) == MAGIC
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise refusal(error, source.path) from None
 
 
 def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup:

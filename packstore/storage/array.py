@@ -69,6 +69,15 @@ class Storage:
     def is_instant(self) -> bool:
         return False
 
+    def opened(self, ns: int | None = None) -> Storage:
+        """The same storage for an array that is opened now, or was at `ns`, where it matters when that was."""
+        return self
+
+    @property
+    def opened_ns(self) -> int | None:
+        """When the array was opened, in ns since 1970, where that matters: with it, the array travels to another process."""
+        return None
+
     def read(self, array: ManifestArray, box: Box) -> Array:
         """Elements of `box`, in the array's dtype.
 

@@ -79,6 +79,16 @@ class GridStorage(Storage):
         is_plain = isinstance(chain.serializer, PlainBytes) and chain.decoder is None and chain.convert is None
         self.is_view = not self.has_chunks and is_plain
 
+    @property
+    def opened_ns(self) -> int | None:
+        # docstring inherited
+        return self.places.opened_ns
+
+    def opened(self, ns: int | None = None) -> GridStorage:
+        # docstring inherited
+        places = self.places.opened(ns)
+        return self if places is self.places else GridStorage(self.chunk_shape, places, self.chain, self.layout)
+
     def stamps(self) -> npt.NDArray[np.uint32] | None:
         # docstring inherited
         return self.places.stamps()

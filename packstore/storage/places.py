@@ -51,6 +51,15 @@ class Places:
     reads_ranges: bool = False
     has_sum: bool = False
 
+    def opened(self, ns: int | None = None) -> Places:
+        """The same places for an array that is opened now, or was at `ns`, where it matters when that was."""
+        return self
+
+    @property
+    def opened_ns(self) -> int | None:
+        """When the array was opened, where that matters."""
+        return None
+
     def check(self) -> None:
         """Raise StaleFileError where the array is no longer the one that was opened, as far as that must be asked."""
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from packstore.core.boxes import Box
+import math
+import sys
+
+from packstore.core.boxes import Box, box_shape
 from packstore.core.typing import Array
+from packstore.errors import MemoryLimitError, PackstoreError, message
 from packstore.storage.array import ManifestArray
 
 __all__ = ["read_box", "read_chunk"]
@@ -31,12 +35,22 @@ def read_box(array: ManifestArray, box: Box) -> Array:
         The file changed since it was opened.
     TruncatedFileError, CorruptDataError, ChecksumError
         Stored bytes are missing or do not decode.
+    MemoryLimitError
+        There is no memory for the result.
 
     Notes
     -----
     Thread safe. Costs the bytes of the chunks (or of the rows, where nothing is compressed) that the box touches.
     """
-    return array.storage.read(array, box)
+    try:
+        return array.storage.read(array, box)
+    except (MemoryError, ValueError) as error:
+        # Numpy has a ValueError for more bytes than an address can count.
+        nbytes = math.prod(box_shape(box)) * array.dtype.itemsize
+        if isinstance(error, PackstoreError) or (isinstance(error, ValueError) and nbytes <= sys.maxsize):
+            raise
+        expected = f"memory for {nbytes} bytes, and for the chunks that they lie in"
+        raise MemoryLimitError(message("reading", expected=expected, got=error, hint="Read a smaller part")) from None
 
 
 def read_chunk(array: ManifestArray, coords: tuple[int, ...]) -> Array | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from packstore.core.typing import Bytes
 from packstore.errors import TruncatedFileError, message
-from packstore.source import ByteSpace
+from packstore.source import ByteSpace, refusal
 
 __all__ = ["OPEN_FLAGS", "FileRange", "MemoryBytes", "SpaceRange", "Stored"]
 
@@ -150,6 +150,12 @@ class FileRange(Stored):
 
     def pread(self, offset: int, nbytes: int, out: Bytes | None = None) -> Bytes:
         # docstring inherited
+        try:
+            return self._pread(offset, nbytes, out)
+        except OSError as error:
+            raise refusal(error, "a chunk", "reading") from None
+
+    def _pread(self, offset: int, nbytes: int, out: Bytes | None) -> Bytes:
         if out is None and nbytes <= SMALL_NBYTES:
             # Bytes are cheaper than an array; most reads are of this kind.
             data = os.pread(self.fd, nbytes, self.offset + offset)

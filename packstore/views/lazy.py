@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from packstore.readers.find import find_array, find_same
 from packstore.readers.joined import locate_all
 from packstore.readers.location import AnyLocation
 from packstore.storage import ManifestArray
+from packstore.storage.read import read_box
 
 __all__ = ["LazyArray", "open_lazy"]
 
@@ -59,9 +61,14 @@ class LazyArray:
         self.dtype: np.dtype[Any] = array.dtype
         self._chunks = array.chunk_shape
         self._version = array.version
+        self._opened_ns: int | None = None
         self._open(array)
 
     def _open(self, array: ManifestArray) -> None:
+        storage = array.storage.opened(self._opened_ns)
+        self._opened_ns = storage.opened_ns
+        if storage is not array.storage:
+            array = replace(array, storage=storage)
         # Elements of a local file as they lie there: indexing goes straight to the mapping.
         self._view = array.storage.view(array)
         self._has_sum = array.storage.has_sum
@@ -69,7 +76,7 @@ class LazyArray:
         self._array: ManifestArray | None = array
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.location, self.component, self.shape, self.dtype, self._chunks, self._version = state
+        self.location, self.component, self.shape, self.dtype, self._chunks, self._version, self._opened_ns = state
         self._travelled = True
         self._array = None
         self._has_sum = False
@@ -165,7 +172,7 @@ class LazyArray:
                 return np.asarray(self)[key]
             box, after = box_selection(key, self.shape, self.location.path)
             array = self.array
-            out = array.storage.read(array, box)
+            out = read_box(array, box)
             return out if after is None else out[after]
         except PackstoreError as error:
             if not self._travelled or isinstance(error, SelectionError):
@@ -244,8 +251,9 @@ class LazyArray:
         return ("packstore.LazyArray", self.location, self.component, self._version, state)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = (self.location, self.component, self.shape, self.dtype, self._chunks, self._version)
-        return (_unopened, (), state)
+        # What was never read here counts as opened where it is read first.
+        what = (self.location, self.component, self.shape, self.dtype, self._chunks, self._version)
+        return (_unopened, (), (*what, self._opened_ns))
 
     def __repr__(self) -> str:
         name = f"[{self.component}]" if self.component else ""

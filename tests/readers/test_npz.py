@@ -610,7 +610,7 @@ def test_an_index_that_does_not_fit_is_not_used(tmp_path: Path) -> None:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat any deflated member as too large to decode whole."""
-    monkeypatch.setattr(blocks, "STREAMED_NBYTES", 100)
+    monkeypatch.setattr(blocks, "member_nbytes", lambda: 100)
     monkeypatch.setattr(blocks, "SPAN_NBYTES", 999)
     monkeypatch.setattr(blocks, "FEED_NBYTES", 500)
 

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import re
+import time
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,14 +206,42 @@ def test_nested_metadata_is_watched(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("compressors", [None, ZstdCodec()])
-def test_rewritten_chunks_are_read_again(tmp_path: Path, mask: np.ndarray[Any, Any], compressors: Any) -> None:
+def test_rewritten_chunks_are_another_array(tmp_path: Path, mask: np.ndarray[Any, Any], compressors: Any) -> None:
     path = tmp_path / "m.zarr"
     writer = zarr.create_array(path, data=mask, chunks=(40, 64), serializer=PackBitsCodec(), compressors=compressors)
-    array = packstore.open_array(path)
     for value in (True, False, True, False):
         writer[...] = value
-        assert np.unique(array[3:9, 5:9]).tolist() == [value]
-        assert np.unique(array[3:9, 5:9]).tolist() == [value]
+        array, store = packstore.open_array(path), packstore.open_store(path)
+        for _ in range(2):
+            assert np.unique(array[3:9, 5:9]).tolist() == [value]
+            assert np.unique(zarr.open_array(store, mode="r")[3:9, 5:9]).tolist() == [value]
+        time.sleep(0.02)
+        writer[...] = not value
+        for read in (lambda: array[3:9, 5:9], lambda: array[...], lambda: zarr.open_array(store, mode="r")[3:9, 5:9]):
+            with pytest.raises(StaleFileError, match="when the array was opened"):
+                read()
+        assert np.unique(packstore.open_array(path)[3:9, 5:9]).tolist() == [not value]
+
+
+def test_chunks_that_vanish(path: Path, mask: np.ndarray[Any, Any]) -> None:
+    """A chunk that was never written is fill value; one that was there when the array was opened is missing."""
+    array, store = packstore.open_array(path), packstore.open_store(path)
+    time.sleep(0.02)
+    (path / "c/0/0").unlink()
+    for read in (lambda: array[:3, :3], lambda: array[...], lambda: zarr.open_array(store, mode="r")[:3, :3]):
+        with pytest.raises(StaleFileError, match="nothing of that name, in a folder that changed since"):
+            read()
+    assert not packstore.open_array(path)[:3, :3].any()
+    array = packstore.open_array(path)
+    time.sleep(0.02)
+    shutil.rmtree(path / "c")
+    with pytest.raises(StaleFileError):
+        array[...]
+    store: Any = packstore.open_store(path)
+    time.sleep(0.02)
+    shutil.rmtree(path)
+    with pytest.raises(StaleFileError, match="no such directory"):
+        store.get_sync("c/0/0")
 
 
 def flip(path: Path) -> None:
@@ -279,13 +309,12 @@ def test_chunks_of_the_wrong_size(
 ) -> None:
     path = tmp_path / "m.zarr"
     zarr.create_array(path, data=mask, chunks=(16, 32), serializer=serializer, compressors=None)
-    array = packstore.open_array(path)
     chunk = path / "c/0/0"
     chunk.write_bytes(changed := change(chunk.read_bytes()))
     expected = 64 if isinstance(serializer, PackBitsCodec) else 512
     text = rf"{re.escape(str(path))} chunk \(0, 0\): .*expected {expected} bytes.*got {len(changed)}"
     with pytest.raises((CorruptDataError, TruncatedFileError), match=text):
-        array[index]
+        packstore.open_array(path)[index]
 
 
 @pytest.mark.parametrize("index", CROPS, ids=str)
@@ -305,7 +334,6 @@ def test_damaged_bytes(
         monkeypatch.setattr("packstore.codecs.libraries.imagecodecs_function", lambda *_: None)
     path = tmp_path / "m.zarr"
     zarr.create_array(path, data=mask, chunks=(16, 32), serializer=PackBitsCodec(), compressors=codec)
-    array = packstore.open_array(path)
     chunk = path / "c/0/0"
     good = chunk.read_bytes()
     for at in (len(good) // 2, len(good) - 1):
@@ -313,14 +341,14 @@ def test_damaged_bytes(
         flipped[at] ^= 0x55
         chunk.write_bytes(flipped)
         with pytest.raises(CorruptDataError, match=r"chunk \(0, 0\)") as caught:
-            array[index]
+            packstore.open_array(path)[index]
         assert isinstance(caught.value, ChecksumError) == isinstance(codec, Crc32cCodec)
     for bad in (good[: len(good) // 2], b"", good[:3]):
         chunk.write_bytes(bad)
         with pytest.raises(CorruptDataError, match=r"chunk \(0, 0\)"):
-            array[index]
+            packstore.open_array(path)[index]
     chunk.write_bytes(good)
-    np.testing.assert_array_equal(array[index], mask[index])
+    np.testing.assert_array_equal(packstore.open_array(path)[index], mask[index])
 
 
 @pytest.mark.parametrize("codec", [ZstdCodec(), GzipCodec(), zarr.codecs.BloscCodec()], ids=["zstd", "gzip", "blosc"])
@@ -333,11 +361,10 @@ def test_bombs_are_not_inflated(tmp_path: Path, codec: Any, imagecodecs: bool, m
         tmp_path / "big.zarr", data=np.zeros(1 << 24, "u1"), chunks=(1 << 24,), fill_value=1, compressors=codec
     )
     zarr.create_array(tmp_path / "a.zarr", data=np.ones(16, "u1"), chunks=(16,), compressors=codec)
-    array = packstore.open_array(tmp_path / "a.zarr")
     bomb = (tmp_path / "big.zarr/c/0").read_bytes()
     (tmp_path / "a.zarr/c/0").write_bytes(bomb)
     with pytest.raises(CorruptDataError, match=r"chunk \(0,\)"):
-        array[...]
+        packstore.open_array(tmp_path / "a.zarr")[...]
 
 
 def test_several_gzip_members(tmp_path: Path) -> None:
@@ -373,27 +400,26 @@ def with_index(shard: bytes, entry: int, offset: int, nbytes: int) -> bytes:
 
 
 def test_damaged_shards(sharded: Path) -> None:
-    array = packstore.open_array(sharded)
     chunk = sharded / "c/0"
     good = chunk.read_bytes()
-    assert array[9:11].tolist() == [10, 11]
+    assert packstore.open_array(sharded)[9:11].tolist() == [10, 11]
     bad = bytearray(good)
     bad[-20] ^= 1
     chunk.write_bytes(bad)
     with pytest.raises(ChecksumError, match=r"chunk \(0,\): reading the index of the shard"):
-        array[9:11]
+        packstore.open_array(sharded)[9:11]
     chunk.write_bytes(good[:40])
     with pytest.raises(CorruptDataError, match=r"chunk \(0,\): .*expected at least 68 bytes, got 40"):
-        array[9:11]
+        packstore.open_array(sharded)[9:11]
     for offset, nbytes in ((len(good) - 4, 8), (2**63, 2**63), (2**64 - 1, 8), (0, 2**64 - 1)):
         chunk.write_bytes(with_index(good, 1, offset, nbytes))
         with pytest.raises(CorruptDataError, match=r"inner chunk \(1,\) of.*a range within its 100 bytes"):
-            array[9:11]
+            packstore.open_array(sharded)[9:11]
     chunk.write_bytes(with_index(good, 1, 0, 7))
     with pytest.raises(CorruptDataError, match=r"inner chunk \(1,\): .*expected 8 bytes.*got 7"):
-        array[9:11]
+        packstore.open_array(sharded)[9:11]
     chunk.write_bytes(with_index(good, 1, 2**64 - 1, 2**64 - 1))
-    assert array[7:17].tolist() == [8, *[0] * 8, 17]
+    assert packstore.open_array(sharded)[7:17].tolist() == [8, *[0] * 8, 17]
 
 
 def test_a_directory_or_pipe_in_the_place_of_a_chunk(path: Path) -> None:
@@ -418,6 +444,8 @@ def test_no_descriptor_is_left(path: Path, mask: np.ndarray[Any, Any]) -> None:
     (path / "c/0/0").write_bytes(b"")
     for index in CROPS:
         with pytest.raises(CorruptDataError):
+            packstore.open_array(path)[index]
+        with pytest.raises((StaleFileError, CorruptDataError)):
             array[index]
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 from packstore.codecs.decompress.blosc import decode_blosc, decode_blosc_buffer
 from packstore.codecs.decompress.bzip2 import decode_bz2
 from packstore.codecs.decompress.deflate import GzipStream, decode_deflate, decode_gzip, decode_zlib
-from packstore.codecs.decompress.limit import Limit, call, corrupt, fill, store
+from packstore.codecs.decompress.limit import Limit, call, check_ratio, corrupt, fill, store
 from packstore.codecs.decompress.lz4 import decode_lz4, decode_lz4_block
 from packstore.codecs.decompress.lzf import decode_lzf
 from packstore.codecs.decompress.zstd import decode_zstd, zstd_content_nbytes
@@ -41,6 +41,7 @@ __all__ = [
     "GzipStream",
     "Limit",
     "call",
+    "check_ratio",
     "corrupt",
     "decode_blosc",
     "decode_blosc_buffer",

@@ -8,13 +8,17 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from packstore.config import inflate_ratio
 from packstore.core.typing import Bytes
-from packstore.errors import CorruptDataError, message
+from packstore.errors import CorruptDataError, UnsupportedError, message
 
-__all__ = ["Limit", "call", "corrupt", "fill", "store"]
+__all__ = ["Limit", "call", "check_ratio", "corrupt", "fill", "store"]
 
 # The libraries raise these for bad input. Any other exception is a bug of packstore and must show.
 _DECODER_ERRORS = (RuntimeError, ValueError, OverflowError, OSError, EOFError, zlib.error)
+
+# Decoded bytes that are never refused: no process is short of so few.
+FREE_NBYTES = 128 << 20
 
 _DAMAGED = "The data are damaged: restore the file from a copy"
 
@@ -61,6 +65,27 @@ class Limit(NamedTuple):
                 f"{nbytes} bytes",
                 "The data are damaged, or were written for another shape or data type",
             )
+
+
+def check_ratio(nbytes: int, stored_nbytes: int, what: object) -> None:
+    """Refuse bytes that claim to decode to far more than they are, before memory is taken for them.
+
+    Parameters
+    ----------
+    nbytes, stored_nbytes
+        What they claim, and how many there are.
+    what
+        What errors call them.
+
+    Raises
+    ------
+    UnsupportedError
+        More than 128 MiB, and more than ``limits.inflate_ratio`` of `packstore.config` for each stored byte.
+    """
+    if nbytes > FREE_NBYTES and nbytes > (ratio := inflate_ratio()) * stored_nbytes:
+        expected = f"at most {ratio:g} decoded bytes for each of {stored_nbytes} stored ones"
+        hint = 'A file that is to be trusted is read with packstore.config.set({"limits.inflate_ratio": …})'
+        raise UnsupportedError(message(f"decoding {what}", expected=expected, got=nbytes, hint=hint))
 
 
 def corrupt(what: object, expected: object, got: object, hint: str = _DAMAGED) -> NoReturn:

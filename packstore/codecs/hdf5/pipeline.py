@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packstore.codecs.decompress import Limit
+from packstore.codecs.decompress import Limit, check_ratio
 from packstore.codecs.hdf5 import registry
 from packstore.codecs.hdf5.base import FilterModule, FilterSpec
 from packstore.core.scratch import Scratch
@@ -174,6 +174,8 @@ def decode_range(
 
 def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | None) -> Bytes:
     """Undo planned filters on one chunk; parameters, result and errors as those of `decode_chunk`."""
+    if steps:
+        check_ratio(nbytes, source.size, "a chunk")
     result, holder = source, -1  # holder: which scratch memory `result` lies in
     for number in range(len(steps) - 1, 0, -1):
         module, spec, limit = steps[number]

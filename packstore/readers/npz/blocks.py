@@ -27,6 +27,7 @@ import numpy as np
 
 from packstore.codecs.checksums import crc32
 from packstore.codecs.decompress import Limit, decode_deflate
+from packstore.config import member_nbytes
 from packstore.core.typing import Bytes
 from packstore.errors import PackstoreError
 from packstore.readers.npz.directory import DEFLATED, ZipMember
@@ -42,8 +43,6 @@ _HEAD = struct.Struct("<4sLQL")
 # All extra fields of a header share 65,535 bytes; zip64 sizes and numpy's padding take some of them.
 MAX_BLOCKS = 8000
 
-# Members beyond this size are not decoded whole: a crop must not cost that much memory.
-STREAMED_NBYTES = 512 << 20
 SPAN_NBYTES = 8 << 20
 FEED_NBYTES = 1 << 14
 
@@ -91,7 +90,7 @@ def open_member(
         index = BlockIndex.unpack(extra.get(EXTRA_ID, b""), member)
         if index is not None:
             return IndexedMember(source, start, member, component, index)
-        if member.nbytes > STREAMED_NBYTES:
+        if member.nbytes > member_nbytes():
             return StreamedMember(source, start, member, component)
     return DecodedMember(source, start, member, component)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from packstore.codecs import libraries
 from packstore.codecs.checksums import crc32
-from packstore.codecs.decompress import Limit, decode_deflate
+from packstore.codecs.decompress import Limit, check_ratio, decode_deflate
 from packstore.config import cpu_count
 from packstore.core.threads import ForkSafeLock, may_use_threads
 from packstore.core.typing import Bytes
@@ -110,6 +110,7 @@ class DecodedMember(RangeReads):
     def _decode(self) -> Bytes:
         raw = self.source.view()
         stored = self.member.stored_nbytes
+        check_ratio(self.nbytes, stored, self.name)
         data = (
             raw[self.start : self.start + stored]
             if raw is not None

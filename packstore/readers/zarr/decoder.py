@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from packstore.codecs.decompress.limit import Limit
+from packstore.codecs.decompress.limit import Limit, check_ratio
 from packstore.core.scratch import Scratch
 from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, message
@@ -69,6 +69,7 @@ class ByteCodecs:
         CorruptDataError, ChecksumError
             They do not decode, or not to as many as they should.
         """
+        check_ratio(self.limit.nbytes, stored.nbytes, "a chunk")
         most = self.max_stored_nbytes
         if stored.nbytes > most:
             raise CorruptDataError(

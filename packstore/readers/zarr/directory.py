@@ -14,6 +14,7 @@ from zarr.storage import LocalStore
 
 from packstore.errors import CorruptDataError, FormatError, message
 from packstore.readers.zarr.byte_requests import extent
+from packstore.readers.zarr.changes import Opening
 from packstore.readers.zarr.nodes import V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3, find_node
 from packstore.readers.zarr.separators import Separators
 from packstore.readers.zarr.served import Served
@@ -64,6 +65,7 @@ class DirectoryStore(LocalStore):
         # The prefix of the keys of the array whose chunks were asked for last: zarr asks for many in a row.
         self._prefix: str | None = None
         self._served = Served(str(self.root), self.unsupported)
+        self._opening = Opening()
 
     @classmethod
     async def open(cls, root: Any, *, read_only: bool = True, mode: Any = None) -> Self:
@@ -109,7 +111,10 @@ class DirectoryStore(LocalStore):
         document = self._served.document(key)
         if document is None:
             self._check_kind(key)
-            found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+            try:
+                found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+            except FileNotFoundError:  # the directory itself
+                found = None
             if found is None:
                 self._check_missing(key)
             return found
@@ -124,7 +129,10 @@ class DirectoryStore(LocalStore):
             return None
         if not self._served.is_document(key):
             self._check_kind(key)
-            found = await super().get(key, prototype, byte_range)
+            try:
+                found = await super().get(key, prototype, byte_range)
+            except FileNotFoundError:  # the directory itself
+                found = None
             if found is None:
                 self._check_missing(key)
             return found
@@ -132,24 +140,31 @@ class DirectoryStore(LocalStore):
         return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
 
     def _check_kind(self, key: str) -> None:
-        """Raise CorruptDataError for a pipe, for whose writer a read would wait, or a device in a chunk's place."""
+        """Raise for a chunk that was written since, and for what is no file: a read would wait for a pipe's writer."""
         path = f"{self.root}/{key}"
         try:
-            mode = os.stat(path).st_mode
+            found = os.stat(path)
         except OSError:  # zarr says what it is
             return
+        if not self._served.is_document(key):
+            self._opening.check(path, found)
+        mode = found.st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             got = "a pipe, socket or device"
             raise CorruptDataError(message("reading", path, expected="a regular file", got=got))
 
     def _check_missing(self, key: str) -> None:
-        """Raise FormatError where a chunk is missing because all of the array lie under other keys."""
+        """Raise FormatError where a chunk is missing because all of the array lie under other keys.
+
+        StaleFileError where it may have been there when the store was made.
+        """
         if key.rpartition("/")[2] in METADATA:
             return
         if self._prefix is None or not key.startswith(self._prefix):
             self._prefix = self._prefix_above(key)
         if self._prefix is not None:
             self._separators[self._prefix].check()
+        self._opening.check_missing(f"{self.root}/{key}", str(self.root))
 
     def _prefix_above(self, key: str) -> str | None:
         """The prefix of the keys of the array that a chunk's key belongs to; None where there is no such array."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from packstore.errors import CorruptDataError, message
+from packstore.readers.zarr.changes import Opening
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import DOCUMENTS, Node
 from packstore.readers.zarr.separators import Separators
@@ -53,6 +55,7 @@ class FilePlaces(Places):
         self.node = node
         self.layout = layout
         self.name = node.path
+        self._opening: Opening | None = None
         self._keeps = layout.chain.keeps
         prefix, self._separator, _ = layout.key
         self._prefix = f"{node.path}/{prefix}"
@@ -65,9 +68,25 @@ class FilePlaces(Places):
         layout = self.layout
         return [-(-n // c) for n, c in zip(layout.shape, layout.grid_chunk_shape, strict=True)]
 
+    def opened(self, ns: int | None = None) -> FilePlaces:
+        # docstring inherited
+        found = copy.copy(self)
+        found._opening = Opening(ns)
+        return found
+
+    @property
+    def opened_ns(self) -> int | None:
+        # docstring inherited
+        return None if self._opening is None else self._opening.ns
+
     def check(self) -> None:
         # docstring inherited
         self.node.check()
+
+    def _check_missing(self, path: str) -> None:
+        self._separators.check()
+        if self._opening is not None:
+            self._opening.check_missing(path, self.node.path)
 
     def open(self, coords: tuple[int, ...]) -> FileRange | None:
         # docstring inherited
@@ -75,12 +94,14 @@ class FilePlaces(Places):
         try:
             fd = open_file(path, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
-            self._separators.check()
+            self._check_missing(path)
             return None
         except OSError as error:
             raise refusal(error, path, "reading") from None
         try:
             stat = os.fstat(fd)
+            if self._opening is not None:
+                self._opening.check(path, stat)
             if not stat_module.S_ISREG(stat.st_mode):
                 if stat_module.S_ISDIR(stat.st_mode):
                     os.close(fd)
@@ -102,16 +123,19 @@ class FilePlaces(Places):
 
     def read_range(self, coords: Sequence[int], chunk_nbytes: int, offset: int, nbytes: int) -> bytes | None:
         # docstring inherited
+        path = self._prefix + self._separator.join(map(str, coords))
         try:
-            fd = os.open(self._prefix + self._separator.join(map(str, coords)), OPEN_FLAGS)
+            fd = os.open(path, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError):
-            self._separators.check()
+            self._check_missing(path)
             return b""
         except OSError:  # the general form says what it is
             return None
         try:
-            # A third of the time of os.fstat.
-            if os.lseek(fd, 0, os.SEEK_END) != chunk_nbytes:
+            stat = os.fstat(fd)
+            if self._opening is not None:
+                self._opening.check(path, stat)
+            if stat.st_size != chunk_nbytes:
                 return None
             data = os.pread(fd, nbytes, offset)
         except OSError:
