@@ -136,7 +136,7 @@ class AccessError(ReadError, PermissionError):
     """The permission to read the file is missing."""
 
 
-class MemoryLimitError(PackstoreError, MemoryError):
+class MemoryLimitError(MemoryError, PackstoreError):  # in this order: MemoryError has a __new__ of its own
     """What was asked for, or what the file declares, does not fit into the memory of this process."""
 
 

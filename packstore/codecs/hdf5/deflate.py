@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from packstore.codecs.decompress import decode_zlib
-from packstore.codecs.hdf5.base import always_available, compressed
+from packstore.codecs.decompress import Limit, corrupt, decode_zlib
+from packstore.codecs.hdf5.base import FilterSpec, always_available, compressed
+from packstore.core.typing import Bytes
 
 __all__ = ["decode", "encoded", "unavailable"]
 
 unavailable = always_available
 encoded = compressed
-decode = decode_zlib
+
+
+def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
+    """Decode the stream; like libhdf5, refuse a level that there is not."""
+    if spec.client_values and spec.client_values[0] > 9:
+        corrupt(spec, "a level of at most 9", spec.client_values[0])
+    return decode_zlib(data, limit, out, spec)

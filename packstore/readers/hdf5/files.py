@@ -84,6 +84,9 @@ class _Bytes:
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
+        if self._at >= self._nbytes and len(view):
+            got = f"an address of {self._at}"
+            raise TruncatedFileError(message("reading", self._source.name, expected=f"{self._nbytes} bytes", got=got))
         n = min(len(view), max(self._nbytes - self._at, 0))
         self._read_at(self._at, view[:n])
         # libhdf5 starts to read a global heap at its first byte. A heap further on in these bytes was only read ahead.

@@ -185,14 +185,18 @@ def dtype_of(value: Any, source: ByteSpace, depth: int = 0) -> np.dtype[Any]:
         if not isinstance(state, tuple) or len(state) not in (8, 9) or not _plain_ints((state[0], *state[5:8])):
             raise ValueError("no state")
         order = plain_text(state[1], source)
-        if not 0 <= state[0] <= 4 or order not in ("<", ">", "=", "|"):
-            raise ValueError(f"version {state[0]}, byte order {order!r}")
+        # Flags: elements that are counted references, and arrays that are pickled as lists.
+        holds_objects = state[7] & 3 and dtype.kind != "O" and state[3] is None
+        if not 0 <= state[0] <= 4 or order not in ("<", ">", "=", "|") or holds_objects:
+            raise ValueError(f"version {state[0]}, byte order {order!r}, flags {state[7]:#x}")
         if state[2] is not None:
             base, shape = state[2]
             shape = shape if isinstance(shape, tuple) else (shape,)
             if not _plain_ints(shape):
                 raise ValueError("a shape that is none")
             return np.dtype((dtype_of(base, source, depth + 1), shape))
+        if (state[3] is None) != (state[4] is None):
+            raise ValueError("names without fields")
         if state[3] is not None:
             return _struct(state, source, depth)
         if dtype.kind in "mM":
@@ -238,8 +242,8 @@ def _datetime(dtype: np.dtype[Any], state: tuple[Any, ...], source: ByteSpace) -
     _, unit_of = state[8]
     unit = plain_text(unit_of[0], source)
     _, count, divisor, event = unit_of
-    if event != 1:
-        raise ValueError(f"event {event!r}")
+    if event != 1 or (type(count) is int and count < 1):
+        raise ValueError(f"{count!r} units, event {event!r}")
     if unit == "generic":
         return dtype
     if type(count) is not int or type(divisor) is not int:
@@ -322,8 +326,9 @@ def array_of(value: Any, source: ByteSpace, path: str) -> Elements | None:
     if not isinstance(state_of, tuple) or len(state_of) not in (4, 5):
         raise Refused("an array without a state")
     shape, dtype_call, fortran, data = state_of[-4:]
-    known = len(state_of) == 4 or state_of[0] in (0, 1)
-    if len(args) != 3 or args[1] != (0,) or not isinstance(fortran, int) or not known:
+    known = len(state_of) == 4 or state_of[0] == 1
+    made = len(args) == 3 and args[1] == (0,) and plain_text(args[2], source) == "b"
+    if not made or not isinstance(fortran, int) or not known:
         raise Refused("an array whose state numpy does not know")
     dtype = dtype_of(dtype_call, source)
     return _elements(shape, dtype, "F" if fortran else "C", _data(data, dtype), path)

@@ -100,6 +100,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.opcode = "nothing"
         self.at = cursor.position
+        self.frame_end = 0
 
     def run(self) -> Any:
         for _ in range(MAX_OPCODES):
@@ -192,8 +193,10 @@ class _Machine:
             raise ValueError(f"protocol {number}")
 
     def frame(self, nbytes: int) -> None:
-        # joblib's arrays lie between frames, so a frame says nothing of where the next one starts.
-        if self.cursor.position + nbytes > self.cursor.space.nbytes:
+        if self.cursor.position < self.frame_end:
+            raise ValueError("a frame inside another")
+        self.frame_end = self.cursor.position + nbytes
+        if self.frame_end > self.cursor.space.nbytes:
             raise EOFError
 
     def pop_mark(self) -> list[Any]:
@@ -292,7 +295,8 @@ class _Machine:
         self.push(Opaque("a persistent id, which another file holds"))
 
     def read_only(self) -> None:
-        self.top()
+        if not isinstance(self.top(), (Blob, Opaque, Call)):
+            raise TypeError("no buffer")
 
     def discard(self) -> None:
         # POP takes a mark as well.

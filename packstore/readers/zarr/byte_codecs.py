@@ -81,7 +81,7 @@ BYTE_CODECS: dict[str, ByteCodec] = {
     codec.name: codec
     for codec in (
         ByteCodec("crc32c", strip_crc32c, in_numcodecs=False, in_v3=True, grows_by=4),
-        ByteCodec("zstd", decode_zstd, in_v3=True, options={"level": int, "checksum": bool}),
+        ByteCodec("zstd", decode_zstd, in_v3=True, options={"level": range(-131072, 23), "checksum": bool}),
         ByteCodec("blosc", decode_blosc, in_v3=True, options=_BLOSC),
         ByteCodec("gzip", decode_gzip, in_v3=True, options=_LEVEL),
         ByteCodec("zlib", decode_zlib, options=_LEVEL),
