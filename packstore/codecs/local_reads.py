@@ -16,16 +16,20 @@ Should zarr's store read small ranges without a thread one day, this module can 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore, StorePath
 
+from packstore.codecs.bits.frame import WHAT
+from packstore.errors import CorruptDataError, message
+
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["LocalReads", "local_reads"]
+__all__ = ["LocalReads", "check_file", "local_reads"]
 
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _HAS_PREAD = hasattr(os, "pread")
@@ -56,13 +60,22 @@ class LocalReads:
             return False
         return True
 
-    def read(self, byte_getter: Any, offset: int, nbytes: int, prototype: BufferPrototype) -> Buffer | None:
-        """Read a range of a file; None where there is no file, as the store has it."""
+    def read(
+        self, byte_getter: Any, offset: int, nbytes: int, prototype: BufferPrototype, chunk_nbytes: int
+    ) -> Buffer | None:
+        """Read a range of a file; None where there is no file, as the store has it.
+
+        Raises
+        ------
+        CorruptDataError
+            The file has not `chunk_nbytes` bytes.
+        """
         started = time.perf_counter()
         try:
             # A file object would cost three times as much.
             fd = os.open(f"{byte_getter.store.root}/{byte_getter.path}", _OPEN_FLAGS)
             try:
+                check_size(os.fstat(fd).st_size, chunk_nbytes)
                 data = prototype.buffer.from_bytes(os.pread(fd, nbytes, offset))
             finally:
                 os.close(fd)
@@ -71,6 +84,20 @@ class LocalReads:
         if time.perf_counter() - started > self.SLOW_S:
             self._left_out = self.PAUSE
         return data
+
+
+def check_size(found: int, chunk_nbytes: int) -> None:
+    """Raise CorruptDataError for a chunk of another size: a part of it would be read as if it were sound."""
+    if found != chunk_nbytes:
+        hint = "The chunk is truncated, or was written for another shape, data type or bit range"
+        raise CorruptDataError(message(WHAT, expected=f"{chunk_nbytes} bytes", got=found, hint=hint))
+
+
+def check_file(byte_getter: Any, chunk_nbytes: int) -> None:
+    """`check_size` of the file that `byte_getter` reads, if it reads one and there is one."""
+    if type(byte_getter) is StorePath and type(byte_getter.store) is LocalStore:
+        with contextlib.suppress(OSError):  # zarr says what it is
+            check_size(os.stat(f"{byte_getter.store.root}/{byte_getter.path}").st_size, chunk_nbytes)
 
 
 local_reads = LocalReads()

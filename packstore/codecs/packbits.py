@@ -31,7 +31,7 @@ from packstore.codecs.bits.layout import (
     encoded_nbytes,
     frame_nbytes,
 )
-from packstore.codecs.local_reads import local_reads
+from packstore.codecs.local_reads import check_file, local_reads
 from packstore.core.box_selection import box_selection
 from packstore.errors import CodecConfigError, DtypeError, message
 
@@ -211,8 +211,10 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
     ) -> NDBuffer | None:
         part = self._part(selection, chunk_spec)
         if part.plan is not None and part.is_small and local_reads.are_quick(byte_getter):
-            data = local_reads.read(byte_getter, part.plan.offset, part.plan.nbytes, chunk_spec.prototype)
+            plan, chunk_nbytes = part.plan, part.chunk_nbytes
+            data = local_reads.read(byte_getter, plan.offset, plan.nbytes, chunk_spec.prototype, chunk_nbytes)
         else:
+            part.check(byte_getter)
             data = await byte_getter.get(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         if data is None:
             return None
@@ -224,8 +226,10 @@ class PackBitsCodec(ArrayBytesCodecPartialDecodeMixin, ArrayBytesCodec):
         # The hook of zarr >= 3.3's synchronous pipeline.
         part = self._part(selection, chunk_spec)
         if part.plan is not None and part.is_small and local_reads.are_quick(byte_getter):
-            data = local_reads.read(byte_getter, part.plan.offset, part.plan.nbytes, chunk_spec.prototype)
+            plan, chunk_nbytes = part.plan, part.chunk_nbytes
+            data = local_reads.read(byte_getter, plan.offset, plan.nbytes, chunk_spec.prototype, chunk_nbytes)
         else:
+            part.check(byte_getter)
             data = byte_getter.get_sync(prototype=chunk_spec.prototype, byte_range=part.byte_range)
         return None if data is None else self._decode_part(data, part, chunk_spec)
 
@@ -255,6 +259,16 @@ class _Part(NamedTuple):  # made for every chunk of every read; a frozen datacla
     @property
     def is_small(self) -> bool:
         return self.nbytes < _THREAD_NBYTES
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """The stored bytes of the whole chunk."""
+        return self.packed.nbytes
+
+    def check(self, byte_getter: ByteGetter) -> None:
+        """Hold the size of a file against that of the chunk, where only a part of it is read."""
+        if self.plan is not None:
+            check_file(byte_getter, self.chunk_nbytes)
 
     @property
     def byte_range(self) -> RangeByteRequest | None:

@@ -77,13 +77,13 @@ READERS: dict[str, Reader] = {
     "npz": Reader("packstore.readers.npz", signs=_ZIP),
     "hdf5": Reader("packstore.readers.hdf5", options=("allow_external", "missing_sources", "encoding", "errors")),
     "netcdf3": Reader("packstore.readers.netcdf3", signs=(b"CDF",)),
-    "zarr": Reader("packstore.readers.zarr", folders=True),
+    "zarr": Reader("packstore.readers.zarr", options=("allow_external",), folders=True),
     "text": Reader(
         "packstore.readers.text",
         options=("delimiter", "dtype", "skiprows", "comments", "max_rows", "usecols", "ndmin", "encoding"),
     ),
     "pickle": Reader("packstore.readers.pickle"),
-    "npy_stack": Reader("packstore.readers.stack", folders=True),
+    "npy_stack": Reader("packstore.readers.stack", options=("allow_external",), folders=True),
     "folder": Reader("packstore.readers.folder", folders=True),
     "raw": Reader(
         "packstore.readers.raw",

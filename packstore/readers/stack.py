@@ -18,6 +18,7 @@ from packstore.readers.pickle.arrays import Refused, dtype_of, plain_text
 from packstore.readers.pickle.machine import run
 from packstore.readers.pickle.values import Pairs
 from packstore.source import DirectorySource, FileSource, Source, refusal
+from packstore.source.inside import Inside
 from packstore.storage import ManifestArray, ManifestGroup, ReaderStorage, regroup
 
 __all__ = ["read", "sniff"]
@@ -43,7 +44,7 @@ def sniff(source: Source, head: bytes) -> bool:
         raise refusal(error, source.path) from None
 
 
-def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup:
+def read(source: Source, *, component: str | None, chunks: Any, allow_external: Any = False) -> ManifestGroup:
     """Describe the one array of a stack of ``.npy`` files.
 
     Parameters
@@ -55,8 +56,13 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     chunks
         How to cut it for zarr; None: one chunk a file where the files are of one length, else about 8 MB.
 
+    allow_external
+        Where symbolic links in the directory may lead: False for nowhere else, True for anywhere, or a folder.
+
     Raises
     ------
+    ExternalFileError
+        A file is a link that leads out of the directory.
     FormatError
         ``info`` is another pickle than dask writes.
     MissingFileError, ShapeError, DtypeError
@@ -68,10 +74,13 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     """
     if not isinstance(source, DirectorySource):
         raise FormatError(message("opening a npy stack in", source.name, expected="a directory", got="a file"))
+    inside = Inside(source.path, allow_external)
+    inside.check_file(os.path.join(source.path, INFO))
     lengths, axis, dtype = _info(source.path)
     parts = []
     for i, length in enumerate(lengths[axis]):
         path = os.path.join(source.path, f"{i}.npy")
+        inside.check_file(path)
         want = tuple(length if k == axis else sum(n) for k, n in enumerate(lengths))
         parts.append(_part(path, want, dtype))
     shape = tuple(sum(n) for n in lengths)

@@ -221,9 +221,10 @@ def test_truncated_chunk_inside_zarr(tmp_path: Path) -> None:
     chunk.write_bytes(chunk.read_bytes()[:300])
     with pytest.raises(CorruptDataError, match="expected 512 bytes for 4096 elements of 1 bits, got 300"):
         z[...]
-    with pytest.raises(CorruptDataError, match="The chunk is truncated"):
-        z[60:, 3]
-    assert np.all(z[:10, :7])
+    # Also where the part that is read is there: the bits may be those of another shape.
+    for selection in ((slice(60, 64), 3), (slice(0, 10), slice(0, 7))):
+        with pytest.raises(CorruptDataError, match="expected 512 bytes, got 300. The chunk is truncated"):
+            z[selection]
 
 
 def test_output_arrays() -> None:

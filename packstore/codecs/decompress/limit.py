@@ -12,7 +12,7 @@ from packstore.config import inflate_ratio
 from packstore.core.typing import Bytes
 from packstore.errors import CorruptDataError, UnsupportedError, message
 
-__all__ = ["Limit", "call", "check_ratio", "corrupt", "fill", "store"]
+__all__ = ["FREE_NBYTES", "Limit", "call", "check_ratio", "corrupt", "fill", "store"]
 
 # The libraries raise these for bad input. Any other exception is a bug of packstore and must show.
 _DECODER_ERRORS = (RuntimeError, ValueError, OverflowError, OSError, EOFError, zlib.error)
@@ -75,7 +75,7 @@ def check_ratio(nbytes: int, stored_nbytes: int, what: object) -> None:
     nbytes, stored_nbytes
         What they claim, and how many there are.
     what
-        What errors call them.
+        What fails, as a phrase; a string is made of it only then.
 
     Raises
     ------
@@ -83,9 +83,9 @@ def check_ratio(nbytes: int, stored_nbytes: int, what: object) -> None:
         More than 128 MiB, and more than ``limits.inflate_ratio`` of `packstore.config` for each stored byte.
     """
     if nbytes > FREE_NBYTES and nbytes > (ratio := inflate_ratio()) * stored_nbytes:
-        expected = f"at most {ratio:g} decoded bytes for each of {stored_nbytes} stored ones"
+        expected = f"at most {ratio:g} bytes for each of {stored_nbytes} stored ones"
         hint = 'A file that is to be trusted is read with packstore.config.set({"limits.inflate_ratio": …})'
-        raise UnsupportedError(message(f"decoding {what}", expected=expected, got=nbytes, hint=hint))
+        raise UnsupportedError(message(str(what), expected=expected, got=nbytes, hint=hint))
 
 
 def corrupt(what: object, expected: object, got: object, hint: str = _DAMAGED) -> NoReturn:

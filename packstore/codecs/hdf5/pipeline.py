@@ -175,7 +175,7 @@ def decode_range(
 def run_steps(steps: Sequence[Step], source: Bytes, nbytes: int, out: Bytes | None) -> Bytes:
     """Undo planned filters on one chunk; parameters, result and errors as those of `decode_chunk`."""
     if steps:
-        check_ratio(nbytes, source.size, "a chunk")
+        check_ratio(nbytes, source.size, "decoding a chunk")
     result, holder = source, -1  # holder: which scratch memory `result` lies in
     for number in range(len(steps) - 1, 0, -1):
         module, spec, limit = steps[number]

@@ -13,11 +13,11 @@ from typing import Any
 
 from packstore.errors import ExternalFileError, OptionError, StaleFileError, message
 from packstore.source import Fingerprint
+from packstore.source.inside import EXTERNAL_HINT, external_root
 from packstore.storage import ManifestArray
 
 __all__ = ["ExternalPolicy", "version_of"]
 
-HINT = "Pass allow_external=True, or a folder that it must lie in"
 MISSING = ("raise", "fill")
 
 
@@ -50,20 +50,7 @@ class ExternalPolicy:
             raise OptionError(
                 message("opening", expected='missing_sources="raise" or "fill"', got=repr(missing_sources))
             )
-        fills = missing_sources == "fill"
-        if allow_external is None or isinstance(allow_external, bool):
-            return cls("" if allow_external else None, fills)
-        try:
-            root = os.path.realpath(os.fspath(allow_external))
-        except TypeError:
-            root = ""
-        if isinstance(root, bytes):
-            root = os.fsdecode(root)
-        if not os.path.isdir(root):
-            raise OptionError(
-                message("opening", expected="allow_external=False, True or a folder", got=repr(allow_external))
-            )
-        return cls(root, fills)
+        return cls(external_root(allow_external), missing_sources == "fill")
 
     def find(self, directory: str | None, name: str, why: str, own: str = "") -> Fingerprint | None:
         """The file that is referred to, as the first look found it; None where there is no such file.
@@ -91,7 +78,7 @@ class ExternalPolicy:
         path = found.path
         if path != own and (self.root is None or (self.root and os.path.commonpath([self.root, path]) != self.root)):
             within = "no other file to be opened" if self.root is None else f"a file inside {self.root}"
-            raise ExternalFileError(message(why, expected=within, got=path, hint=HINT))
+            raise ExternalFileError(message(why, expected=within, got=path, hint=EXTERNAL_HINT))
         return found
 
     def check_missing(self, directory: str | None, name: str) -> None:

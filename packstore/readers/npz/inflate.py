@@ -110,7 +110,7 @@ class DecodedMember(RangeReads):
     def _decode(self) -> Bytes:
         raw = self.source.view()
         stored = self.member.stored_nbytes
-        check_ratio(self.nbytes, stored, self.name)
+        check_ratio(self.nbytes, stored, f"decoding {self.name}")
         data = (
             raw[self.start : self.start + stored]
             if raw is not None

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from packstore.core.keys import path_reason
-from packstore.errors import FormatError, UnsupportedError, message
+from packstore.errors import ExternalFileError, FormatError, UnsupportedError, message
 from packstore.readers.zarr.documents import bad_group
 from packstore.readers.zarr.nodes import LINK_REASON, V2_ARRAY, V2_GROUP, Node, find_node, leads_out, walk
 from packstore.readers.zarr.safe_codecs import unsafe_reason
 from packstore.source import DirectorySource, RemoteFolder, Source
+from packstore.source.inside import Inside
 from packstore.storage import GridStorage, ManifestArray, ManifestGroup
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def sniff(source: Source, head: bytes) -> bool:
     return isinstance(source, DirectorySource) and find_node(source.path, "") is not None
 
 
-def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup:
+def read(source: Source, *, component: str | None, chunks: Any, allow_external: Any = False) -> ManifestGroup:
     """Describe the arrays of a zarr directory.
 
     Parameters
@@ -41,6 +42,8 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
         The one array that is wanted; None for all.
     chunks
         Not used: the arrays have chunks of their own.
+    allow_external
+        Where symbolic links in a local directory may lead: False for nowhere else, True for anywhere, or a folder.
 
     Returns
     -------
@@ -74,10 +77,11 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     groups: dict[str, Mapping[str, Any]] = {}
     unsupported: dict[str, str] = {}
     nodes: dict[str, Node] = {}
+    inside = Inside(source.path, allow_external)
     if component is None:
-        found: Iterable[tuple[Node, Json, Json]] = walk(source.path, unsupported)
+        found: Iterable[tuple[Node, Json, Json]] = walk(source.path, unsupported, inside)
     else:
-        found = _one(source.path, component, unsupported)
+        found = _one(source.path, component, unsupported, inside)
     for node, document, attributes in found:
         nodes[node.component] = node
         described = _describe(node, document, attributes)
@@ -90,18 +94,20 @@ def read(source: Source, *, component: str | None, chunks: Any) -> ManifestGroup
     return ManifestGroup(arrays, groups, unsupported, fresh=_Freshness(source.path, nodes, component is None))
 
 
-def _one(root: str, component: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Json, Json]]:
+def _one(
+    root: str, component: str, unsupported: dict[str, str], inside: Inside
+) -> Iterator[tuple[Node, Json, Json]]:
     """The node at `component` with its documents, or the reason in `unsupported`; nothing where nothing is there."""
-    node = find_node(root, component) if path_reason(component) is None else None
+    node = find_node(root, component, inside) if path_reason(component) is None else None
     if node is None:
         return
-    if leads_out(root, component):
+    if leads_out(root, component, inside):
         unsupported[component] = LINK_REASON
         return
     try:
         document, attributes = node.load()
         node.folders(document)
-    except FormatError as error:
+    except (FormatError, ExternalFileError) as error:
         unsupported[component] = str(error)
     else:
         yield node, document, attributes
@@ -183,7 +189,8 @@ def directory_store(location: Location) -> DirectoryStore:
     """The read-only store of a zarr directory."""
     from packstore.readers.zarr.directory import DirectoryStore
 
-    return DirectoryStore(location.fingerprint.path, unsupported=Unsupported(location))
+    unsupported = Unsupported(location)
+    return DirectoryStore(location.fingerprint.path, unsupported=unsupported, inside=unsupported.inside)
 
 
 class Unsupported(Mapping[str, str]):
@@ -204,6 +211,7 @@ class Unsupported(Mapping[str, str]):
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        self.inside = Inside(location.fingerprint.path, dict(location.options).get("allow_external"))
         # Per node the state of its metadata, and the reason. Listing a group asks for each member.
         self._seen: dict[str, tuple[object, str | None]] = {}
 
@@ -215,7 +223,7 @@ class Unsupported(Mapping[str, str]):
         stamp, reason = self._seen.get(component, (None, None))
         if stamp != node.stamp:
             reasons: dict[str, str] = {}
-            for found in _one(root, component, reasons):
+            for found in _one(root, component, reasons, self.inside):
                 described = _describe(*found)
                 if isinstance(described, str):
                     reasons[component] = described

@@ -69,7 +69,7 @@ class ByteCodecs:
         CorruptDataError, ChecksumError
             They do not decode, or not to as many as they should.
         """
-        check_ratio(self.limit.nbytes, stored.nbytes, "a chunk")
+        check_ratio(self.limit.nbytes, stored.nbytes, "decoding a chunk")
         most = self.max_stored_nbytes
         if stored.nbytes > most:
             raise CorruptDataError(

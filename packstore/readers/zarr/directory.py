@@ -18,6 +18,7 @@ from packstore.readers.zarr.changes import Opening
 from packstore.readers.zarr.nodes import V2_ARRAY, V2_ATTRIBUTES, V2_GROUP, V3, find_node
 from packstore.readers.zarr.separators import Separators
 from packstore.readers.zarr.served import Served
+from packstore.source.inside import Inside
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,6 +43,8 @@ class DirectoryStore(LocalStore):
         Must be True: it is here because every zarr store takes it.
     unsupported
         Each array that packstore does not serve, and why.
+    inside
+        Where symbolic links may lead; None: nowhere out of the directory.
 
     Raises
     ------
@@ -56,15 +59,23 @@ class DirectoryStore(LocalStore):
     supports_writes: bool = False
     supports_deletes: bool = False
 
-    def __init__(self, root: Any, *, read_only: bool = True, unsupported: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Any,
+        *,
+        read_only: bool = True,
+        unsupported: Mapping[str, str] | None = None,
+        inside: Inside | None = None,
+    ) -> None:
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
         super().__init__(os.fspath(root), read_only=True)
         self.unsupported: Mapping[str, str] = {} if unsupported is None else unsupported
+        self._inside = Inside(str(self.root)) if inside is None else inside
         self._separators: dict[str, Separators] = {}
         # The prefix of the keys of the array whose chunks were asked for last: zarr asks for many in a row.
         self._prefix: str | None = None
-        self._served = Served(str(self.root), self.unsupported)
+        self._served = Served(str(self.root), self.unsupported, self._inside)
         self._opening = Opening()
 
     @classmethod
@@ -81,7 +92,7 @@ class DirectoryStore(LocalStore):
         return hash(self.root)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (str(self.root), self.unsupported))
+        return (_reopen, (str(self.root), self.unsupported, self._inside))
 
     def __repr__(self) -> str:
         return f"DirectoryStore('{self}')"
@@ -90,11 +101,11 @@ class DirectoryStore(LocalStore):
         """A store of the same directory, not yet open; only ``read_only=True`` can be had."""
         if not read_only:
             raise NotImplementedError(f"with_read_only is not implemented for the {type(self)} store type.")
-        return type(self)(self.root, unsupported=self.unsupported)
+        return type(self)(self.root, unsupported=self.unsupported, inside=self._inside)
 
     def array_document(self, path: str) -> dict[str, Any] | None:
         """The ``zarr.json`` of the array at `path`; None where zarr has to look itself, as for zarr v2."""
-        node = find_node(str(self.root), path) if _is_inside(path, or_root=True) else None
+        node = find_node(str(self.root), path, self._inside) if _is_inside(path, or_root=True) else None
         if node is None or node.is_v2 or os.path.exists(f"{node.path}/{V2_ARRAY}"):
             return None
         document = node.load()[0]
@@ -108,6 +119,7 @@ class DirectoryStore(LocalStore):
         # docstring inherited
         if not _is_inside(key) or self._served.hides(key):
             return None
+        self._inside.check_file(f"{self.root}/{key}")
         document = self._served.document(key)
         if document is None:
             self._check_kind(key)
@@ -128,6 +140,7 @@ class DirectoryStore(LocalStore):
         if not _is_inside(key):
             return None
         if not self._served.is_document(key):
+            self._inside.check_file(f"{self.root}/{key}")
             self._check_kind(key)
             try:
                 found = await super().get(key, prototype, byte_range)
@@ -171,7 +184,7 @@ class DirectoryStore(LocalStore):
         path = key
         while path:
             path = path.rpartition("/")[0]
-            node = find_node(str(self.root), path)
+            node = find_node(str(self.root), path, self._inside)
             if node is None:
                 continue
             prefix = f"{path}/" if path else ""
@@ -235,5 +248,5 @@ def _is_inside(key: str, *, or_root: bool = False) -> bool:
     return "\0" not in key and "\\" not in key and all(part not in ("", ".", "..") for part in key.split("/"))
 
 
-def _reopen(root: str, unsupported: Mapping[str, str]) -> DirectoryStore:
-    return DirectoryStore(root, unsupported=unsupported)
+def _reopen(root: str, unsupported: Mapping[str, str], inside: Inside) -> DirectoryStore:
+    return DirectoryStore(root, unsupported=unsupported, inside=inside)

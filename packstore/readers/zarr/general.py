@@ -41,7 +41,7 @@ class ZarrReader(BoxReader):
                 # Not zarr.open_array, which waits for zarr's event loop: a store lists its arrays from inside of it.
                 # Untyped: releases of zarr differ in the type that they declare for a document.
                 make: Any = zarr.AsyncArray
-                self._array = zarr.Array(make(dict(document), StorePath(DirectoryStore(self.node.path))))
+                self._array = zarr.Array(make(dict(document), StorePath(DirectoryStore(self.node.path, inside=self.node.inside))))
             return self._array
 
     def read(self, selection: Box) -> npt.NDArray[Any]:

@@ -6,11 +6,12 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from packstore.errors import FormatError, StaleFileError, UnsupportedError, message
+from packstore.errors import ExternalFileError, FormatError, StaleFileError, UnsupportedError, message
 from packstore.readers.zarr.documents import spelled_out
+from packstore.source.inside import Inside
 
 __all__ = ["DOCUMENTS", "LINK_REASON", "Node", "find_node", "leads_out", "load_json", "walk"]
 
@@ -37,12 +38,15 @@ class Node:
         The name of the metadata file that makes it a node.
     stamp
         Modification time and size of that file, and of the file of its attributes.
+    inside
+        The directory of the hierarchy, which links may not leave.
     """
 
     path: str
     component: str
     document: str
     stamp: tuple[Any, ...]
+    inside: Inside = field(compare=False, repr=False)
 
     @property
     def is_v2(self) -> bool:
@@ -79,7 +83,11 @@ class Node:
         ------
         FormatError
             It is no JSON object.
+        ExternalFileError
+            It is a link that leads out of the hierarchy.
         """
+        for name in (self.document, V2_ATTRIBUTES):
+            self.inside.check_file(f"{self.path}/{name}")
         document = load_json(f"{self.path}/{self.document}")
         if not self.is_v2:
             return spelled_out(document), {}
@@ -104,17 +112,19 @@ class Node:
             raise FormatError(message("reading", self.path, expected=expected, got=error.strerror)) from None
 
 
-def find_node(root: str, component: str) -> Node | None:
-    """The array or group at `component`, or None."""
+def find_node(root: str, component: str, inside: Inside | None = None) -> Node | None:
+    """The array or group at `component`, or None; with `inside` given, links may lead where that allows."""
     path = f"{root}/{component}" if component else root
     for name in (V3, V2_ARRAY, V2_GROUP):
         stamp = _stamps(path, name)
         if stamp[0] is not None:
-            return Node(path, component, name, stamp)
+            return Node(path, component, name, stamp, inside or Inside(root))
     return None
 
 
-def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping[str, Any], Mapping[str, Any]]]:
+def walk(
+    root: str, unsupported: dict[str, str], inside: Inside | None = None
+) -> Iterator[tuple[Node, Mapping[str, Any], Mapping[str, Any]]]:
     """Each node of the hierarchy with its documents, parents first.
 
     Parameters
@@ -123,6 +133,8 @@ def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping
         The directory.
     unsupported
         Takes the reason for what is a node, and is not given.
+    inside
+        Where links may lead; None: nowhere out of the directory.
 
     Raises
     ------
@@ -131,9 +143,10 @@ def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping
     """
     stack = [""]
     count = 0
+    inside = inside or Inside(root)
     while stack:
         component = stack.pop()
-        node = find_node(root, component)
+        node = find_node(root, component, inside)
         if node is None:
             continue
         count += 1
@@ -151,7 +164,7 @@ def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping
         try:
             document, attributes = node.load()
             found = node.folders(document)
-        except FormatError as error:
+        except (FormatError, ExternalFileError) as error:
             unsupported[component] = str(error)
             # What cannot be read may be a group: its members are there all the same.
             with contextlib.suppress(FormatError):
@@ -160,23 +173,23 @@ def walk(root: str, unsupported: dict[str, str]) -> Iterator[tuple[Node, Mapping
             yield node, document, attributes
         for entry in found:
             child = f"{component}/{entry.name}" if component else entry.name
-            if entry.is_symlink() and not _is_below(entry.path, root):
-                if find_node(root, child) is not None:
+            if entry.is_symlink() and (_leads_up(entry.path) or not inside.holds(entry.path)):
+                if find_node(root, child, inside) is not None:
                     unsupported[child] = LINK_REASON
                 continue
             stack.append(child)
 
 
-def leads_out(root: str, component: str) -> bool:
-    """Whether a symbolic link on the way to `component` leaves the hierarchy."""
-    real, root = os.path.realpath(f"{root}/{component}"), os.path.realpath(root)
-    return real != root and not real.startswith(root + os.sep)
+def leads_out(root: str, component: str, inside: Inside) -> bool:
+    """Whether a symbolic link on the way to `component` leads where it may not, or back up."""
+    path = f"{root}/{component}"
+    return not inside.holds(path) or (bool(component) and os.path.islink(path) and _leads_up(path))
 
 
-def _is_below(link: str, root: str) -> bool:
-    """Whether a link stays inside the hierarchy and does not lead back up."""
+def _leads_up(link: str) -> bool:
+    """Whether a link leads to a directory that holds it."""
     real, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
-    return real.startswith(os.path.realpath(root) + os.sep) and not (place + os.sep).startswith(real + os.sep)
+    return (place + os.sep).startswith(real + os.sep)
 
 
 def _stamps(path: str, document: str) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import itertools
 import math
 import os
@@ -14,13 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from packstore.errors import CorruptDataError, message
+from packstore.errors import CorruptDataError, ExternalFileError, message
 from packstore.readers.zarr.changes import Opening
 from packstore.readers.zarr.metadata import Layout
 from packstore.readers.zarr.nodes import DOCUMENTS, Node
 from packstore.readers.zarr.separators import Separators
 from packstore.readers.zarr.sizes import facts_of_node
 from packstore.source import refusal
+from packstore.source.inside import NOFOLLOW
 from packstore.source.local import open_file
 from packstore.storage.array import Facts
 from packstore.storage.places import Places
@@ -83,6 +85,20 @@ class FilePlaces(Places):
         # docstring inherited
         self.node.check()
 
+    def _open(self, path: str) -> int:
+        """A descriptor of a chunk's file; ExternalFileError where a link on the way to it leads out."""
+        inside = self.node.inside
+        if inside.allowed == "":
+            return open_file(path, OPEN_FLAGS)
+        inside.check_folder(path)
+        try:
+            return open_file(path, OPEN_FLAGS | NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        inside.check(path)
+        return open_file(path, OPEN_FLAGS)
+
     def _check_missing(self, path: str) -> None:
         self._separators.check()
         if self._opening is not None:
@@ -92,7 +108,7 @@ class FilePlaces(Places):
         # docstring inherited
         path = f"{self.node.path}/{self.layout.chunk_key(coords)}"
         try:
-            fd = open_file(path, OPEN_FLAGS)
+            fd = self._open(path)
         except (FileNotFoundError, NotADirectoryError):
             self._check_missing(path)
             return None
@@ -125,11 +141,13 @@ class FilePlaces(Places):
         # docstring inherited
         path = self._prefix + self._separator.join(map(str, coords))
         try:
-            fd = os.open(path, OPEN_FLAGS)
+            fd = self._open(path)
         except (FileNotFoundError, NotADirectoryError):
             self._check_missing(path)
             return b""
-        except OSError:  # the general form says what it is
+        except OSError as error:  # the general form says what it is
+            if isinstance(error, ExternalFileError):
+                raise
             return None
         try:
             stat = os.fstat(fd)

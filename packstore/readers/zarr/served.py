@@ -18,6 +18,7 @@ from packstore.readers.zarr.nodes import (
     load_json,
     walk,
 )
+from packstore.source.inside import Inside
 
 __all__ = ["Served"]
 
@@ -31,10 +32,13 @@ class Served:
         The directory.
     unsupported
         The arrays and groups whose documents are not served.
+    inside
+        Where symbolic links may lead.
     """
 
-    def __init__(self, root: str, unsupported: Mapping[str, str]) -> None:
+    def __init__(self, root: str, unsupported: Mapping[str, str], inside: Inside) -> None:
         self.root = root
+        self.inside = inside
         self.unsupported = unsupported
 
     def is_document(self, key: str) -> bool:
@@ -74,7 +78,7 @@ class Served:
     def _members(self, folder: str, path: str) -> Iterator[tuple[str, Node, Mapping[str, Any], Mapping[str, Any]]]:
         """Each array and group at or below `path` that is served, by its path from there, with its documents."""
         seen = set()
-        for node, document, attributes in walk(folder, {}):
+        for node, document, attributes in walk(folder, {}, self.inside):
             full = f"{path}/{node.component}".strip("/")
             if full not in self.unsupported and (not node.component or node.component.rpartition("/")[0] in seen):
                 seen.add(node.component)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from packstore.codecs.decompress.limit import FREE_NBYTES, check_ratio
 from packstore.core.keys import parent_paths
 from packstore.errors import ComponentNotFoundError, UnsupportedError, message
 from packstore.readers.find import find_array
@@ -72,7 +73,17 @@ def tree_of_location(location: AnyLocation, components: Sequence[str] = (), *, s
 
 
 def item_of_array(location: AnyLocation, name: str, array: ManifestArray) -> Item:
-    """One array of a file, with all that belongs to it."""
+    """One array of a file, with all that belongs to it.
+
+    Raises
+    ------
+    UnsupportedError
+        It declares far more elements than the file can hold, as `check_ratio` has it: what is written would be that
+        large.
+    """
+    if array.nbytes > FREE_NBYTES:
+        stored_nbytes = array.storage.facts(array).nbytes or 0
+        check_ratio(array.nbytes, max(stored_nbytes, location.fingerprint.nbytes), f"saving {location.path}[{name}]")
     chunked = array.storage.has_chunks
     attributes, names = portable_attributes(typed_attributes(array.attributes), array.dtype), array.dimension_names
     if names is None and DIMENSIONS in attributes:
