@@ -71,6 +71,10 @@ def _digest(value: np.ndarray[Any, Any], digest: Any) -> str:
         value = value.astype(np.uint8 if dtype.kind == "b" else dtype.newbyteorder("<"), copy=False)
         digest.update(np.ascontiguousarray(value).tobytes())
         return f"i{dtype.itemsize}"
+    if dtype.char in "gG":
+        # An x86 long double has 10 bytes, and padding that nobody sets.
+        value = value.astype("c16" if dtype.char == "G" else "f8")
+        dtype = value.dtype
     native = np.ascontiguousarray(value.astype(dtype.newbyteorder("<"), copy=False))
     digest.update(native.tobytes())
     return f"{dtype.kind}{dtype.itemsize}"

@@ -13,7 +13,7 @@ encoded = compressed
 
 
 def decode(data: Bytes, limit: Limit, out: Bytes, spec: FilterSpec) -> Bytes:
-    """Decode the stream; like libhdf5, refuse a level that there is not."""
-    if spec.client_values and spec.client_values[0] > 9:
-        corrupt(spec, "a level of at most 9", spec.client_values[0])
+    """Decode the stream; like libhdf5, refuse parameters that are not one level."""
+    if len(spec.client_values) != 1 or spec.client_values[0] > 9:
+        corrupt(spec, "one level of at most 9", spec.client_values)
     return decode_zlib(data, limit, out, spec)

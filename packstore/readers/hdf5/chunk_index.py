@@ -5,7 +5,7 @@ with that dimension moved to the front and decodes them as if it were not. A lis
 So each list must pass checks (inside the grid, aligned, no chunk twice, byte ranges inside the file and apart), and
 samples of it are compared with the bytes that libhdf5 itself reads for these coordinates. Where no reading of such an
 array passes, the caller reads through h5py; any other list that does not pass is damage. Trees of version 1 are walked
-here, without libhdf5.
+here, as are those of version 2, without libhdf5.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from packstore.core.typing import U64
 from packstore.readers.hdf5.chunk_list import Collector, spread
 from packstore.readers.hdf5.files import H5_ERRORS, Session
 from packstore.readers.hdf5.format.header import B_TREE_V1, B_TREE_V2, EXTENSIBLE_ARRAY
-from packstore.readers.hdf5.format.tree import chunk_entries
-from packstore.readers.hdf5.guard import check_room, layout_of
+from packstore.readers.hdf5.guard import check_room, layout_of, tree_entries
 from packstore.readers.hdf5.problems import Damaged, NotServed
 from packstore.storage import MISSING
 
@@ -96,14 +95,10 @@ def chunk_table(
         raise NotServed(f"only {count} of {cells} chunks are stored")
     layout = layout_of(session, dataset)
     table = Collector(session, grid, chunk, filters, chunk_nbytes)
-    if layout.index == B_TREE_V1:
-        if layout.tree is None:
-            raise Damaged(f"{count} chunks and no index of them")
-        table.collect_tree(chunk_entries(layout.tree, len(grid), session.half_node), layout.tree.base, count)
+    if layout.index in (B_TREE_V1, B_TREE_V2):
+        table.collect_tree(tree_entries(session, layout, chunk, chunk_nbytes), session.origin.base, count)
     elif layout.index != EXTENSIBLE_ARRAY or maxshape[0] is None:
         table.collect(dataset, count, None)
-        if layout.index == B_TREE_V2 and not table.in_order:
-            raise Damaged("a chunk index whose records are out of order")
         _compare(session, dataset, table, table.sample(_SAMPLES))
     else:
         _collect_in_doubt(session, dataset, table, count, maxshape)

@@ -103,7 +103,7 @@ class Collector:
         self._check(count)
 
     def collect_tree(self, entries: Iterable[Entries], base: int, count: int) -> None:
-        """Take the entries of a version 1 B-tree, whose addresses count from byte `base` of the file."""
+        """Take the entries of a B-tree, whose addresses count from byte `base` of the file."""
         self._clear()
         for part in entries:
             self._store(part.coords, part.mask, part.address + np.uint64(base), part.nbytes, None)
@@ -114,9 +114,6 @@ class Collector:
         self.nbytes = np.zeros(self.cells, np.uint64)
         self.mask = None
         self.seen = 0
-        # Whether the chunks came in the order of their coordinates so far, and the last one.
-        self.in_order = True
-        self._last = -1
 
     def _check(self, count: int) -> None:
         stored = self.offsets != MISSING
@@ -147,8 +144,6 @@ class Collector:
         if self.exact is not None and (nbytes != self.exact).any():
             raise Damaged(f"chunks without filters that do not have {self.exact} bytes")
         cell = scaled @ self.strides
-        self.in_order = self.in_order and self._last < int(cell[0]) and bool((cell[1:] > cell[:-1]).all())
-        self._last = int(cell[-1])
         self.offsets[cell] = offset
         self.nbytes[cell] = nbytes
         if self.mask is None and mask.any():

@@ -19,7 +19,7 @@ from h5py import h5f, h5fd, h5g, h5p
 
 from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
 from packstore.readers.hdf5.format.collection import SIGNATURE
-from packstore.readers.hdf5.format.header import chunk_node_half, end_of_file
+from packstore.readers.hdf5.format.header import chunk_node_half, end_of_file, shares_messages
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.format.place import Place
 from packstore.readers.hdf5.guard import check_headers, check_heap
@@ -57,6 +57,8 @@ class _Bytes:
         self._fd = -1
         # Any place in the file; the superblock tells the widths of numbers once libhdf5 has read it.
         self.place = Place(source)
+        # Whether messages of headers may be shared, as far as is known.
+        self.shares = True
         if isinstance(source, FileSource):
             # A descriptor of its own: evicting the source's handle must not close it under libhdf5.
             source.check()
@@ -92,7 +94,7 @@ class _Bytes:
         # libhdf5 starts to read a global heap at its first byte. A heap further on in these bytes was only read ahead.
         if view[: len(SIGNATURE)] == SIGNATURE:
             self._check_heap(self._at)
-        check_headers(bytes(view[:n]), self._at, self.place)
+        check_headers(bytes(view[:n]), self._at, self.place, shares=self.shares)
         self._at += n
         # libhdf5 reads ahead past the end of a short file, and takes the bytes there as zeros.
         view[n:] = bytes(len(view) - n)
@@ -185,6 +187,7 @@ class Session:
             # The address 0 of this file: all addresses count from the end of the user block.
             self.origin = Place(source, 0, int(fcpl.get_userblock()), offset_nbytes, length_nbytes)
             self._bytes.place = self.origin
+            self._bytes.shares = shares_messages(self.origin, self._superblock)
             self.heaps = Heaps(self.origin)
         except H5_ERRORS as why:
             self._bytes.close()

@@ -12,6 +12,7 @@ from packstore.core.boxes import Box
 from packstore.errors import CorruptDataError, PackstoreError, message
 from packstore.readers.zarr.nodes import Node
 from packstore.readers.zarr.sizes import facts_of_node
+from packstore.readers.zarr.vlen import VlenChunks
 from packstore.storage import BoxReader, Facts, ManifestArray, ReaderStorage
 
 __all__ = ["ZarrReader", "describe"]
@@ -23,6 +24,8 @@ class ZarrReader(BoxReader):
     def __init__(self, node: Node) -> None:
         self.node = node
         self._array: Any = None
+        self._store: Any = None
+        self._vlen: VlenChunks | None = None
         self._lock = threading.Lock()
 
     @property
@@ -41,14 +44,19 @@ class ZarrReader(BoxReader):
                 # Not zarr.open_array, which waits for zarr's event loop: a store lists its arrays from inside of it.
                 # Untyped: releases of zarr differ in the type that they declare for a document.
                 make: Any = zarr.AsyncArray
-                self._array = zarr.Array(make(dict(document), StorePath(DirectoryStore(self.node.path, inside=self.node.inside))))
+                self._store = DirectoryStore(self.node.path, inside=self.node.inside)
+                self._vlen = VlenChunks.of(document)
+                self._array = zarr.Array(make(dict(document), StorePath(self._store)))
             return self._array
 
     def read(self, selection: Box) -> npt.NDArray[Any]:
         """Elements of `selection`; CorruptDataError for whatever zarr raises."""
         self.node.check()
         try:
-            return np.asarray(self.array[selection])
+            array = self.array
+            if self._vlen is not None:
+                self._vlen.check(self._store, selection, self.node.path)
+            return np.asarray(array[selection])
         except PackstoreError:
             raise
         except (Exception, MemoryError) as error:

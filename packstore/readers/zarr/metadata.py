@@ -24,7 +24,7 @@ from packstore.storage.bits import PackedBits
 from packstore.storage.chain import Chain, Serializer
 from packstore.storage.plain import PlainBytes
 
-__all__ = ["Layout", "NotDirectError", "parse_v2", "parse_v3"]
+__all__ = ["Layout", "NotDirectError", "chunk_keys", "parse_v2", "parse_v3"]
 
 Json = Mapping[str, Any]
 
@@ -156,7 +156,9 @@ def _parse_v2(document: Json, attributes: Json) -> Layout:
     axes = tuple(reversed(range(len(shape)))) if order == "F" and len(shape) > 1 else None
     stored_shape = chunk_shape[::-1] if axes else chunk_shape
     serializer: Serializer = PlainBytes(stored_shape, dtype, dtype)
-    filters: Any = document["filters"] or ()
+    filters: Any = document["filters"]
+    _need(filters is None or isinstance(filters, list), "filters that are no list")
+    filters = filters or ()
     for config in filters:
         _need(config["id"] in _V2_FILTERS, f"the filter {config['id']!r}")
     if len(filters) == 1 and filters[0]["id"] in ("bitpack", "packbits"):
@@ -284,6 +286,13 @@ def _direct_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _fill(value: Any, dtype: np.dtype[Any]) -> Any:
     return np.asarray(value, dtype)[()]
+
+
+def chunk_keys(document: Json) -> tuple[str, str, str]:
+    """Prefix and separator of the keys of an array's chunks, and the whole key of the chunk of a 0-d array."""
+    if document.get("zarr_format") == 3:
+        return _v3_key(document["chunk_key_encoding"])
+    return "", document.get("dimension_separator", "."), "0"
 
 
 def _v3_key(encoding: Any) -> tuple[str, str, str]:

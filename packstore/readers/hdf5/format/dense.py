@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from packstore.readers.hdf5.format.place import Fields, Place
+from packstore.readers.hdf5.format.records import RecordTree
 
 if TYPE_CHECKING:
     from packstore.errors import FormatError
@@ -45,42 +46,12 @@ def _width(n: int) -> int:
 
 def _records(tree: Place, kind: int) -> Iterator[bytes]:
     """The records of a B-tree of type `kind`."""
-    head = tree.block(16 + tree.offset_nbytes + 2 + tree.length_nbytes, b"BTHD")
-    version, found = head.number(1), head.number(1)
-    if (version, found) != (0, kind):
-        raise _bad(tree, f"a B-tree of type {kind}", found)
-    node_nbytes, record_nbytes, depth = head.number(4), head.number(2), head.number(2)
-    head.number(2)
-    root, count = head.address(), head.number(2)
-    total = head.length()
-    if depth > _MOST_DEPTH or total > _MOST_RECORDS or not record_nbytes or node_nbytes < 16 + record_nbytes:
-        raise _bad(tree, "a sound B-tree", f"{total} records of {record_nbytes} bytes, {depth} deep")
-    if not total:
-        return
-    # The most records that a node may have at one level decide how wide their count is in the level above.
-    most = [(node_nbytes - 10) // record_nbytes]
-    below = [most[0]]
-    for level in range(1, depth + 1):
-        pointer = tree.offset_nbytes + _width(most[0]) + (_width(below[level - 1]) if level > 1 else 0)
-        most.append((node_nbytes - 10 - pointer) // (record_nbytes + pointer))
-        below.append((most[level] + 1) * below[level - 1] + most[level])
-    todo = [(root, count, depth)]
-    left = total
-    while todo:
-        at, count, level = todo.pop()
-        node = tree.at(at).block(node_nbytes, b"BTIN" if level else b"BTLF")
-        node.number(2)
-        left -= count
-        if left < 0 or count > most[level]:
-            raise _bad(tree, f"{total} records", "more")
-        for _ in range(count):
-            node.at += record_nbytes
-            yield node.data[node.at - record_nbytes : node.at]
-        for _ in range(count + 1 if level else 0):
-            child, n = node.address(), node.number(_width(most[0]))
-            if level > 1:
-                node.number(_width(below[level - 1]))
-            todo.append((child, n, level - 1))
+    found = RecordTree(tree, [kind])
+    if found.total > _MOST_RECORDS:
+        raise _bad(tree, f"at most {_MOST_RECORDS} records", found.total)
+    for part in found.in_order():
+        for at in range(0, len(part), found.record_nbytes):
+            yield part[at : at + found.record_nbytes]
 
 
 class _Heap:

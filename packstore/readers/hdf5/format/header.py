@@ -29,6 +29,7 @@ __all__ = [
     "end_of_file",
     "fill_bytes",
     "is_group",
+    "shares_messages",
     "stored_dimensions",
     "virtual_block",
 ]
@@ -36,7 +37,7 @@ __all__ = [
 _DATASPACE, _FILL, _LAYOUT, _ATTRIBUTE, _CONTINUATION = 0x01, 0x05, 0x08, 0x0C, 0x10
 _ATTRIBUTE_INFO = 0x15
 _LINK_INFO, _SYMBOL_TABLE = 0x02, 0x11
-_NODE_SIZES, _DEFAULT_HALF = 0x13, 32
+_NODE_SIZES, _SHARED_TABLE, _DEFAULT_HALF = 0x13, 0x0F, 32
 _SHARED = 0x10000
 _COMPACT, _VIRTUAL = 0, 3
 _MAX_BLOCKS = 1024
@@ -59,7 +60,8 @@ class ChunkLayout:
     entries
         How many chunks a fixed array has room for; None for the other indexes, and where nothing is stored.
     tree
-        The root of a version 1 B-tree; None for the other indexes, and where nothing is stored.
+        The root of a version 1 B-tree, or the header of a version 2 one; None for the other indexes, and where
+        nothing is stored.
     """
 
     index: int
@@ -87,7 +89,12 @@ def chunk_layout(place: Place) -> ChunkLayout:
             head = array.block(8 + place.length_nbytes, b"FAHD")
             head.number(4)
             entries = head.length()
-    return ChunkLayout(index, bool(flags & 1), entries)
+    tree = None
+    if index == B_TREE_V2:
+        # Behind the size of nodes and two percentages.
+        tree = place.at(Fields(place, body, at + 7).address())
+        tree = None if tree.address == place.undefined else tree
+    return ChunkLayout(index, bool(flags & 1), entries, tree)
 
 
 def stored_dimensions(place: Place) -> tuple[int, ...]:
@@ -158,12 +165,21 @@ def chunk_node_half(origin: Place, version: int) -> int:
         return _DEFAULT_HALF
     if version == 1:
         return int.from_bytes(origin.pread(2, 24), "little")
-    extension = Fields(origin, origin.pread(12 + 2 * origin.offset_nbytes), 12 + origin.offset_nbytes).address()
-    if extension != origin.undefined:
-        for kind, body in _messages(origin.at(extension)):
-            if kind == _NODE_SIZES and len(body) >= 3:
-                return int.from_bytes(body[1:3], "little")
+    for kind, body in _extension(origin):
+        if kind == _NODE_SIZES and len(body) >= 3:
+            return int.from_bytes(body[1:3], "little")
     return _DEFAULT_HALF
+
+
+def shares_messages(origin: Place, version: int) -> bool:
+    """Whether the file, with a superblock of that version at `origin`, has a table of shared messages."""
+    return version > 1 and any(kind == _SHARED_TABLE for kind, _ in _extension(origin))
+
+
+def _extension(origin: Place) -> Iterator[tuple[int, bytes]]:
+    """The messages of a superblock's extension, from version 2 on."""
+    at = Fields(origin, origin.pread(12 + 2 * origin.offset_nbytes), 12 + origin.offset_nbytes).address()
+    return iter(()) if at == origin.undefined else _messages(origin.at(at))
 
 
 def end_of_file(origin: Place, version: int) -> int:

@@ -23,7 +23,7 @@ The types that libhdf5 must not read at all are refused by `packstore.readers.hd
 
 from packstore.readers.hdf5.guard.attributes import CheckedAttributes, check_library
 from packstore.readers.hdf5.guard.blocks import check_heap, check_virtual
-from packstore.readers.hdf5.guard.chunks import check_chunks, check_ranges, check_room, layout_of
+from packstore.readers.hdf5.guard.chunks import check_chunks, check_ranges, check_room, layout_of, tree_entries
 from packstore.readers.hdf5.guard.elements import ElementCheck, check_elements, check_fill
 from packstore.readers.hdf5.guard.headers import check_headers
 
@@ -40,4 +40,5 @@ __all__ = [
     "check_room",
     "check_virtual",
     "layout_of",
+    "tree_entries",
 ]

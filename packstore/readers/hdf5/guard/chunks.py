@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -16,15 +17,15 @@ import numpy.typing as npt
 
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.typing import U64
-from packstore.errors import CorruptDataError, PackstoreError, message
-from packstore.readers.hdf5.format.header import ChunkLayout, chunk_layout
-from packstore.readers.hdf5.format.tree import chunk_entries
+from packstore.errors import CorruptDataError, FormatError, PackstoreError, message
+from packstore.readers.hdf5.format.header import B_TREE_V1, ChunkLayout, chunk_layout
+from packstore.readers.hdf5.format.tree import Entries, chunk_entries, chunk_records
 from packstore.readers.hdf5.problems import Damaged
 
 if TYPE_CHECKING:
     from packstore.readers.hdf5.files import Session
 
-__all__ = ["check_chunks", "check_ranges", "check_room", "layout_of"]
+__all__ = ["check_chunks", "check_ranges", "check_room", "layout_of", "tree_entries"]
 
 _FLETCHER32, _CHECKSUM_NBYTES = 3, 4
 
@@ -92,12 +93,33 @@ def check_room(
         )
 
 
-def check_tree(session: Session, dataset: h5py.h5d.DatasetID, rank: int) -> None:
-    """Refuse a version 1 B-tree whose keys are out of order: libhdf5 would take its chunks for never written."""
+def tree_entries(
+    session: Session, layout: ChunkLayout, chunk: tuple[int, ...], chunk_nbytes: int
+) -> Iterator[Entries]:
+    """The entries of a B-tree of chunks, of either version, without libhdf5.
+
+    Raises
+    ------
+    Damaged
+        It is none, or contradicts itself.
+    """
+    if layout.tree is None:
+        raise Damaged("chunks and no index of them")
     try:
-        tree = layout_of(session, dataset).tree
-        if tree is not None:
-            collections.deque(chunk_entries(tree, rank, session.half_node), 0)
+        if layout.index == B_TREE_V1:
+            yield from chunk_entries(layout.tree, len(chunk), session.half_node)
+            return
+        yield from chunk_records(layout.tree, np.array(chunk, np.uint64), chunk_nbytes)
+    except (FormatError, IndexError) as why:
+        raise Damaged(str(why)) from None
+
+
+def check_tree(session: Session, dataset: h5py.h5d.DatasetID, chunk: tuple[int, ...]) -> None:
+    """Refuse a B-tree of chunks whose keys are out of order: libhdf5 would take its chunks for never written."""
+    try:
+        layout = layout_of(session, dataset)
+        if layout.tree is not None:
+            collections.deque(tree_entries(session, layout, chunk, 0), 0)
     except Damaged as why:
         what = "reading the chunk index of"
         text = message(what, session.source.name, expected="one that agrees with itself", got=why)
@@ -119,7 +141,7 @@ def check_chunks(
         Chunks outside the file, or of sizes that no chunk has.
     """
     check_room(session, dataset, maxshape, chunk)
-    check_tree(session, dataset, len(chunk))
+    check_tree(session, dataset, chunk)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
 
     def visit(info: Any) -> None:

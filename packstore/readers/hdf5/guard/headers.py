@@ -15,11 +15,14 @@ from packstore.readers.hdf5.format.place import Fields, Place
 
 __all__ = ["check_headers"]
 
-_TREE, _HEAP, _ARRAY = b"BTHD", b"FRHP", b"EAHD"
+_TREE, _HEAP, _ARRAY, _LEAF = b"BTHD", b"FRHP", b"EAHD", b"BTLF"
 _CHECKSUM_NBYTES = 4
 _NODE_HEAD_NBYTES = 10
 _MOST_DEPTH = 16
 _MOST_RECORD_NBYTES = 4096
+# Records of attributes by name and by creation order: their size; behind the object's number stand their flags.
+_ATTRIBUTES = {8: 17, 9: 13}
+_SHARED, _MOST_LEAF_NBYTES = 2, 4096
 # Records of each type of tree, as (numbers of bytes that count in any file, offsets, lengths); types 10 and 11 index
 # chunks, whose records depend on the dataset.
 _RECORDS = {
@@ -27,7 +30,7 @@ _RECORDS = {
 }  # fmt: skip
 
 
-def check_headers(data: bytes, offset: int, place: Place) -> None:
+def check_headers(data: bytes, offset: int, place: Place, *, shares: bool = True) -> None:
     """Refuse headers of indexes and heaps in `data` that make no sense.
 
     Parameters
@@ -38,6 +41,8 @@ def check_headers(data: bytes, offset: int, place: Place) -> None:
         Where `data` lies in the file.
     place
         Any place of the file.
+    shares
+        Whether the file has a table of shared messages, or may have one.
 
     Raises
     ------
@@ -48,7 +53,7 @@ def check_headers(data: bytes, offset: int, place: Place) -> None:
     -----
     Three searches for a signature; about 1 µs for 4 KB.
     """
-    for signature, check in _CHECKS.items():
+    for signature, check in (_CHECKS if shares else _UNSHARED_CHECKS).items():
         at = data.find(signature)
         while at >= 0:
             here = place.at(offset + at - place.base)
@@ -157,4 +162,23 @@ def _array(place: Place) -> str | None:
     return None if most < 1 << min(bits, 62) else f"the largest index {most}, of {bits} bits"
 
 
+def _leaf(place: Place) -> str | None:
+    """What is wrong with a leaf of attributes: one that is shared, in a file without a table of shared messages."""
+    from numcodecs.checksum32 import jenkins_lookup3
+
+    data = place.pread(min(max(place.left, 0), _MOST_LEAF_NBYTES))
+    size = _ATTRIBUTES.get(data[5]) if len(data) > 6 else None
+    if size is None or data[4] != 0:
+        return None
+    shared = False
+    # The number of records is not stored here: it is that for which the checksum behind them is right.
+    for end in range(6 + size, len(data) - 3, size):
+        shared = shared or bool(data[end - size + 8] & _SHARED)
+        if int.from_bytes(data[end : end + 4], "little") == jenkins_lookup3(data[:end], 0) & 0xFFFFFFFF:
+            return "attributes in a table of shared messages, which the file does not have" if shared else None
+    return None
+
+
 _CHECKS: dict[bytes, Callable[[Place], str | None]] = {_TREE: _tree, _HEAP: _heap, _ARRAY: _array}
+# Also where no message of the file is shared.
+_UNSHARED_CHECKS = {**_CHECKS, _LEAF: _leaf}
