@@ -12,6 +12,9 @@ threads                        None     threads of one read or write; None: the 
                                         most 16
 local.check_inode              False    whether a local file that was opened must also keep its inode; else its size
                                         and time of modification tell, and a copy in its place is the same file
+local.settled_seconds          10       a local file that changed later than that may still be written, and cut short: what
+                                        is decoded of it is read, not mapped, since a mapping that ends under a reader
+                                        ends the process; 0: all files are mapped
 array.copy                     True     indexing a `packstore.Array` gives arrays of the caller's own; False: views of
                                         mapped files where nothing is to decode, which are read-only
 cache.chunks_nbytes            96 MiB   decoded chunks (HDF5, zarr) of which a crop used a part
@@ -64,6 +67,7 @@ __all__ = [
     "cpu_count",
     "inflate_ratio",
     "member_nbytes",
+    "settled_seconds",
     "thread_count",
 ]
 
@@ -73,7 +77,7 @@ MAX_THREADS = 16
 DEFAULTS: dict[str, Any] = {
     "threads": None,
     "array": {"copy": True},
-    "local": {"check_inode": False},
+    "local": {"check_inode": False, "settled_seconds": 10},
     "cache": {
         "chunks_nbytes": 96 * MIB,
         "members_nbytes": 88 * MIB,
@@ -211,6 +215,11 @@ def inflate_ratio() -> float:
 def member_nbytes() -> int:
     """The largest compressed member that is decoded at once."""
     return int(_get("limits.member_nbytes"))
+
+
+def settled_seconds() -> float:
+    """How long ago the last change of a local file must be for it to count as finished."""
+    return float(_get("local.settled_seconds"))
 
 
 def checks_inode() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 
@@ -18,6 +19,10 @@ settings.load_profile("packstore")
 # Loaded after netCDF4, the plugins find that package's libhdf5 instead of h5py's, and fail.
 with contextlib.suppress(ImportError):
     import hdf5plugin  # noqa: F401
+
+
+# The files of the tests are new, and most tests are of what is done with settled ones; child processes inherit this.
+os.environ.setdefault("PACKSTORE_LOCAL__SETTLED_SECONDS", "0")
 
 
 @pytest.fixture

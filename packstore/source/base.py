@@ -69,6 +69,10 @@ class RangeReads:
         """How the bytes are stored where that is not as they are: a layout, names of codecs, the stored bytes."""
         return None
 
+    def settled_view(self: ByteSpace) -> Bytes | None:
+        """`view`, or None where the bytes may be cut short while they are decoded."""
+        return self.view()
+
     def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Nothing: what `pread` is asked for next is at hand."""
 
@@ -103,3 +107,6 @@ class ByteSpace(Protocol):
 
     def view(self) -> Bytes | None:
         """All bytes as a read-only uint8 array without a copy, or None where that is not possible."""
+
+    def settled_view(self) -> Bytes | None:
+        """`view`, or None where the bytes may be cut short while they are decoded."""

@@ -7,6 +7,7 @@ import mmap
 import os
 import stat as stat_module
 import sys
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from packstore.config import settled_seconds
 from packstore.core.threads import ForkSafeLock
 from packstore.core.typing import Bytes
 from packstore.errors import MissingFileError, StaleFileError, TruncatedFileError, message
@@ -154,7 +156,7 @@ class FileSource(RangeReads):
     b'cde'
     """
 
-    __slots__ = ("_handle", "fingerprint", "path")
+    __slots__ = ("_handle", "_settled", "fingerprint", "path")
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: Fingerprint | None = None) -> None:
         if fingerprint is None:
@@ -172,6 +174,7 @@ class FileSource(RangeReads):
         self.fingerprint = fingerprint
         # The handle while it is open: found without hashing the fingerprint, and not kept open by this reference.
         self._handle: Callable[[], Handle | None] = _no_handle
+        self._settled = False
 
     @property
     def name(self) -> str:
@@ -310,6 +313,20 @@ class FileSource(RangeReads):
                 array = np.frombuffer(mapped, np.uint8)
             handle.array = array
         return array
+
+    def settled_view(self) -> Bytes | None:
+        """`view`, or None where the file changed so lately that its writer may still cut it short.
+
+        Whoever reads a mapping behind the end of its file ends the process: no check before the read can keep the
+        writer from cutting it a moment later.
+        """
+        if not self._settled:
+            since_ns = time.time_ns() - self.fingerprint.mtime_ns
+            self._settled = since_ns >= settled_seconds() * 1e9
+            if not self._settled:
+                self.check()
+                return None
+        return self.view()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FileSource) and self.fingerprint == other.fingerprint

@@ -239,7 +239,7 @@ class GridStorage(Storage):
         Each call to numpy costs as much as a small chunk.
         """
         space = self.places.space
-        raw = None if space is None else space.view()
+        raw = None if space is None else space.settled_view()
         if len(run) < 2 or raw is None:
             return False
         first, last, axis = run[0], run[-1], run.axis

@@ -159,7 +159,7 @@ class OneRange(Places):
     def open(self, coords: tuple[int, ...]) -> Stored:
         # docstring inherited
         self.check_extent()
-        raw = self._space.view()
+        raw = self._space.settled_view()
         if raw is None:
             return SpaceRange(self._space, self.offset, self.nbytes, None, 0)
         return MemoryBytes(raw[self.offset : self.offset + self.nbytes], mapped=True)
@@ -240,7 +240,7 @@ class TablePlaces(Places):
             return None
         nbytes = self.nbytes.item(coords)
         mask = 0 if self.filter_mask is None else self.filter_mask.item(coords)
-        raw = self._space.view()
+        raw = self._space.settled_view()
         key = (id(self), coords)
         if raw is None:
             return SpaceRange(self._space, offset, nbytes, key, mask)

@@ -61,7 +61,8 @@ class LazyArray:
         self.dtype: np.dtype[Any] = array.dtype
         self._chunks = array.chunk_shape
         self._version = array.version
-        self._opened_ns: int | None = None
+        # An array that was opened before stays so, under whatever name.
+        self._opened_ns = array.storage.opened_ns
         self._open(array)
 
     def _open(self, array: ManifestArray) -> None:

@@ -155,8 +155,20 @@ def outcome(array: Any, want: np.ndarray[Any, Any]) -> str:
     return RIGHT if found.shape == want.shape and np.array_equal(found, want) else "OTHER VALUES"
 
 
-def _here(array: LazyArray, want: Any) -> str:
-    return outcome(array, want)
+Read = Callable[[LazyArray, Any, str | None], str]
+
+
+def _refusing(refusal: str | None) -> Any:
+    """Under what the system says; nothing special where that is None."""
+    return contextlib.nullcontext() if refusal is None else REFUSALS[refusal]()
+
+
+def _in_place(read: Callable[[LazyArray, Any], str]) -> Read:
+    def refused(array: LazyArray, want: Any, refusal: str | None) -> str:
+        with _refusing(refusal):
+            return read(array, want)
+
+    return refused
 
 
 def _threads(array: LazyArray, want: Any) -> str:
@@ -175,21 +187,18 @@ def _dask(array: LazyArray, want: Any) -> str:
     return outcome(lambda: from_lazy(array, chunks=(20, 20)).compute(scheduler="threads"), want)
 
 
-def _child(connection: Any, pickled: bytes, want: Any) -> None:
-    try:
-        array = pickle.loads(pickled)
-    except PackstoreError as error:
-        connection.send(type(error).__name__)
-    else:
-        connection.send(outcome(array, want))
+def _child(connection: Any, pickled: bytes, want: Any, refusal: str | None) -> None:
+    with _refusing(refusal):
+        found = outcome(lambda: pickle.loads(pickled)[...], want)
+    connection.send(found)
     connection.close()
 
 
-def _process(method: str) -> Callable[[LazyArray, Any], str]:
-    def read(array: LazyArray, want: Any) -> str:
+def _process(method: str) -> Read:
+    def read(array: LazyArray, want: Any, refusal: str | None) -> str:
         context = multiprocessing.get_context(method)
         mine, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_child, args=(theirs, pickle.dumps(array), want))  # type: ignore[attr-defined]
+        process = context.Process(target=_child, args=(theirs, pickle.dumps(array), want, refusal))  # type: ignore[attr-defined]
         process.start()
         theirs.close()
         try:
@@ -202,10 +211,10 @@ def _process(method: str) -> Callable[[LazyArray, Any], str]:
     return read
 
 
-WAYS: dict[str, Callable[[LazyArray, Any], str]] = {
-    "here": _here,
-    "threads": _threads,
-    "dask": _dask,
+WAYS: dict[str, Read] = {
+    "here": _in_place(outcome),
+    "threads": _in_place(_threads),
+    "dask": _in_place(_dask),
     "fork": _process("fork"),
     "spawn": _process("spawn"),
 }
@@ -235,11 +244,10 @@ def run(name: str, way: str, folder: Path) -> dict[str, str]:
             # A change within the same tick of the system's clock as the opening is another matter.
             time.sleep(0.02)
             CHANGES[fault](path, kind)
-            found[fault] = read(array, want)
+            found[fault] = read(array, want, None)
             continue
         close_files(str(folder))
-        with REFUSALS[fault]():
-            found[fault] = read(array, want)
+        found[fault] = read(array, want, fault)
         if way == "here":
             other = path.with_name(f"opened{path.name}")
             kind.write(other, want)

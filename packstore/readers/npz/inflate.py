@@ -108,7 +108,7 @@ class DecodedMember(RangeReads):
             return found
 
     def _decode(self) -> Bytes:
-        raw = self.source.view()
+        raw = self.source.settled_view()
         stored = self.member.stored_nbytes
         check_ratio(self.nbytes, stored, f"decoding {self.name}")
         data = (

@@ -71,13 +71,18 @@ class Members:
         if member.method != STORED:
             decoded = open_member(self.source, start, member, name, extra)
             return MemoryBytes(np.frombuffer(decoded.pread(0, member.nbytes), np.uint8), key)
-        raw = self.source.view()
-        if raw is None:
+        raw = self.source.settled_view()
+        if raw is not None:
+            data = raw[start : start + member.nbytes]
+        elif self.source.view() is None:
             return _FarRange(self.source, start, member.nbytes, key, 0)
-        data = raw[start : start + member.nbytes]
+        elif whole:
+            data = np.frombuffer(self.source.pread(start, member.nbytes), np.uint8)
+        else:
+            return SpaceRange(self.source, start, member.nbytes, key, 0)
         if whole:
             self.compare(name, member, data)
-        return MemoryBytes(data, key, mapped=True)
+        return MemoryBytes(data, key, mapped=raw is not None, fresh=raw is None)
 
     def content(self, name: str) -> Bytes:
         """All bytes of a member, checked."""

@@ -175,7 +175,7 @@ class Heaps:
         Each object lies behind those before it, and its header there holds the index and the size that were asked
         for. The start of an object that is not found like this stays 0.
         """
-        raw = self.source.view()
+        raw = self.source.settled_view()
         if raw is None or raw.size < 2 * HEADER_NBYTES or self.file.length_nbytes != 8 or self.file.base % 8:
             return
         words = raw[: raw.size // 8 * 8].view("<u8")
