@@ -12,9 +12,9 @@ threads                        None     threads of one read or write; None: the 
                                         most 16
 local.check_inode              False    whether a local file that was opened must also keep its inode; else its size
                                         and time of modification tell, and a copy in its place is the same file
-local.settled_seconds          10       a local file that changed later than that may still be written, and cut short: what
-                                        is decoded of it is read, not mapped, since a mapping that ends under a reader
-                                        ends the process; 0: all files are mapped
+local.settled_seconds          10       a local file that changed later than that may be cut short: what is decoded of
+                                        it is read, not mapped, since a mapping that ends under a reader ends the
+                                        process; 0: all files are mapped
 array.copy                     True     indexing a `packstore.Array` gives arrays of the caller's own; False: views of
                                         mapped files where nothing is to decode, which are read-only
 cache.chunks_nbytes            96 MiB   decoded chunks (HDF5, zarr) of which a crop used a part
@@ -26,8 +26,12 @@ cache.shards_nbytes            8 MiB    indexes of zarr shards
 cache.heaps_nbytes             8 MiB    collections of HDF5's global heap
 cache.indexes_nbytes           16 MiB   blocks of headers and indexes of remote objects
 cache.worker_fraction          0.0625   of a dask worker's memory limit: all caches together keep at most that much
-limits.inflate_ratio           1100     decoded bytes for each stored byte, beyond 128 MiB of them: a chunk or member that
-                                        claims more is refused (deflate reaches 1032)
+isolate                        False    whether the index of an HDF5 file is first read by a process of its own, which
+                                        may die of it; ``packstore info`` does so
+limits.isolate_seconds         60       how long that process may take
+limits.isolate_nbytes          4 GiB    how much memory it may take
+limits.inflate_ratio           1100     decoded bytes for each stored byte, beyond 128 MiB of them: a chunk or member
+                                        that claims more is refused (deflate reaches 1032)
 limits.member_nbytes           256 MiB  a deflated npz member up to this size is decoded at once; a crop of a larger one
                                         decodes what lies before it, and keeps little of it
 remote.concurrency             16       requests that a process has under way at the same time
@@ -66,6 +70,8 @@ __all__ = [
     "copies_arrays",
     "cpu_count",
     "inflate_ratio",
+    "isolate_limits",
+    "isolates",
     "member_nbytes",
     "settled_seconds",
     "thread_count",
@@ -89,7 +95,13 @@ DEFAULTS: dict[str, Any] = {
         "indexes_nbytes": 16 * MIB,
         "worker_fraction": 1 / 16,
     },
-    "limits": {"inflate_ratio": 1100, "member_nbytes": 256 * MIB},
+    "isolate": False,
+    "limits": {
+        "inflate_ratio": 1100,
+        "member_nbytes": 256 * MIB,
+        "isolate_seconds": 60,
+        "isolate_nbytes": 4096 * MIB,
+    },
     "remote": {
         "concurrency": 16,
         "gap_nbytes": MIB,
@@ -220,6 +232,16 @@ def member_nbytes() -> int:
 def settled_seconds() -> float:
     """How long ago the last change of a local file must be for it to count as finished."""
     return float(_get("local.settled_seconds"))
+
+
+def isolates() -> bool:
+    """Whether a process of its own tries out what libhdf5 makes of a file."""
+    return bool(_get("isolate"))
+
+
+def isolate_limits() -> tuple[float, int]:
+    """The seconds and the bytes that such a process may take."""
+    return float(_get("limits.isolate_seconds")), int(_get("limits.isolate_nbytes"))
 
 
 def checks_inode() -> bool:

@@ -122,10 +122,11 @@ def test_settings_are_looked_for_where_donfig_does() -> None:
     assert set(config._folders()) == set(Config("packstore", env={}).paths)
 
 
-def test_donfig_is_imported_only_where_something_is_set(tmp_path: Path) -> None:
+def test_donfig_is_imported_only_where_something_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = "import sys; from packstore import config; print(config.thread_count(), 'donfig' in sys.modules)"
     cores = min(config.cpu_count(), config.MAX_THREADS)
     home = str(tmp_path)
+    monkeypatch.delenv("PACKSTORE_LOCAL__SETTLED_SECONDS", raising=False)
     assert run(read, HOME=home).split() == [str(cores), "False"]
     assert run(read, HOME=home, PACKSTORE_THREADS="3").split() == ["3", "True"]
     assert run(f"from packstore import config; config.set(threads=5); {read}", HOME=home).split() == ["5", "True"]

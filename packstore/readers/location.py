@@ -156,7 +156,8 @@ class Location:
             if isinstance(error, PackstoreError):
                 raise
             expected = "an index that fits into memory"
-            raise MemoryLimitError(message("opening", self.path, component or None, expected=expected, got=error)) from None
+            text = message("opening", self.path, component or None, expected=expected, got=error)
+            raise MemoryLimitError(text) from None
 
 
 _manifests: OrderedDict[tuple[Location, str | None], ManifestGroup] = OrderedDict()

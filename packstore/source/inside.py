@@ -1,6 +1,4 @@
-"""The directory that reading a saved array may not leave by symbolic links; in: the caller's option, out: yes, no, or
-an error for a path.
-"""
+"""The directory that symbolic links may not leave; in: the caller's option, out: an error for a path that leads out."""
 
 from __future__ import annotations
 
@@ -30,11 +28,9 @@ def external_root(allow_external: Any) -> str | None:
     if allow_external is None or isinstance(allow_external, bool):
         return "" if allow_external else None
     try:
-        root = os.path.realpath(os.fspath(allow_external))
+        root: str = os.path.realpath(os.fsdecode(allow_external))
     except TypeError:
         root = ""
-    if isinstance(root, bytes):
-        root = os.fsdecode(root)
     if not os.path.isdir(root):
         expected = "allow_external=False, True or a folder"
         raise OptionError(message("opening", expected=expected, got=repr(allow_external)))

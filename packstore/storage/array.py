@@ -75,7 +75,7 @@ class Storage:
 
     @property
     def opened_ns(self) -> int | None:
-        """When the array was opened, in ns since 1970, where that matters: with it, the array travels to another process."""
+        """When the array was opened, in ns since 1970, where that matters: it travels with the array."""
         return None
 
     def read(self, array: ManifestArray, box: Box) -> Array:

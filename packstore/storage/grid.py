@@ -97,15 +97,8 @@ class GridStorage(Storage):
         # docstring inherited
         for item in touched(box, self.chunk_shape):
             if self.places.stamp(item.coords) != stamps[item.coords]:
-                expected = "the chunk that was there when the array was opened"
-                text = message(
-                    "reading",
-                    self.places.name,
-                    chunk=item.coords,
-                    expected=expected,
-                    got="another one",
-                    hint="Open it again",
-                )
+                told = {"expected": "the chunk that was there when the array was opened", "got": "another one"}
+                text = message("reading", self.places.name, chunk=item.coords, hint="Open it again", **told)
                 raise StaleFileError(text)
 
     # -- reading ------------------------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def run(name: str, way: str, folder: Path) -> dict[str, str]:
     """
     kind, read = FILES[name], WAYS[way]
     want = values(0, kind.dtype)
-    found = {}
+    found: dict[str, str] = {}
     for fault in [*CHANGES, *REFUSALS]:
         path = folder / f"{fault.replace(' ', '')}{kind.suffix}"
         kind.write(path, want)

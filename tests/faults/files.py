@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 
 import packstore
 
@@ -124,7 +125,7 @@ FILES: dict[str, Kind] = {
     "netcdf3": Kind(_netcdf3, ".nc", "x"),
     "zipped zarr": Kind(_zipped, ".zarr.zip"),
     "npy stack": Kind(_stack, ".stack", chunk="1.npy"),
-    "zarr": Kind(_zarr(3, compressors=zarr.codecs.ZstdCodec(checksum=True)), ".zarr", chunk="c/1/1"),
+    "zarr": Kind(_zarr(3, compressors=ZstdCodec(checksum=True)), ".zarr", chunk="c/1/1"),
     "plain zarr": Kind(_zarr(3, compressors=None), ".zarr", chunk="c/1/1"),
     "zarr 2": Kind(_zarr(2), ".zarr", chunk="1.1"),
     "packed zarr": Kind(_save, ".zarr", dtype="?", chunk="c/0/0"),

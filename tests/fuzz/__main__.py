@@ -39,7 +39,10 @@ def main() -> int:
     )
     seconds = time.monotonic() - start
     total = report.executions.total()
-    print(f"{total} files in {seconds:.0f} s, {total / seconds:.0f} a second; the reference died on {report.reference_deaths}")
+    print(
+        f"{total} files in {seconds:.0f} s, {total / seconds:.0f} a second;",
+        f"the reference died on {report.reference_deaths}",
+    )
     for format, count in report.executions.items():
         kinds = Counter(fault.kind for name, _, fault in report.faults if name == format)
         told = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "no fault"

@@ -50,7 +50,9 @@ def scramble(data: bytes, rng: random.Random, spots: list[int] | None = None, *,
         elif kind < 0.86:
             width = rng.choice([1, 2, 4, 8])
             value = int.from_bytes(out[at : at + width], "little") + rng.choice([-2, -1, 1, 2])
-            out[at : at + width] = (value % 256 ** len(out[at : at + width])).to_bytes(len(out[at : at + width]), "little")
+            out[at : at + width] = (value % 256 ** len(out[at : at + width])).to_bytes(
+                len(out[at : at + width]), "little"
+            )
         elif same_length or kind < 0.93:
             length = min(rng.choice([1, 2, 4, 8, 16, 64]), len(out) - at)
             source = rng.randrange(len(out) - length + 1)

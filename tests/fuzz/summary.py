@@ -1,4 +1,4 @@
-"""What a reader says of a file, in a form that two processes can compare: name, then shape, type and a hash, or an error."""
+"""What a reader says of a file, for two processes to compare: by name a shape, a type and a hash, or an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_NBYTES", "Summary", "box_of", "of_array", "of_error", "summary_of"]
+__all__ = ["MAX_ELEMENTS", "MAX_NBYTES", "Summary", "box_of", "of_array", "of_error", "summary_of"]
 
 # Of each array: ["ok", shape, kind, hash], or ["error", the exception's type and text].
 Summary = dict[str, list[Any]]

@@ -60,9 +60,10 @@ def test_no_link_leads_out(tmp_path: Path, write: Callable[[Path], None], linked
     path = tmp_path / "data"
     write(path)
     moved_out(path / linked)
-    for read in (lambda: packstore.open_array(path)[...], lambda: packstore.from_file(path).compute()):
-        with pytest.raises(PackstoreError, match="a symbolic link to .*elsewhere"):
-            read()
+    with pytest.raises(PackstoreError, match=r"a symbolic link to .*elsewhere"):
+        packstore.open_array(path)[...]
+    with pytest.raises(PackstoreError, match=r"a symbolic link to .*elsewhere"):
+        packstore.from_file(path).compute()
     if write is not stack:
         with pytest.raises((PackstoreError, FileNotFoundError)):
             zarr.open_array(packstore.open_store(path), mode="r")[...]
@@ -72,7 +73,7 @@ def test_no_link_leads_out(tmp_path: Path, write: Callable[[Path], None], linked
             with contextlib.suppress(ExternalFileError):
                 assert store.get_sync(linked) is None
         else:
-            with pytest.raises(ExternalFileError, match="a symbolic link to .*elsewhere"):
+            with pytest.raises(ExternalFileError, match=r"a symbolic link to .*elsewhere"):
                 store.get_sync({"c": "c/0/0", "c/0": "c/0/0"}.get(linked, linked))
     for allowed in (True, tmp_path, tmp_path / "elsewhere"):
         np.testing.assert_array_equal(packstore.open_array(path, allow_external=allowed)[...], DATA)
@@ -84,12 +85,11 @@ def test_no_link_leads_out(tmp_path: Path, write: Callable[[Path], None], linked
         packstore.open_array(path, allow_external=tmp_path / "other")[...]
 
 
-@pytest.mark.parametrize("write", [zarr_3, zarr_2, stack])
-def test_links_inside_are_followed(tmp_path: Path, write: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(("write", "inner"), [(zarr_3, "c/1/1"), (zarr_2, "1.1"), (stack, "1.npy")])
+def test_links_inside_are_followed(tmp_path: Path, write: Callable[[Path], None], inner: str) -> None:
     """As `git annex` keeps files: links to where they lie, in the same directory."""
     path = tmp_path / "data"
     write(path)
-    inner = {zarr_3: "c/1/1", zarr_2: "1.1", stack: "1.npy"}[write]
     (path / "objects").mkdir()
     shutil.move(path / inner, path / "objects/key")
     (path / inner).symlink_to(os.path.relpath(path / "objects/key", (path / inner).parent))

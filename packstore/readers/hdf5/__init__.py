@@ -15,6 +15,7 @@ import codecs
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from packstore.config import isolates
 from packstore.errors import OptionError, message
 from packstore.readers.hdf5.external import ExternalPolicy
 from packstore.readers.hdf5.magic import find_magic
@@ -76,6 +77,8 @@ def read(
         The file changed while it was read.
     OptionError
         An option that makes no sense.
+    CorruptDataError
+        With the setting ``isolate``: the process that tried the file out died, hung, or took too much memory.
 
     Notes
     -----
@@ -86,6 +89,12 @@ def read(
     h5py: such a dataset is as long as its files are, and no source of it is missing.
     """
     _check_text(source, encoding, errors)
+    if isolates():
+        # Function-level, for import time.
+        from packstore.readers.hdf5.trial import try_out
+
+        others = {"allow_external": allow_external, "missing_sources": missing_sources}
+        try_out(source, component, {"chunks": chunks, **others})
     policy = ExternalPolicy.of(allow_external, missing_sources)
     found = _read(policy, (), source, component, chunks)
     # Sources that are described on the first read add to what was seen.

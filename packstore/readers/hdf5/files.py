@@ -17,13 +17,13 @@ from typing import Any
 import h5py
 from h5py import h5f, h5fd, h5g, h5p
 
-from packstore.errors import FormatError, StaleFileError, TruncatedFileError, message
+from packstore.errors import FormatError, ReadError, StaleFileError, TruncatedFileError, message
 from packstore.readers.hdf5.format.collection import SIGNATURE
 from packstore.readers.hdf5.format.header import chunk_node_half, end_of_file, shares_messages
 from packstore.readers.hdf5.format.heaps import Heaps
 from packstore.readers.hdf5.format.place import Place
 from packstore.readers.hdf5.guard import check_headers, check_heap
-from packstore.source import FileSource, Source
+from packstore.source import FileSource, Source, refusal
 from packstore.source.local import open_file
 
 __all__ = ["H5_ERRORS", "Session", "object_info"]
@@ -107,7 +107,10 @@ class _Bytes:
             return
         done = 0
         while done < n:
-            got = os.preadv(self._fd, [view[done:]], offset + done)
+            try:
+                got = os.preadv(self._fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise refusal(error, self._source.name, "reading") from None
             if got == 0:
                 raise TruncatedFileError(message("reading", self._source.name, expected=f"{n} bytes", got=done))
             done += got
@@ -191,7 +194,7 @@ class Session:
             self.heaps = Heaps(self.origin)
         except H5_ERRORS as why:
             self._bytes.close()
-            if isinstance(why, StaleFileError):
+            if isinstance(why, (StaleFileError, ReadError)):
                 raise
             raise FormatError(
                 message(

@@ -182,21 +182,13 @@ def dtype_of(value: Any, source: ByteSpace, depth: int = 0) -> np.dtype[Any]:
         if not value.built:
             return dtype
         state = value.state
-        if not isinstance(state, tuple) or len(state) not in (8, 9) or not _plain_ints((state[0], *state[5:8])):
-            raise ValueError("no state")
-        order = plain_text(state[1], source)
-        # Flags: elements that are counted references, and arrays that are pickled as lists.
-        holds_objects = state[7] & 3 and dtype.kind != "O" and state[3] is None
-        if not 0 <= state[0] <= 4 or order not in ("<", ">", "=", "|") or holds_objects:
-            raise ValueError(f"version {state[0]}, byte order {order!r}, flags {state[7]:#x}")
+        order = _checked_state(state, dtype, source)
         if state[2] is not None:
             base, shape = state[2]
             shape = shape if isinstance(shape, tuple) else (shape,)
             if not _plain_ints(shape):
                 raise ValueError("a shape that is none")
             return np.dtype((dtype_of(base, source, depth + 1), shape))
-        if (state[3] is None) != (state[4] is None):
-            raise ValueError("names without fields")
         if state[3] is not None:
             return _struct(state, source, depth)
         if dtype.kind in "mM":
@@ -207,6 +199,20 @@ def dtype_of(value: Any, source: ByteSpace, depth: int = 0) -> np.dtype[Any]:
         return dtype.newbyteorder("<" if order == "<" else ">") if order in ("<", ">") else dtype
     except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise Refused(f"a dtype {code!r} whose state makes no sense ({error})") from None
+
+
+def _checked_state(state: Any, dtype: np.dtype[Any], source: ByteSpace) -> str:
+    """The byte order in the state of a dtype; ValueError for a state that numpy refuses."""
+    if not isinstance(state, tuple) or len(state) not in (8, 9) or not _plain_ints((state[0], *state[5:8])):
+        raise ValueError("no state")
+    order = plain_text(state[1], source)
+    # Flags: elements that are counted references, and arrays that are pickled as lists.
+    holds_objects = state[7] & 3 and dtype.kind != "O" and state[3] is None
+    if not 0 <= state[0] <= 4 or order not in ("<", ">", "=", "|") or holds_objects:
+        raise ValueError(f"version {state[0]}, byte order {order!r}, flags {state[7]:#x}")
+    if (state[3] is None) != (state[4] is None):
+        raise ValueError("names without fields")
+    return order
 
 
 def _plain_ints(values: Any) -> bool:

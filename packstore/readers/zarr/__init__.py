@@ -94,9 +94,7 @@ def read(source: Source, *, component: str | None, chunks: Any, allow_external: 
     return ManifestGroup(arrays, groups, unsupported, fresh=_Freshness(source.path, nodes, component is None))
 
 
-def _one(
-    root: str, component: str, unsupported: dict[str, str], inside: Inside
-) -> Iterator[tuple[Node, Json, Json]]:
+def _one(root: str, component: str, unsupported: dict[str, str], inside: Inside) -> Iterator[tuple[Node, Json, Json]]:
     """The node at `component` with its documents, or the reason in `unsupported`; nothing where nothing is there."""
     node = find_node(root, component, inside) if path_reason(component) is None else None
     if node is None:

@@ -73,8 +73,8 @@ _BLOSC = {
     "cname": {"blosclz", "lz4", "lz4hc", "zlib", "zstd", "snappy"},
     "clevel": range(10),
     "shuffle": {"noshuffle", "shuffle", "bitshuffle", -1, 0, 1, 2},
-    "typesize": int,
-    "blocksize": int,
+    "typesize": range(1, 1 << 31),
+    "blocksize": range(1 << 31),
 }
 
 BYTE_CODECS: dict[str, ByteCodec] = {
@@ -92,7 +92,7 @@ BYTE_CODECS: dict[str, ByteCodec] = {
 
 
 def byte_codec(name: str, config: Mapping[str, Any], *, v2: bool) -> ByteCodec | None:
-    """Find a codec by its name in the metadata; None for one, or a configuration, that the direct path does not know."""
+    """Find a codec by its name in the metadata; None for one, or a configuration, that is not known here."""
     plain = name if v2 else name.removeprefix("numcodecs.")
     codec = BYTE_CODECS.get(plain)
     if codec is None:

@@ -1,5 +1,4 @@
-"""The moment when a zarr array was opened, and the files of it that were written since; in: what the system says of a
-file, out: nothing, or an error.
+"""The moment when a zarr array was opened; in: what the system says of a file, out: an error if it changed since.
 
 Zarr's metadata do not change when chunks do. The time of a file's last change does (its ctime, which a rename sets,
 too); where a chunk is missing, that of the folder which it is missing from.

@@ -1,5 +1,4 @@
-"""Chunks of variable-length text and bytes, looked at before zarr decodes them; in: an array's metadata and a box, out:
-nothing, or an error.
+"""Chunks of variable-length elements, looked at before zarr decodes them; in: metadata and a box, out: maybe an error.
 
 A chunk begins with its number of elements, and the codecs that zarr calls take memory for as many as it says.
 """

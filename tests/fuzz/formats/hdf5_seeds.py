@@ -116,8 +116,8 @@ def _virtual(f: h5py.File) -> None:
 
 
 _KINDS: dict[str, Callable[[h5py.File], None]] = {
-    "layouts": _layouts, "filters": _filters, "plugins": _plugins, "types": _types, "variable": _variable, "tree": _tree,
-    "many": _many, "virtual": _virtual,
+    "layouts": _layouts, "filters": _filters, "plugins": _plugins, "types": _types, "variable": _variable,
+    "tree": _tree, "many": _many, "virtual": _virtual,
 }  # fmt: skip
 
 

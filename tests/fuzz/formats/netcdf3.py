@@ -28,7 +28,8 @@ def _file(version: int) -> bytes:
     out.createDimension("x", 3)
     out.title = "fuzz"
     for name, kind, dimensions in (
-        ("x", "f8", ("x",)), ("t", "i4", ("time",)), ("v", "f4", ("time", "x")), ("s", "i2", ("time",)), ("c", "S1", ("x",)),
+        ("x", "f8", ("x",)), ("t", "i4", ("time",)), ("v", "f4", ("time", "x")), ("s", "i2", ("time",)),
+        ("c", "S1", ("x",)),
     ):  # fmt: skip
         variable = out.createVariable(name, kind, dimensions)
         variable.units = "m"
@@ -44,7 +45,7 @@ def mutate(rng: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
     data = files[""]
     if rng.random() < 0.08:
         return {"": cut(data, rng)}
-    head = [i for i in range(0, len(data) - 200) if rng.random() < 0.9]
+    head = [i for i in range(len(data) - 200) if rng.random() < 0.9]
     return {"": scramble(data, rng, head, same_length=rng.random() < 0.9)}
 
 

@@ -61,6 +61,10 @@ def mutate_npy(rng: random.Random, data: bytes) -> bytes:
     kind = rng.random()
     start = 10 if data[6] == 1 else 12
     length = int.from_bytes(data[8:start], "little")
+    if kind < 0.1:
+        # The elements alone: the array is another one, and sound.
+        end = start + length
+        return data[:end] + scramble(data[end:], rng, same_length=True)
     if kind < 0.65:
         text = _change_text(data[start : start + length].decode("latin-1"), rng).encode("latin-1", "replace")
         if rng.random() < 0.9:

@@ -64,8 +64,8 @@ def mutate(rng: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
         members[name] = mutate_npy(rng, members[name])
         return {"": _zip(members, method)}
     if kind < 0.85:
-        spots = [at + i for sign, size in ((b"PK\3\4", 46), (b"PK\1\2", 56), (b"PK\5\6", 22), (b"PK\6\6", 56), (b"PK\6\7", 20))
-                 for at in _all(data, sign) for i in range(size)]  # fmt: skip
+        records = ((b"PK\3\4", 46), (b"PK\1\2", 56), (b"PK\5\6", 22), (b"PK\6\6", 56), (b"PK\6\7", 20))
+        spots = [at + i for sign, size in records for at in _all(data, sign) for i in range(size)]
         return {"": scramble(data, rng, spots)}
     return {"": scramble(data, rng) if kind < 0.95 else cut(data, rng)}
 

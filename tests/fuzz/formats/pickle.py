@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import io
+import itertools
 import pickle
 import pickletools
 import random
@@ -19,7 +20,7 @@ from tests.fuzz.summary import Summary, box_of, of_error, summary_of
 __all__ = ["explained", "mutate", "reference", "seeds"]
 
 _FOUND = {
-    ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode"), ("numpy", "float64"), ("numpy", "int64"),
+    ("collections", "OrderedDict"), ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode"), ("numpy", "float64"), ("numpy", "int64"),
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
     ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"),
@@ -51,7 +52,7 @@ def mutate(rng: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
     kind = rng.random()
     if kind < 0.6:
         marks = [at for _, _, at in pickletools.genops(data) if at is not None] + [len(data)]
-        parts = [data[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+        parts = [data[a:b] for a, b in itertools.pairwise(marks)]
         i = rng.randrange(len(parts))
         if kind < 0.15:
             del parts[i]

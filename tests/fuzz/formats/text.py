@@ -49,8 +49,35 @@ def mutate(rng: random.Random, files: dict[str, bytes]) -> dict[str, bytes]:
 def _change(text: bytes, rng: random.Random) -> bytes:
     kind = rng.random()
     if kind < 0.5:
-        words = [b"nan", b"-inf", b"1e999", b"0x1p3", b"1_000", b",", b"\n", b"\r", b"\0", b"#", b"\x1c", b"\x85", b"\xc2\xa0"]
-        words += [b"1j", b"--1", b"+", b".", b"e5", b"99999999999999999999", b"\xff\xfe", b'"', b" ", b"\t", b"\x0b", b"\x0c"]
+        words = [
+            b"nan",
+            b"-inf",
+            b"1e999",
+            b"0x1p3",
+            b"1_000",
+            b",",
+            b"\n",
+            b"\r",
+            b"\0",
+            b"#",
+            b"\x1c",
+            b"\x85",
+            b"\xc2\xa0",
+        ]
+        words += [
+            b"1j",
+            b"--1",
+            b"+",
+            b".",
+            b"e5",
+            b"99999999999999999999",
+            b"\xff\xfe",
+            b'"',
+            b" ",
+            b"\t",
+            b"\x0b",
+            b"\x0c",
+        ]
         at = rng.randrange(len(text) + 1)
         return text[:at] + rng.choice(words) + text[at + rng.choice([0, 1, 3]) :]
     return scramble(text, rng) if kind < 0.9 else cut(text, rng)

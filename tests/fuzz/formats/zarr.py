@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numcodecs import Zlib
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.dtype import VariableLengthBytes
 
 from packstore.codecs.packbits import PackBitsCodec
@@ -21,9 +22,9 @@ __all__ = ["explained", "mutate", "reference", "seeds"]
 
 _DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 _DATA = np.arange(60, dtype="<i4").reshape(6, 10)
-_WORDS = ["", "bytes", "packbits", "gzip", "zstd", "blosc", "crc32c", "transpose", "sharding_indexed", "vlen-utf8", "array",
-          "group", "<i4", "|O", "<M8[s/0]", "|b1", "NaN", "0x7fc00000", "int32", "bool", "string", "float64", "big", "..",
-          "/", "default", "v2", "r24", "delta", "zlib", "\ud800"]  # fmt: skip
+_WORDS = ["", "bytes", "packbits", "gzip", "zstd", "blosc", "crc32c", "transpose", "sharding_indexed", "vlen-utf8",
+          "array", "group", "<i4", "|O", "<M8[s/0]", "|b1", "NaN", "0x7fc00000", "int32", "bool", "string", "float64",
+          "big", "..", "/", "default", "v2", "r24", "delta", "zlib", "\ud800"]  # fmt: skip
 
 
 def seeds() -> dict[str, dict[str, bytes]]:
@@ -39,14 +40,16 @@ def seeds() -> dict[str, dict[str, bytes]]:
 
 def _v3(root: Path) -> None:
     g = zarr.create_group(root, zarr_format=3, attributes={"a": 1})
-    compressors = {"gzip": zarr.codecs.GzipCodec(), "zstd": zarr.codecs.ZstdCodec(checksum=True)}
-    compressors |= {"blosc": zarr.codecs.BloscCodec(cname="lz4"), "crc": zarr.codecs.Crc32cCodec()}
+    compressors = {"gzip": GzipCodec(), "zstd": ZstdCodec(checksum=True)}
+    compressors |= {"blosc": BloscCodec(cname="lz4"), "crc": Crc32cCodec()}
     for name, codec in compressors.items():
         g.create_array(name, data=_DATA, chunks=(4, 5), compressors=[codec])
     g.create_array("plain", data=_DATA.astype(">f8"), chunks=(4, 5), compressors=None, fill_value=1.5)
-    mask = g.create_array("mask", shape=(9, 9), dtype="bool", chunks=(4, 9), serializer=PackBitsCodec(), compressors=None)
+    mask = g.create_array(
+        "mask", shape=(9, 9), dtype="bool", chunks=(4, 9), serializer=PackBitsCodec(), compressors=None
+    )
     mask[...] = np.arange(81).reshape(9, 9) % 3 == 0
-    transpose = zarr.codecs.TransposeCodec(order=(1, 0))
+    transpose = TransposeCodec(order=(1, 0))
     g.create_array("transposed", data=_DATA, chunks=(4, 5), filters=[transpose], compressors=None)
     text = g.create_array("text", shape=(3,), dtype="string", chunks=(2,))
     text[:] = np.array(["a", "bb", ""], dtype=object)
@@ -58,7 +61,10 @@ def _v2(root: Path) -> None:
     g = zarr.create_group(root, zarr_format=2)
     g.create_array("zlib", data=_DATA, chunks=(4, 5), compressors=Zlib())
     g.create_array("plain", data=_DATA, chunks=(4, 5), compressors=None, order="F")
-    for name, kind, values in (("text", "string", ["a", "bb", ""]), ("bytes", VariableLengthBytes(), [b"a", b"bb", b""])):
+    for name, kind, values in (
+        ("text", "string", ["a", "bb", ""]),
+        ("bytes", VariableLengthBytes(), [b"a", b"bb", b""]),
+    ):
         array = g.create_array(name, shape=(3,), dtype=kind, chunks=(2,))
         array[:] = np.array(values, dtype=object)
     g.create_array("time", data=np.array([1, 2], "<M8[s]"), chunks=(1,))
@@ -67,7 +73,7 @@ def _v2(root: Path) -> None:
 
 def _sharded(root: Path) -> None:
     g = zarr.create_group(root, zarr_format=3)
-    g.create_array("a", data=_DATA, chunks=(2, 5), shards=(4, 10), compressors=[zarr.codecs.ZstdCodec()])
+    g.create_array("a", data=_DATA, chunks=(2, 5), shards=(4, 10), compressors=[ZstdCodec()])
     g.create_array("b", data=_DATA, chunks=(2, 5), shards=(6, 10), compressors=None)
 
 
@@ -113,12 +119,18 @@ def _change_json(tree: Any, rng: random.Random) -> None:
     if kind < 0.12:
         del node[key]
     elif kind < 0.45:
-        node[key] = rng.choice([number(rng), -number(rng), rng.random() * 10, None, True, False, [], {}, [1], float("nan")])
+        node[key] = rng.choice(
+            [number(rng), -number(rng), rng.random() * 10, None, True, False, [], {}, [1], float("nan")]
+        )
     elif kind < 0.7:
         node[key] = rng.choice(_WORDS)
     elif kind < 0.85:
         other, name = rng.choice(places)
-        node[key] = json.loads(json.dumps(other[name])) if name in (other if isinstance(other, dict) else range(len(other))) else 0
+        node[key] = (
+            json.loads(json.dumps(other[name]))
+            if name in (other if isinstance(other, dict) else range(len(other)))
+            else 0
+        )
     elif isinstance(node, list):
         node.insert(0, json.loads(json.dumps(node[key])))
     elif isinstance(node[key], int):

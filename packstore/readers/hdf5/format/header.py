@@ -74,8 +74,8 @@ def chunk_layout(place: Place) -> ChunkLayout:
     """Read the layout message of a chunked dataset."""
     body = _find(_LAYOUT, place)
     if body[0] < 4:
-        tree = place.at(Fields(place, body, 3 if body[0] == 3 else 8).address())
-        return ChunkLayout(B_TREE_V1, False, tree=None if tree.address == place.undefined else tree)
+        address = Fields(place, body, 3 if body[0] == 3 else 8).address()
+        return ChunkLayout(B_TREE_V1, False, tree=_defined(place.at(address)))
     if body[1] != 2:
         raise _bad(place, "a chunked layout", body[1])
     flags, rank, width = body[2], body[3], body[4]
@@ -89,12 +89,13 @@ def chunk_layout(place: Place) -> ChunkLayout:
             head = array.block(8 + place.length_nbytes, b"FAHD")
             head.number(4)
             entries = head.length()
-    tree = None
-    if index == B_TREE_V2:
-        # Behind the size of nodes and two percentages.
-        tree = place.at(Fields(place, body, at + 7).address())
-        tree = None if tree.address == place.undefined else tree
+    # Behind the size of nodes and two percentages.
+    tree = _defined(place.at(Fields(place, body, at + 7).address())) if index == B_TREE_V2 else None
     return ChunkLayout(index, bool(flags & 1), entries, tree)
+
+
+def _defined(place: Place) -> Place | None:
+    return None if place.address == place.undefined else place
 
 
 def stored_dimensions(place: Place) -> tuple[int, ...]:

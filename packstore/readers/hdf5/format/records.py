@@ -51,8 +51,8 @@ class RecordTree:
         room = self.node_nbytes - _NODE_HEAD_NBYTES - _CHECKSUM_NBYTES
         sound = self.record_nbytes and room >= self.record_nbytes and self.depth <= _MOST_DEPTH
         if not sound or self.total * self.record_nbytes > head.source.nbytes:
-            got = f"{self.total} records of {self.record_nbytes} bytes in nodes of {self.node_nbytes}, {self.depth} deep"
-            raise head.bad("a B-tree", "one that makes sense", got)
+            got = f"{self.total} records of {self.record_nbytes} bytes in nodes of {self.node_nbytes}"
+            raise head.bad("a B-tree", "one that makes sense", f"{got}, {self.depth} deep")
         # The most records that a node may have at one level decide how wide their count is in the level above.
         self._most = [room // self.record_nbytes]
         self._below = [self._most[0]]

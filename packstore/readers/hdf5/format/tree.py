@@ -1,4 +1,4 @@
-"""The B-trees that index chunks, of both versions; in: the place of a root or header, out: entries, in order and checked.
+"""The B-trees that index chunks, of both versions; in: the place of a root or header, out: entries in order, checked.
 
 libhdf5 lists the entries as they lie in the nodes, and finds a chunk by comparing keys: of a tree whose keys are out of
 order it lists chunks that its own reads take for never written. Here the order is checked, so both agree.
@@ -78,7 +78,9 @@ def chunk_entries(root: Place, rank: int, half: int) -> Iterator[Entries]:
     yield from _walk(root, nodes, bounds, rank, half, left)
 
 
-def _walk(root: Place, nodes: _Nodes, bounds: tuple[U64, U64], rank: int, half: int, left: list[int]) -> Iterator[Entries]:
+def _walk(
+    root: Place, nodes: _Nodes, bounds: tuple[U64, U64], rank: int, half: int, left: list[int]
+) -> Iterator[Entries]:
     left[0] -= len(nodes.used)
     if left[0] < 0:
         raise Damaged("a chunk index of more nodes than the file has room for")
@@ -88,7 +90,8 @@ def _walk(root: Place, nodes: _Nodes, bounds: tuple[U64, U64], rank: int, half: 
     if nodes.level == 0:
         if offsets[:, -1].any():
             raise Damaged("a chunk index with a chunk that starts inside an element")
-        yield Entries(offsets[:, :-1], nodes.mask[:, :-1][there], nodes.nbytes[:, :-1][there].astype(np.uint64), children)
+        nbytes = nodes.nbytes[:, :-1][there].astype(np.uint64)
+        yield Entries(offsets[:, :-1], nodes.mask[:, :-1][there], nbytes, children)
         return
     ends = nodes.offsets[:, 1:][there]
     for i in range(0, len(children), _BATCH):

@@ -93,9 +93,7 @@ def check_room(
         )
 
 
-def tree_entries(
-    session: Session, layout: ChunkLayout, chunk: tuple[int, ...], chunk_nbytes: int
-) -> Iterator[Entries]:
+def tree_entries(session: Session, layout: ChunkLayout, chunk: tuple[int, ...], chunk_nbytes: int) -> Iterator[Entries]:
     """The entries of a B-tree of chunks, of either version, without libhdf5.
 
     Raises
