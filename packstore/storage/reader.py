@@ -21,6 +21,15 @@ class BoxReader:
         """
         raise NotImplementedError
 
+    def opened(self, ns: int | None = None) -> BoxReader:
+        """The same reader for an array that is opened now, or was at `ns`, where it matters when that was."""
+        return self
+
+    @property
+    def opened_ns(self) -> int | None:
+        """When the array was opened, where that matters."""
+        return None
+
     def facts(self, array: ManifestArray) -> Facts:
         """How the array is stored."""
         return Facts("other")
@@ -45,6 +54,16 @@ class ReaderStorage(Storage):
 
     def __init__(self, reader: BoxReader) -> None:
         self.reader = reader
+
+    @property
+    def opened_ns(self) -> int | None:
+        # docstring inherited
+        return self.reader.opened_ns
+
+    def opened(self, ns: int | None = None) -> ReaderStorage:
+        # docstring inherited
+        reader = self.reader.opened(ns)
+        return self if reader is self.reader else ReaderStorage(reader)
 
     def read(self, array: ManifestArray, box: Box) -> Array:
         # docstring inherited

@@ -33,9 +33,7 @@ def test_each_fault_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize(
-    "way", [pytest.param(w, marks=() if w in ("here", "dask") else pytest.mark.long) for w in WAYS]
-)
+@pytest.mark.parametrize("way", [pytest.param(w, marks=() if w == "here" else pytest.mark.long) for w in WAYS])
 def test_each_cell(name: str, way: str) -> None:
     """In a process of its own: forks of one that has threads may hang, and what is patched stays patched."""
     done = subprocess.run(

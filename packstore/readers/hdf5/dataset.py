@@ -107,6 +107,8 @@ def open_dataset(
     tid = target.oid.get_type()
     described = describe_type(tid, target.session.source.name, target.name)
     ds = Dataset(context, target, dcpl, described, dims, maxdims)
+    if dcpl.get_fill_time() not in (h5d.FILL_TIME_ALLOC, h5d.FILL_TIME_NEVER, h5d.FILL_TIME_IFSET):
+        raise ds.refuse(f"time {dcpl.get_fill_time()} of filling, which there is not", "The file is damaged")
     if described.has_sequences:
         # Asked for the fill value of such a type, h5py writes past the end of its memory.
         ds.fill_by_library = maxdims is not dims and dcpl.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED

@@ -45,6 +45,8 @@ class DirectoryStore(LocalStore):
         Each array that packstore does not serve, and why.
     inside
         Where symbolic links may lead; None: nowhere out of the directory.
+    opening
+        When the array was opened whose chunks these are; None: now.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class DirectoryStore(LocalStore):
         read_only: bool = True,
         unsupported: Mapping[str, str] | None = None,
         inside: Inside | None = None,
+        opening: Opening | None = None,
     ) -> None:
         if not read_only:
             raise ValueError("packstore stores are read-only: read_only=False cannot be served")
@@ -76,7 +79,7 @@ class DirectoryStore(LocalStore):
         # The prefix of the keys of the array whose chunks were asked for last: zarr asks for many in a row.
         self._prefix: str | None = None
         self._served = Served(str(self.root), self.unsupported, self._inside)
-        self._opening = Opening()
+        self._opening = Opening() if opening is None else opening
 
     @classmethod
     async def open(cls, root: Any, *, read_only: bool = True, mode: Any = None) -> Self:

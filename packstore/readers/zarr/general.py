@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from packstore.core.boxes import Box
 from packstore.errors import CorruptDataError, PackstoreError, message
+from packstore.readers.zarr.changes import Opening
 from packstore.readers.zarr.nodes import Node
 from packstore.readers.zarr.sizes import facts_of_node
 from packstore.readers.zarr.vlen import VlenChunks
@@ -21,12 +22,22 @@ __all__ = ["ZarrReader", "describe"]
 class ZarrReader(BoxReader):
     """Reads boxes through zarr."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, opening: Opening | None = None) -> None:
         self.node = node
+        self._opening = opening
         self._array: Any = None
         self._store: Any = None
         self._vlen: VlenChunks | None = None
         self._lock = threading.Lock()
+
+    def opened(self, ns: int | None = None) -> ZarrReader:
+        # docstring inherited
+        return ZarrReader(self.node, Opening(ns))
+
+    @property
+    def opened_ns(self) -> int | None:
+        # docstring inherited
+        return None if self._opening is None else self._opening.ns
 
     @property
     def array(self) -> Any:
@@ -44,7 +55,7 @@ class ZarrReader(BoxReader):
                 # Not zarr.open_array, which waits for zarr's event loop: a store lists its arrays from inside of it.
                 # Untyped: releases of zarr differ in the type that they declare for a document.
                 make: Any = zarr.AsyncArray
-                self._store = DirectoryStore(self.node.path, inside=self.node.inside)
+                self._store = DirectoryStore(self.node.path, inside=self.node.inside, opening=self._opening)
                 self._vlen = VlenChunks.of(document)
                 self._array = zarr.Array(make(dict(document), StorePath(self._store)))
             return self._array
