@@ -65,7 +65,10 @@ def _is_of(kind: Any, value: object) -> bool:
         return isinstance(value, bool)
     if isinstance(value, bool):
         return False
-    return isinstance(value, int) if kind is int else isinstance(value, (int, str)) and value in kind
+    if kind is int or isinstance(kind, range):
+        # Asked for anything but an int, a range looks at each of its numbers.
+        return isinstance(value, int) and (kind is int or value in kind)
+    return isinstance(value, (int, str)) and value in kind
 
 
 _LEVEL = {"level": range(-1, 10)}
