@@ -80,7 +80,7 @@ def ways(ndim: int, dtype: np.dtype[Any]) -> dict[str, Way]:
         "npz": way(".npz", compressed=False),
         "npz compressed": way(".npz"),
         "zarr": way(".zarr"),
-        "zarr uncompressed": way(".zarr", compressor=None),
+        "zarr uncompressed": way(".zarr", compressor=None, checksum=False),
         "hdf5": way(".h5"),
     }
     if dtype == np.bool_ and ndim:

@@ -112,10 +112,10 @@ def save(  # noqa: PLR0913  # Each is a word of its own that users type.
         For the file system of a URL, as fsspec takes them. They go to the workers of a distributed scheduler as they
         are: profiles and the environment keep secrets out of it.
     **options
-        Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``level=``, ``pack=``, ``zarr_format=``. npz:
-        ``compressed=``, ``level=``. hdf5: ``chunks=``, ``compressor=`` ("gzip", "lzf", "szip"; with hdf5plugin
-        "blosc", "blosc2", "zstd", "lz4", "bitshuffle" and its objects), ``level=``, ``shuffle=``, ``fletcher32=``,
-        ``pack=``. raw: ``packed_axis=``, ``bitorder=``, ``order=``.
+        Of the format. zarr: ``chunks=``, ``shards=``, ``compressor=``, ``level=``, ``checksum=``, ``pack=``,
+        ``zarr_format=``. npz: ``compressed=``, ``level=``. hdf5: ``chunks=``, ``compressor=`` ("gzip", "lzf", "szip";
+        with hdf5plugin "blosc", "blosc2", "zstd", "lz4", "bitshuffle" and its objects), ``level=``, ``shuffle=``,
+        ``fletcher32=``, ``pack=``. raw: ``packed_axis=``, ``bitorder=``, ``order=``.
 
     Returns
     -------

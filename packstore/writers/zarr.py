@@ -122,6 +122,7 @@ def write(
     pack: bool | None = None,
     compressor: Any = "zstd",
     level: int | None = None,
+    checksum: bool = True,
     uploads: Uploads | None = None,
 ) -> None:
     """Write arrays into a new zarr directory, or into object storage.
@@ -137,6 +138,8 @@ def write(
         Whether bool arrays take one bit an element, which is the default.
     compressor, level
         "zstd" (level 3), "blosc", "gzip", None, or a zarr codec (v3) or numcodecs codec (v2) to use.
+    checksum
+        Whether chunks without a compressor end with a CRC-32C (v3 only), for which a crop reads its whole chunks.
     uploads
         Where the chunks go; `target` gets the metadata alone, then.
 
@@ -162,7 +165,7 @@ def write(
             chunk, shard = _grid(
                 tree.path, item, chunks, shards, zarr_format, packs=pack is not False and item.dtype == np.bool_
             )
-            codecs = _codecs(item, zarr_format, pack is not False, codec)
+            codecs = _codecs(item, zarr_format, pack is not False, codec, checksum)
             _create_array(target, item, zarr_format, chunk, shard, codecs, notes)
             sink: ZarrSink | ObjectSink = ZarrSink(os.fspath(target), item.name)
             if uploads is not None:
@@ -375,7 +378,7 @@ def _is_codec(compressor: Any, zarr_format: int) -> bool:
     return isinstance(compressor, BytesBytesCodec)
 
 
-def _codecs(item: Item, zarr_format: int, pack: bool, codec: Any) -> dict[str, Any]:
+def _codecs(item: Item, zarr_format: int, pack: bool, codec: Any, checksum: bool) -> dict[str, Any]:
     packed = pack and item.dtype == np.bool_
     if zarr_format == 2:
         from packstore.codecs.bitpack import BitPack
@@ -385,4 +388,8 @@ def _codecs(item: Item, zarr_format: int, pack: bool, codec: Any) -> dict[str, A
         return {**filters, "compressors": codec}
     from packstore.codecs.packbits import PackBitsCodec
 
+    if codec is None and checksum:
+        from zarr.codecs import Crc32cCodec
+
+        codec = Crc32cCodec()
     return {"compressors": codec, **({"serializer": PackBitsCodec()} if packed else {})}

@@ -1,4 +1,4 @@
-"""The memory that opening and reading take, in a process of its own: it follows what is asked for, not what is declared."""
+"""The memory that opening and reading take: it follows what is asked for, not what is declared."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cost(path: Path, component: str, key: str) -> tuple[int, int]:
 
 def npy(path: Path) -> None:
     """4 GB, nearly all of it a hole."""
-    np.lib.format.open_memmap(path, "w+", "u1", (4096, MIB))[-1, -1] = 7  # type: ignore[no-untyped-call]
+    np.lib.format.open_memmap(path, "w+", "u1", (4096, MIB))[-1, -1] = 7
 
 
 def chunked(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Open, slice, pickle, close, replace and write again in any order: what numpy says, or an error of ours, never else."""
+"""Open, slice, pickle, close, replace and write again in any order: what numpy says, or an error of ours."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def test_many_threads(tmp_path: Path, name: str) -> None:
     def work(seed: int) -> None:
         rng = np.random.default_rng(seed)
         while time.monotonic() < end and not wrong:
-            key = tuple(slice(*sorted(rng.integers(0, n + 1, 2).tolist()), int(rng.integers(1, 4))) for n in SHAPE)
+            ends = [sorted(rng.integers(0, n + 1, 2).tolist()) for n in SHAPE]
+            key = tuple(slice(start, stop, int(rng.integers(1, 4))) for start, stop in ends)
             try:
                 found = np.asarray(array[key])
             except BaseException as error:

@@ -120,7 +120,7 @@ def test_results_that_no_memory_holds(tmp_path: Path) -> None:
 def test_lengths_of_zarr_text(tmp_path: Path, version: Any, compressors: Any, count: int) -> None:
     """A chunk of text begins with its number of elements; the codec takes memory for as many as it says."""
     path = tmp_path / "x.zarr"
-    options = {} if compressors == "auto" else {"compressors": None}
+    options: dict[str, Any] = {} if compressors == "auto" else {"compressors": None}
     array = zarr.create_array(path, shape=(3,), dtype=str, chunks=(2,), zarr_format=version, **options)
     array[:] = np.array(["a", "bb", "c"], object)
     assert open_lazy(path)[...].tolist() == ["a", "bb", "c"]

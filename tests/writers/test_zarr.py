@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 import packstore
-from packstore.errors import DtypeError, OptionError
+from packstore.errors import DtypeError, OptionError, PackstoreError
 from packstore.testing.readers import assert_same
 
 
@@ -69,10 +69,10 @@ def test_chunks_of_given_shards_are_not_tiny(tmp_path: Path, shards: tuple[int, 
 
 
 def test_packed_by_default(tmp_path: Path) -> None:
-    packstore.save(tmp_path / "x.zarr", mask(), compressor=None)
+    packstore.save(tmp_path / "x.zarr", mask(), compressor=None, checksum=False)
     assert [c["name"] for c in metadata(tmp_path / "x.zarr")["codecs"]] == ["packbits"]
     packstore.save(tmp_path / "y.zarr", mask(), pack=False, compressor=None)
-    assert [c["name"] for c in metadata(tmp_path / "y.zarr")["codecs"]] == ["bytes"]
+    assert [c["name"] for c in metadata(tmp_path / "y.zarr")["codecs"]] == ["bytes", "crc32c"]
     packstore.save(tmp_path / "z.zarr", mask(), zarr_format=2)
     assert json.loads((tmp_path / "z.zarr" / ".zarray").read_text())["filters"][0]["id"] == "bitpack"
 
@@ -156,3 +156,38 @@ def test_a_flipped_bit_in_a_chunk_is_an_error(tmp_path: Path, values: np.ndarray
             np.testing.assert_array_equal(found, expected)
     chunk.write_bytes(whole)
     np.testing.assert_array_equal(packstore.open_array(path)[...], values)
+
+
+@pytest.mark.parametrize("dtype", ["?", "i4"])
+@pytest.mark.parametrize("options", [{}, {"shards": None}, {"chunks": (64, 128), "shards": None}])
+def test_a_flipped_bit_is_an_error(tmp_path: Path, dtype: str, options: dict[str, Any]) -> None:
+    """Also where no compressor has a checksum: a CRC-32C follows each chunk, and whole chunks are compared with it."""
+    want = (np.arange(256 * 256).reshape(256, 256) % 3 == 0).astype(dtype)
+    path = tmp_path / "x.zarr"
+    packstore.save(path, want, compressor=None, **options)
+    np.testing.assert_array_equal(packstore.open_array(path)[...], want)
+    np.testing.assert_array_equal(zarr.open_array(path, mode="r")[...], want)
+    for key in (np.s_[3:9, 5:30], np.s_[60:70, 120:130], np.s_[::7, ::3], np.s_[:64, :128], np.s_[10]):
+        np.testing.assert_array_equal(packstore.open_array(path)[key], want[key])
+    files = sorted(p for p in (path / "c").rglob("*") if p.is_file())
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        file = files[rng.integers(len(files))]
+        good = file.read_bytes()
+        bad = bytearray(good)
+        bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
+        file.write_bytes(bad)
+        with pytest.raises(PackstoreError):
+            packstore.open_array(path)[...]
+        with pytest.raises(PackstoreError):
+            packstore.from_file(path).compute()
+        file.write_bytes(good)
+
+
+def test_without_a_checksum(tmp_path: Path) -> None:
+    chosen: list[tuple[str, dict[str, Any]]] = [("a", {}), ("b", {"checksum": False})]
+    for name, options in chosen:
+        array = np.ones((64, 64), bool)
+        packstore.save(tmp_path / name, array, format="zarr", compressor=None, shards=None, **options)
+    sizes = [len((tmp_path / name / "c/0/0").read_bytes()) for name in "ab"]
+    assert sizes == [516, 512]

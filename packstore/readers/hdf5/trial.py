@@ -81,7 +81,7 @@ def main() -> None:
     path, component, options, nbytes = pickle.loads(sys.stdin.buffer.read())
     # Function-level: h5py is imported here, and not by whoever only starts a trial.
     from packstore.errors import PackstoreError
-    from packstore.readers.hdf5 import read
+    from packstore.readers import READERS
 
     with contextlib.suppress(ImportError):  # Windows has no such limits
         import resource
@@ -94,4 +94,4 @@ def main() -> None:
         del soft
     config.set({"isolate": False})
     with contextlib.suppress(PackstoreError):
-        read(FileSource(path), component=component, **options)
+        READERS["hdf5"].load().read(FileSource(path), component=component, **options)

@@ -65,9 +65,11 @@ def _is_of(kind: Any, value: object) -> bool:
         return isinstance(value, bool)
     if isinstance(value, bool):
         return False
-    if kind is int or isinstance(kind, range):
+    if kind is int:
+        return isinstance(value, int)
+    if isinstance(kind, range):
         # Asked for anything but an int, a range looks at each of its numbers.
-        return isinstance(value, int) and (kind is int or value in kind)
+        return isinstance(value, int) and value in kind
     return isinstance(value, (int, str)) and value in kind
 
 

@@ -20,7 +20,8 @@ from tests.fuzz.summary import Summary, box_of, of_error, summary_of
 __all__ = ["explained", "mutate", "reference", "seeds"]
 
 _FOUND = {
-    ("collections", "OrderedDict"), ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode"), ("numpy", "float64"), ("numpy", "int64"),
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode"), ("numpy", "float64"), ("numpy", "int64"),
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
     ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"),

@@ -41,7 +41,7 @@ def make(path: Path, **options: Any) -> bytearray:
     return bytearray(path.read_bytes())
 
 
-def reasons(path: Path, raw: bytes) -> str:
+def reasons(path: Path, raw: bytes | bytearray) -> str:
     """Why the dataset, or the file, is not served."""
     path.write_bytes(raw)
     try:
@@ -157,7 +157,7 @@ def test_text_that_looks_like_a_header_is_none(tmp_path: Path) -> None:
         file["x"] = DATA
         file["x"].attrs["note"] = "BTHD" + "\xff" * 60 + "FRHP" * 40 + "EAHD"
         file["BTHD FRHP"] = np.frombuffer(b"FRHPBTHDEAHD" * 99, np.uint8)
-    assert packstore.open_array(path, "x").attrs["note"].startswith("BTHD")
+    assert packstore.open_array(path, "x").attrs["note"] == "BTHD" + "\xff" * 60 + "FRHP" * 40 + "EAHD"
     assert packstore.open_array(path, "BTHD FRHP")[:4].tobytes() == b"FRHP"
 
 
