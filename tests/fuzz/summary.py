@@ -59,6 +59,10 @@ def _digest(value: np.ndarray[Any, Any], digest: Any) -> str:
     if dtype.names is not None:
         kinds = [_digest(np.asarray(value[name]), digest) for name in dtype.names]
         return f"({','.join(kinds)})"
+    if dtype.kind == "U" and value.size and (value.astype(dtype.newbyteorder("=")).view("u4") > 0x10FFFF).any():
+        # Characters that there are not, of which Python makes no text.
+        digest.update(np.ascontiguousarray(value).tobytes())
+        return "text"
     if dtype.kind in "SUTO":
         for item in value.reshape(-1).tolist():
             _digest_item(item, digest)

@@ -365,7 +365,8 @@ def _elements(
         raise Refused("an array whose shape is none")
     check_shape(shape, dtype, path, None)
     nbytes = math.prod(shape) * dtype.itemsize
-    if (blob.coding == "raw" and blob.nbytes != nbytes) or blob.nbytes < nbytes:
+    # As text, a byte takes 6 characters at most, and quotes may stand around all.
+    if (blob.coding == "raw" and blob.nbytes != nbytes) or not nbytes <= blob.nbytes <= 6 * nbytes + 2:
         raise FormatError(
             message(f"reading the pickled array of shape {shape} in", path, expected=f"{nbytes} bytes", got=blob.nbytes)
         )

@@ -21,6 +21,8 @@ from packstore.source import ByteSpace
 __all__ = ["parses", "run"]
 
 MAX_OPCODES = 5_000_000
+# Functions of numpy's and of codecs, which have no instances.
+_MAKERS = frozenset({"_reconstruct", "scalar", "_frombuffer", "encode"})
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
@@ -305,6 +307,12 @@ class _Machine:
     def two(self) -> None:
         self.call(*self.pop(2))
 
+    def new(self) -> None:
+        cls, args = self.pop(2)
+        if isinstance(cls, Global) and cls.name in _MAKERS:
+            raise TypeError(f"an instance of {cls}, which is a function")
+        self.call(cls, args)
+
     def keyword_new(self) -> None:
         cls, args, _ = self.pop(3)
         self.call(cls, args)
@@ -344,7 +352,7 @@ class _Machine:
         "MEMOIZE": lambda m, a: m.put(None),
         "STACK_GLOBAL": lambda m, a: m.stack_global(),
         "REDUCE": lambda m, a: m.two(),
-        "NEWOBJ": lambda m, a: m.two(),
+        "NEWOBJ": lambda m, a: m.new(),
         "NEWOBJ_EX": lambda m, a: m.keyword_new(),
         "BUILD": lambda m, a: m.build(),
         "OBJ": lambda m, a: m.marked_object(),
