@@ -32,7 +32,7 @@ def batches(
     if places.is_far:
         return _objects(places, chain, chunk_shape, items)
     space = places.space
-    if space is not None and space.settled_view() is None:
+    if space is not None and space.view() is None:
         return _ranges(places, chain, space, items)
     return None
 

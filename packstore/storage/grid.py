@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from packstore.core.boxes import Box, Touched, as_index, box_shape, touched
 from packstore.core.scratch import Scratch
-from packstore.core.threads import run_all, thread_count
+from packstore.core.threads import run_all
 from packstore.core.typing import Array, Bytes
 from packstore.errors import PackstoreError, StaleFileError, message
-from packstore.source import FileSource, InlineBytes
+from packstore.source import ByteSpace, FileSource, InlineBytes
 from packstore.source.cache import CHUNKS
 from packstore.storage import fetch, plan
 from packstore.storage.array import Facts, ManifestArray, Storage, missing_value
@@ -160,7 +160,7 @@ class GridStorage(Storage):
             run_all(fill_run, work, parallel=parallel)
         else:
             if parallel and self.chain.serializer.nested:
-                items = self._pieces(list(items))
+                items = plan.pieces(self.chain, list(items))
             run_all(fill, items, parallel=parallel, small=self._is_small(SMALL_NBYTES))
 
     def _part(
@@ -232,8 +232,7 @@ class GridStorage(Storage):
         Each call to numpy costs as much as a small chunk.
         """
         space = self.places.space
-        raw = None if space is None else space.settled_view()
-        if len(run) < 2 or raw is None:
+        if len(run) < 2 or space is None or space.view() is None:
             return False
         first, last, axis = run[0], run[-1], run.axis
         places = self.places.run(first.coords, axis, len(run))
@@ -246,7 +245,7 @@ class GridStorage(Storage):
         strip = out[(*first.outer[:axis], along, *first.outer[axis + 1 :])]
         # Where nothing but the run's own axis stands before them, chunks lie in the result as they do decoded in a row.
         target = serializer.target(strip) if math.prod(shape[:axis]) == 1 else None
-        data = self._decoded_run(run, places, raw, nbytes, target)
+        data = self._decoded_run(run, places, space, nbytes, target)
         if data is None:
             return False
         if target is None or data is not target:
@@ -254,21 +253,29 @@ class GridStorage(Storage):
             strip.reshape(*shape[:axis], len(run), *shape[axis:])[...] = np.moveaxis(chunks, 0, axis)
         return True
 
-    def _decoded_run(self, run: plan.Run, places: Any, raw: Bytes, nbytes: int, out: Bytes | None) -> Bytes | None:
+    def _decoded_run(
+        self, run: plan.Run, places: Any, space: ByteSpace, nbytes: int, out: Bytes | None
+    ) -> Bytes | None:
         """The decoded bytes of neighbouring chunks, one behind the other; None: take the chunks one by one.
 
         They are in `out` where that is given and there is something to decode.
         """
-        if any(offset + size > raw.size for offset, size, _ in places):
+        if any(offset + size > space.nbytes for offset, size, _ in places):
             return None
+        raw = space.settled_view()
+
+        def stored(offset: int, size: int) -> Bytes:
+            found = space.read_ranges([(offset, size)])[0] if raw is None else raw[offset : offset + size]
+            return np.frombuffer(found, np.uint8)
+
         decoder = self.chain.decoder
         if decoder is None:
             regular = list(range(places[0][0], places[0][0] + len(run) * nbytes, nbytes))
             if [p[0] for p in places] != regular or any(size != nbytes for _, size, _ in places):
                 return None
-            return raw[regular[0] : regular[-1] + nbytes]
+            return stored(regular[0], len(run) * nbytes)
         out = _scratch.take(len(run) * nbytes) if out is None else out
-        found = [raw[offset : offset + size] for offset, size, _ in places]
+        found = [stored(offset, size) for offset, size, _ in places]
         if not any(mask for _, _, mask in places) and decoder.decode_many(found, out):
             return out
         for number, (item, data, (_, _, mask)) in enumerate(zip(run, found, places, strict=True)):
@@ -283,17 +290,6 @@ class GridStorage(Storage):
         if self.places.space is not None or self.chain.keeps:
             return False
         return math.prod(self.chain.shape) * self.chain.serializer.dtype.itemsize < nbytes
-
-    def _pieces(self, items: list[Touched]) -> list[Touched]:
-        """Chunks that hold inner chunks, cut between those where there are too few for all threads."""
-        if len(items) >= 4 * thread_count():
-            return items
-        inner = self.chain.serializer.inner
-        assert inner is not None
-        shape = inner.shape
-        if self.chain.order is not None:
-            shape = tuple([shape[self.chain.order.index(i)] for i in range(len(shape))])
-        return [piece for item in items for piece in plan.cut(item, shape)]
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from packstore.core.boxes import Box, Touched, touched
+from packstore.core.threads import thread_count
 from packstore.source.cache import CHUNKS
 
 if TYPE_CHECKING:
     from packstore.storage.chain import Chain
     from packstore.storage.places import Places
 
-__all__ = ["RUN_NBYTES", "Run", "cut", "inside", "is_whole", "one_chunk", "run_axis", "runs", "wants_threads"]
+__all__ = ["RUN_NBYTES", "Run", "cut", "inside", "is_whole", "one_chunk", "pieces", "run_axis", "runs", "wants_threads"]
 
 # Decoded bytes of a box from which several chunks are worth several threads: behind codecs, and as they are.
 PARALLEL_NBYTES, PARALLEL_PLAIN_NBYTES = 4 << 20, 16 << 20
@@ -184,6 +185,18 @@ def _moved(item: Touched, axis: int, shift: int) -> Touched:
     outer = item.outer
     at = slice(outer[axis].start + shift, outer[axis].stop + shift, 1)
     return Touched(item.coords, item.inner, (*outer[:axis], at, *outer[axis + 1 :]))
+
+
+def pieces(chain: Chain, items: list[Touched]) -> list[Touched]:
+    """Chunks that hold inner chunks, cut between those where there are too few for all threads."""
+    if len(items) >= 4 * thread_count():
+        return items
+    inner = chain.serializer.inner
+    assert inner is not None
+    shape = inner.shape
+    if chain.order is not None:
+        shape = tuple([shape[chain.order.index(i)] for i in range(len(shape))])
+    return [piece for item in items for piece in cut(item, shape)]
 
 
 def cut(item: Touched, inner_shape: tuple[int, ...]) -> Iterator[Touched]:
