@@ -18,6 +18,7 @@ import zarr
 from zarr.codecs import GzipCodec, ZstdCodec
 
 import packstore
+from packstore.codecs import libraries
 from packstore.errors import CorruptDataError, MemoryLimitError, PackstoreError, UnsupportedError
 from packstore.views.lazy import open_lazy
 
@@ -47,7 +48,12 @@ def raw_chunk(path: Path, stored: bytes, options: dict[str, Any]) -> None:
 def test_chunks_of_hdf5(tmp_path: Path, stored: bytes, options: dict[str, Any]) -> None:
     path = tmp_path / "x.h5"
     raw_chunk(path, stored, options)
-    array = open_lazy(path, "x")
+    try:
+        array = open_lazy(path, "x")
+    except UnsupportedError as refused:
+        # What only libhdf5 decodes here, it is not given at all.
+        assert libraries.imagecodecs_function("lzf") is None and "limits.inflate_ratio" in str(refused)
+        return
     for key in (slice(0, 10), slice(GIB, GIB + 1)):
         with pytest.raises(PackstoreError):
             array[key]

@@ -49,7 +49,8 @@ def by_library(ds: Dataset, filters: tuple[FilterSpec, ...], elements: ElementCh
     chunk = None
     if ds.dcpl.get_layout() == h5d.CHUNKED:
         chunk = tuple(int(n) for n in ds.dcpl.get_chunk())
-        check_chunks(ds.target.session, ds.target.oid, ds.maxdims, chunk, filters)
+        nbytes = math.prod(chunk) * ds.target.oid.get_type().get_size()
+        check_chunks(ds.target.session, ds.target.oid, ds.maxdims, chunk, filters, nbytes)
     # Decoded chunks of variable-length elements are not kept: nothing counts the size of their objects.
     kept = chunk if filters and ds.described.stored is not None else None
     reader = H5Fallback(ds.source, ds.target.path, ds.described, ds.dims, kept, plugins=plugins, elements=elements)

@@ -268,7 +268,7 @@ def test_what_libhdf5_must_not_read_either(
     with pytest.raises(CorruptDataError, match=rf"reading the chunk index of x\.h5: {why} {entry.byte_offset}"):
         table.collect(listed, 2, None)
     with pytest.raises(CorruptDataError, match=why):
-        chunk_checks.check_chunks(SESSION, listed, (4, 6), (2, 3), filters)
+        chunk_checks.check_chunks(SESSION, listed, (4, 6), (2, 3), filters, 24)
 
 
 def test_chunks_that_skip_their_checksum(tmp_path: Path, check: Any) -> None:

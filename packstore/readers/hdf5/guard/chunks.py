@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from packstore.codecs.decompress import check_ratio
 from packstore.codecs.hdf5 import FilterSpec
 from packstore.core.typing import U64
 from packstore.errors import CorruptDataError, FormatError, PackstoreError, message
@@ -130,11 +131,19 @@ def check_chunks(
     maxshape: tuple[int | None, ...],
     chunk: tuple[int, ...],
     filters: tuple[FilterSpec, ...],
+    chunk_nbytes: int,
 ) -> None:
     """Check sizes and places of all chunks, for a dataset that libhdf5 then reads by itself.
 
+    Parameters
+    ----------
+    chunk_nbytes
+        Decoded size of a chunk, for which libhdf5 takes memory.
+
     Raises
     ------
+    UnsupportedError
+        A filtered chunk of far more decoded bytes than stored ones.
     CorruptDataError
         Chunks outside the file, or of sizes that no chunk has.
     """
@@ -153,3 +162,5 @@ def check_chunks(
             visit(dataset.get_chunk_info(i))
     mask, offset, nbytes = (np.array(part, np.uint64) for part in parts)
     check_ranges(session, offset, nbytes, mask.astype(np.uint32), filters)
+    if filters and len(nbytes):
+        check_ratio(chunk_nbytes, int(nbytes.min()), f"decoding a chunk of {session.source.name}")
