@@ -86,12 +86,11 @@ def main() -> None:
     with contextlib.suppress(ImportError):  # Windows has no such limits
         import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         limit = nbytes if hard < 0 else min(nbytes, hard)
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        del soft
     config.set({"isolate": False})
     with contextlib.suppress(PackstoreError):
         READERS["hdf5"].load().read(FileSource(path), component=component, **options)

@@ -20,6 +20,7 @@ _CHECKSUM_NBYTES = 4
 _NODE_HEAD_NBYTES = 10
 _MOST_DEPTH = 16
 _MOST_RECORD_NBYTES = 4096
+_MOST_EMPTY_NODE_NBYTES = 1 << 20
 # Records of attributes by name and by creation order: their size; behind the object's number stand their flags.
 _ATTRIBUTES = {8: 17, 9: 13}
 _SHARED, _MOST_LEAF_NBYTES = 2, 4096
@@ -105,9 +106,6 @@ def _tree(place: Place) -> str | None:
     if depth > _MOST_DEPTH or (total != count if depth == 0 else total < count) or total * record > place.source.nbytes:
         return f"{total} records, {count} of them in the first of {depth + 1} levels"
     return None
-
-
-_MOST_EMPTY_NODE_NBYTES = 1 << 20
 
 
 def _heap(place: Place) -> str | None:
